@@ -1,0 +1,76 @@
+"""The errors of the studio: what happened, and one thing to do about it.
+
+Every error that a user can meet is a `StudioError`. Callers tell them apart by class, never by text;
+`exit_code` is what the command line returns for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class StudioError(Exception):
+    """A failure with a message for the user and a hint: one thing to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One rejected value: the field, the value as the user gave it, and the rule that it broke."""
+
+    field: str
+    value: object
+    rule: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        if len(shown) > 60:
+            shown = f"{shown[:57]}..."
+        return f"{self.field} = {shown}: {self.rule}"
+
+
+class RequestError(StudioError):
+    """A request that cannot be served as asked; carries every fault found, not only the first."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, faults: Iterable[Fault], hint: str = "Correct the values named and send the request again.") -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(str(fault) for fault in self.faults) + ".", hint)
+
+
+class MissingWeights(StudioError):
+    """A checkpoint that is asked for and not installed."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class CheckpointError(StudioError):
+    """Weights that are there and cannot be used: a missing, extra or misshapen tensor, a broken file."""
+
+
+class AdapterError(StudioError):
+    """A LoRA that does not fit the loaded checkpoint or cannot be read."""
+
+
+class OutOfMemory(StudioError):
+    """The device could not hold the job."""
+
+
+class Busy(StudioError):
+    """Another job holds the studio and this caller did not want to wait."""
+
+
+class Cancelled(StudioError):
+    """The user stopped the job."""
