@@ -45,7 +45,7 @@ class RequestError(StudioError):
 
     exit_code: ClassVar[int] = 2
 
-    def __init__(self, faults: Iterable[Fault], hint: str = "Correct the values named and send the request again.") -> None:
+    def __init__(self, faults: Iterable[Fault], hint: str = "Correct the values named and try again.") -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(str(fault) for fault in self.faults) + ".", hint)
 

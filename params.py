@@ -1,0 +1,293 @@
+"""The spine: every knob, every request, every mode, and how "choose for me" becomes a number.
+
+Whatever shows, checks, sends, saves or documents a knob derives from the tables here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeVar
+
+from errors import Fault, RequestError
+from knobs import Knob, knob, knobs_of
+
+Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
+Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
+InferMethod = Literal["ode", "sde"]
+Solver = Literal["euler", "heun", "dpm3m", "pingpong"]
+GuidanceRule = Literal["apg", "cfg"]
+Schedule = Literal["linear", "linear_quadratic"]
+Structure = Literal["codes", "latents"]
+Side = Literal["after", "before"]
+EditMode = Literal["repaint", "flow"]
+RepaintMode = Literal["conservative", "balanced", "aggressive"]
+Rhyme = Literal["strict", "loose", "none"]
+TimeSignature = Literal["2", "3", "4", "6"]
+
+GROUPS = MappingProxyType(
+    {
+        "main": "",
+        "region": "Region and blending",
+        "music": "Music · tempo, key, metre, language",
+        "diffusion": "Diffusion · steps, guidance, solver, seed",
+        "schedule": "Guidance schedule · when guidance acts",
+        "planner": "Planner · what is decided before rendering",
+        "writer": "Writer · sampling",
+    }
+)
+"""Folds of the form, in order: the first is always open, the others start closed."""
+
+KEYSCALES = tuple(
+    f"{note}{accidental} {scale}"
+    for note in "CDEFGAB"
+    for accidental in ("", "#", "b", "♯", "♭")
+    for scale in ("major", "minor")
+)
+"""The 70 key names that ACE-Step's planner was trained on."""
+
+_LANGUAGE_CODES = """
+ar az bg bn ca cs da de el en es fa fi fr he hi hr ht hu id is it ja ko la lt ms ne nl no pa pl pt ro ru sa sk
+sr sv sw ta te th tl tr uk ur vi yue zh unknown
+"""
+LANGUAGES = tuple(_LANGUAGE_CODES.split())
+"""Language codes that ACE-Step was trained on, and `unknown` for songs without words."""
+
+MAX_SEED = 2**31 - 1
+PROMPT_CHARS = 2000
+LYRICS_CHARS = 8000
+SDE_SOLVERS: tuple[Solver, ...] = ("pingpong",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a checkpoint wants to be run, and what it cannot do.
+
+    `task_of_latents` is the instruction under which the checkpoint accepts raw latents as its structure;
+    `muted` maps a knob's name to the reason why it means nothing here: such a knob is disabled in the page and
+    refused when it is set by name. `modes` are the song modes it serves.
+    """
+
+    inference_steps: int
+    guidance_scale: float
+    shift: float
+    solver: Solver = "euler"
+    schedule: Schedule = "linear"
+    structure: Structure = "codes"
+    task_of_latents: Task = "cover"
+    planner: Literal["composer", "lm"] = "lm"
+    min_frames: int = 0
+    modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
+    muted: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongRequest:
+    """What every song mode asks for."""
+
+    mode: ClassVar[Mode]
+    needs_words: ClassVar[bool] = True
+    required: ClassVar[tuple[str, ...]] = ()
+
+    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
+    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
+    bpm: int | None = knob(group="music", low=30, high=300, step=1, unit="beats per minute")
+    keyscale: str | None = knob(group="music", choices=KEYSCALES)
+    timesignature: TimeSignature | None = knob(group="music")
+    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
+    checkpoint: str | None = knob(group="diffusion", high=80)
+    seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
+    inference_steps: int | None = knob(group="diffusion", low=1, high=200, step=1)
+    guidance_scale: float | None = knob(group="diffusion", low=1, high=30, step=0.1)
+    infer_method: InferMethod | None = knob(group="diffusion")
+    solver: Solver | None = knob(group="diffusion")
+    retake_variance: float = knob(0.0, group="diffusion", low=0, high=1, step=0.05)
+    retake_seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
+    variations: int = knob(1, group="diffusion", low=1, high=4, step=1)
+    cfg_interval_start: float = knob(0.0, group="schedule", low=0, high=1, step=0.05)
+    cfg_interval_end: float = knob(1.0, group="schedule", low=0, high=1, step=0.05)
+    guidance_rule: GuidanceRule | None = knob(group="schedule")
+    use_adg: bool = knob(False, group="schedule")
+    shift: float | None = knob(group="schedule", low=0.1, high=10, step=0.1)
+    schedule: Schedule | None = knob(group="schedule")
+    timesteps: str = knob("", group="schedule", high=2000)
+
+    def combinations(self) -> Iterator[Fault]:
+        """Faults that only several values together can have."""
+        if self.needs_words and not (self.prompt.strip() or self.lyrics.strip()):
+            yield Fault("prompt", self.prompt, "must not be empty when the lyrics are empty too")
+        for name in self.required:
+            if getattr(self, name) is None:
+                yield Fault(name, None, "must be given: an audio file")
+        if self.cfg_interval_start > self.cfg_interval_end:
+            yield Fault("cfg_interval_end", self.cfg_interval_end, "must not lie before cfg_interval_start")
+        if self.infer_method and self.solver and (self.infer_method == "sde") != (self.solver in SDE_SOLVERS):
+            yield Fault("solver", self.solver, f"does not go with infer_method {self.infer_method}")
+        if self.use_adg and self.guidance_rule:
+            yield Fault("guidance_rule", self.guidance_rule, "must be empty while use_adg chooses the rule")
+        if self.retake_seed is not None and self.retake_variance == 0:
+            yield Fault("retake_seed", self.retake_seed, "needs a retake_variance above 0")
+        try:
+            self.custom_timesteps()
+        except ValueError as broken:
+            yield Fault("timesteps", self.timesteps, str(broken))
+
+    def custom_timesteps(self) -> tuple[float, ...]:
+        """The noise levels typed by the user, falling within (0, 1], without a final 0; empty when none are given.
+
+        Raises ValueError with the rule when they do not parse or do not fall.
+        """
+        rule = "must be falling numbers from 1 to 0, separated by commas"
+        try:
+            levels = [float(part) for part in self.timesteps.replace(",", " ").split()]
+        except ValueError:
+            raise ValueError(rule) from None
+        if levels and levels[-1] == 0:
+            levels.pop()
+        falling = all(a > b for a, b in pairwise(levels))
+        if not falling or any(not 0 < level <= 1 for level in levels) or (self.timesteps.strip() and not levels):
+            raise ValueError(rule)
+        return tuple(levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(SongRequest):
+    """A new song from words."""
+
+    mode: ClassVar[Mode] = "generate"
+
+    duration_s: float | None = knob(30.0, group="main", low=10, high=600, step=1, unit="seconds")
+    instrumental: bool = knob(False, group="main")
+    thinking: bool = knob(True, group="planner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoverRequest(SongRequest):
+    """The structure of one recording in a new style."""
+
+    mode: ClassVar[Mode] = "cover"
+    required: ClassVar[tuple[str, ...]] = ("src_audio",)
+
+    src_audio: Path | None = knob(group="main")
+    reference_audio: Path | None = knob(group="main")
+    audio_cover_strength: float = knob(0.93, group="main", low=0, high=1, step=0.01)
+    cover_noise_strength: float = knob(0.0, group="main", low=0, high=1, step=0.01)
+    structure: Structure | None = knob(group="diffusion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendRequest(SongRequest):
+    """More of a recording, after its end or before its start."""
+
+    mode: ClassVar[Mode] = "extend"
+    required: ClassVar[tuple[str, ...]] = ("src_audio",)
+    needs_words: ClassVar[bool] = False
+
+    src_audio: Path | None = knob(group="main")
+    extra_duration_s: float = knob(60.0, group="main", low=5, high=120, step=1, unit="seconds")
+    side: Side = knob("after", group="main")
+    overlap_s: float = knob(2.0, group="region", low=0, high=5, step=0.1, unit="seconds")
+    crossfade_s: float = knob(0.25, group="region", low=0.01, high=1, step=0.01, unit="seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest(SongRequest):
+    """A recording with one stretch of it made anew."""
+
+    mode: ClassVar[Mode] = "edit"
+    required: ClassVar[tuple[str, ...]] = ("src_audio",)
+    needs_words: ClassVar[bool] = False
+
+    src_audio: Path | None = knob(group="main")
+    segment_start_s: float = knob(0.0, group="main", low=0, high=3600, step=0.01, unit="seconds")
+    segment_end_s: float = knob(10.0, group="main", low=0, high=3600, step=0.01, unit="seconds")
+    edit_mode: EditMode = knob("repaint", group="main")
+    repaint_mode: RepaintMode = knob("balanced", group="region")
+    repaint_strength: float = knob(0.5, group="region", low=0, high=1, step=0.05)
+    source_prompt: str = knob("", group="region", high=PROMPT_CHARS, lines=2)
+    source_lyrics: str = knob("", group="region", high=LYRICS_CHARS, lines=4)
+    n_min: float = knob(0.0, group="region", low=0, high=1, step=0.05)
+    n_max: float = knob(1.0, group="region", low=0, high=1, step=0.05)
+    n_avg: int = knob(1, group="region", low=1, high=8, step=1)
+
+    def combinations(self) -> Iterator[Fault]:
+        """Faults that only several values together can have, those of the region and the morph among them."""
+        yield from super().combinations()
+        if self.segment_end_s <= self.segment_start_s:
+            yield Fault("segment_end_s", self.segment_end_s, "must lie after segment_start_s")
+        if self.n_max <= self.n_min:
+            yield Fault("n_max", self.n_max, "must be larger than n_min")
+        if self.edit_mode == "flow" and not (self.prompt.strip() or self.lyrics.strip()):
+            yield Fault("prompt", self.prompt, "must say what the stretch becomes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LyricsRequest:
+    """Song words from a brief."""
+
+    mode: ClassVar[Mode] = "lyrics"
+
+    brief: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
+
+    def combinations(self) -> Iterator[Fault]:
+        """Faults that a value has although it is of the right type."""
+        if not self.brief.strip():
+            yield Fault("brief", self.brief, "must say what the song is about")
+
+
+Request = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest
+Song = TypeVar("Song", bound=SongRequest)
+
+MODES: Mapping[Mode, type[Request]] = MappingProxyType(
+    {cls.mode: cls for cls in (GenerateRequest, CoverRequest, ExtendRequest, EditRequest, LyricsRequest)}
+)
+"""What the user picks, in the order of the sidebar."""
+
+SONG_MODES: Mapping[Mode, type[SongRequest]] = MappingProxyType(
+    {mode: cls for mode, cls in MODES.items() if issubclass(cls, SongRequest)}
+)
+
+
+def audio_knobs(request_class: type) -> tuple[Knob, ...]:
+    """The knobs of a request that hold files."""
+    return tuple(knob for knob in knobs_of(request_class) if knob.kind == "audio")
+
+
+def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
+    """Nothing; raises RequestError for every knob that was set although the recipe says it means nothing."""
+    set_by_name = (k.name for k in knobs_of(type(request)) if getattr(request, k.name) != k.default)
+    faults = [Fault(name, getattr(request, name), recipe.muted[name]) for name in set_by_name if name in recipe.muted]
+    if request.mode not in recipe.modes:
+        faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
+    if faults:
+        raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
+
+
+def resolve(request: Song, recipe: Recipe, draw: Callable[[int], int]) -> Song:
+    """The request with every choice made that does not belong to the planner; the only place where dice are thrown.
+
+    `draw(n)` returns a random integer below n. Prompt, lyrics and metadata stay as the user gave them; what the
+    planner adds stands in the plan. Resolving a resolved request changes nothing.
+    """
+    ode_solver = recipe.solver if recipe.solver not in SDE_SOLVERS else "euler"
+    solver = request.solver or {"ode": ode_solver, "sde": SDE_SOLVERS[0], None: recipe.solver}[request.infer_method]
+    chosen: dict[str, Any] = {
+        "seed": draw(MAX_SEED + 1) if request.seed is None else request.seed,
+        "inference_steps": request.inference_steps or recipe.inference_steps,
+        "guidance_scale": request.guidance_scale or recipe.guidance_scale,
+        "shift": request.shift or recipe.shift,
+        "schedule": request.schedule or recipe.schedule,
+        "solver": solver,
+        "infer_method": "sde" if solver in SDE_SOLVERS else "ode",
+    }
+    if not request.use_adg:
+        chosen["guidance_rule"] = request.guidance_rule or "apg"
+    if request.retake_variance > 0 and request.retake_seed is None:
+        chosen["retake_seed"] = draw(MAX_SEED + 1)
+    if isinstance(request, CoverRequest):
+        chosen["structure"] = request.structure or recipe.structure
+    return dataclasses.replace(request, **chosen)
