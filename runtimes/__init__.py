@@ -1,0 +1,163 @@
+"""ACE-Step's networks behind one interface: what the pipeline may ask of them, whichever framework runs them.
+
+Tensors that cross this seam are float32. Latents are `(B, T, C)`, waveforms `(B, 2, S)`, codes `(B, N)`.
+Importing this package loads no framework; `open_runtime` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RuntimeName = Literal["torch"]
+DType = Literal["float32", "float16", "bfloat16"]
+
+REFERENCE_S = 30
+"""Seconds of audio that the timbre encoder was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentShape:
+    """The grid on which a checkpoint draws: channels, rates and group sizes.
+
+    `hop` is in samples per latent frame, `patch` in frames per token of the DiT, `frames_per_code` in frames per
+    audio code; a code is below `codebook_size`.
+    """
+
+    channels: int
+    hop: int = 1920
+    sample_rate: int = 48_000
+    patch: int = 2
+    frames_per_code: int = 5
+    codebook_size: int = 64_000
+
+    @property
+    def frames_hz(self) -> float:
+        """Latent frames per second."""
+        return self.sample_rate / self.hop
+
+    def frames_of(self, samples: int) -> int:
+        """Frames that hold so many samples; the last one may be partly filled."""
+        return math.ceil(samples / self.hop)
+
+    def codes_of(self, frames: int) -> int:
+        """Audio codes that cover so many frames."""
+        return math.ceil(frames / self.frames_per_code)
+
+
+class Condition(Protocol):
+    """What the DiT listens to (lyrics, timbre, text), encoded, with its cross-attention keys and values.
+
+    Opaque outside the runtime that made it. Holds one item, which serves a batch of any size, or one per batch item.
+    It is made with the adapters that are loaded at that moment: make it anew after changing them.
+    """
+
+    @property
+    def items(self) -> int:
+        """The number of items held."""
+        ...
+
+
+class Runtime(Protocol):
+    """A checkpoint's networks, ready to run."""
+
+    @property
+    def shape(self) -> LatentShape:
+        """The grid of the loaded checkpoint."""
+        ...
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Latents `(B, shape.frames_of(S), C)` of a stereo waveform `(B, 2, S)`: the mode of the posterior, no dice.
+
+        Works in tiles, so that memory does not grow with the length; the tiles equal the whole.
+        """
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The waveform `(B, 2, T * hop)` of latents `(B, T, C)`; in tiles, as `encode`."""
+        ...
+
+    def silence(self, frames: int) -> Tensor:
+        """Latents `(1, frames, C)` of silence."""
+        ...
+
+    def condition(
+        self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
+    ) -> Condition:
+        """One item per text, from prompts.prompt_text and prompts.lyric_text.
+
+        `references` are latents `(1, T, C)` of `reference_excerpt`s, one per item; None, or none at all, stands for
+        no reference, which the networks know as 750 frames of silence.
+        """
+        ...
+
+    def condition_from_states(
+        self, text_states: Tensor, lyric_states: Tensor, references: Sequence[Tensor | None] = ()
+    ) -> Condition:
+        """The same from text states `(B, L, D)` and lyric embeddings `(B, M, D)` instead of words, without padding."""
+        ...
+
+    def null_condition(self) -> Condition:
+        """The learned absence of any condition: the second branch of classifier-free guidance. One item."""
+        ...
+
+    def velocity(self, x: Tensor, t: float, context: Tensor, conditions: Sequence[Condition]) -> list[Tensor]:
+        """`v_t` `(B, T, C)` for each condition, from one batched forward.
+
+        `x` is `x_t` `(B, T, C)`, `context` `(B or 1, T, 2C)`: source latents, then the mask. Any T is allowed.
+        """
+        ...
+
+    def latents_to_codes(self, latents: Tensor) -> Tensor:
+        """Audio codes `(B, shape.codes_of(T))`, int64; a rest shorter than a code is filled up with silence."""
+        ...
+
+    def codes_to_latents(self, codes: Tensor) -> Tensor:
+        """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
+        ...
+
+    def close(self) -> None:
+        """Nothing; the weights are freed and the runtime is spent."""
+        ...
+
+
+def open_runtime(
+    folder: Path,
+    companion: Path | None = None,
+    *,
+    runtime: RuntimeName | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+) -> Runtime:
+    """The runtime that runs the checkpoint in `folder`, of either layout, with its weights loaded.
+
+    `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout. None chooses for
+    the machine. Raises CheckpointError naming every tensor that is missing, left over or misshapen.
+    """
+    if runtime not in (None, "torch"):
+        raise CheckpointError(f"There is no runtime named {runtime!r}.", "Choose torch.")
+    from runtimes.torch_runtime import open_torch_runtime
+
+    return open_torch_runtime(folder, companion, device=device, dtype=dtype)
+
+
+def reference_excerpt(waveform: Tensor, sample_rate: int) -> Tensor:
+    """`REFERENCE_S` seconds `(2, S)` of a waveform `(2, S')`: ten from its start, its middle and its end.
+
+    A shorter waveform is repeated first. Upstream draws the three places at random; here the same recording
+    always gives the same timbre.
+    """
+    import torch
+
+    part = REFERENCE_S * sample_rate // 3
+    waveform = waveform.repeat(1, math.ceil(3 * part / waveform.shape[-1]))
+    total = waveform.shape[-1]
+    return torch.cat([waveform[:, start : start + part] for start in (0, (total - part) // 2, total - part)], dim=-1)
