@@ -1,0 +1,36 @@
+"""What a running job tells whoever waits for it: plain, picklable values, yielded upwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal[
+    "queued", "loading", "planning", "encoding", "conditioning", "denoising", "decoding", "writing", "saving"
+]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands: `step` of `total` within a stage, and the seconds this stage is likely to need still."""
+
+    stage: Stage
+    step: int = 0
+    total: int = 0
+    left_s: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.note or self.stage]
+        if self.total:
+            parts.append(f"{self.step} of {self.total}")
+        if self.left_s is not None:
+            parts.append(f"about {max(1, round(self.left_s))} s left")
+        return " · ".join(parts)
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The next piece of a text that is being written."""
+
+    text: str

@@ -1,0 +1,87 @@
+"""The words of the page: a label and one sentence for every knob, a title for every mode. Imports nothing."""
+
+MODES = {
+    "generate": ("Generate", "A new song from a style and words"),
+    "cover": ("Cover", "The shape of one recording in another style"),
+    "extend": ("Extend", "More of a recording, after its end or before its start"),
+    "edit": ("Edit", "One stretch of a recording made anew"),
+    "lyrics": ("Lyrics", "Words for a song from a brief"),
+}
+
+KNOBS = {
+    "prompt": ("Style prompt", "Genre, instruments, mood and tempo, as you would tell a band."),
+    "lyrics": ("Lyrics", "Words under section tags such as [verse] and [chorus]; empty makes an instrumental."),
+    "duration_s": ("Length", "Seconds of music; empty lets the planner choose."),
+    "instrumental": ("Instrumental", "No singing: the sections of the lyrics are kept, their words are not sung."),
+    "src_audio": ("Source audio", "The recording to work on: wav, flac, mp3, ogg or m4a."),
+    "reference_audio": ("Reference audio", "A recording whose sound the cover should take on; its notes are not used."),
+    "audio_cover_strength": (
+        "Cover strength",
+        "How much of the denoising follows the source: 1 to the end, 0 not at all.",
+    ),
+    "cover_noise_strength": (
+        "Source in the noise",
+        "How far the source itself, not only its structure, is the starting point: 0 starts from pure noise.",
+    ),
+    "structure": (
+        "Structure",
+        "How the source is shown to the model: as audio codes (structure alone) or raw latents (nearer its sound).",
+    ),
+    "extra_duration_s": ("Extra length", "Seconds of music to add."),
+    "side": ("Side", "Add the new music after the end or before the start."),
+    "overlap_s": ("Overlap", "Seconds of the source next to the seam that are made anew, so that the music flows on."),
+    "crossfade_s": ("Crossfade", "Seconds over which the source fades into the new music, before the overlap begins."),
+    "segment_start_s": ("From", "Where the stretch to be made anew begins, in seconds."),
+    "segment_end_s": ("To", "Where the stretch to be made anew ends, in seconds."),
+    "edit_mode": (
+        "Kind of edit",
+        "Repaint makes the stretch anew; flow turns what is there from the source's words into the new ones.",
+    ),
+    "repaint_mode": (
+        "Repaint mode",
+        "Conservative holds on to the surroundings while denoising, aggressive lets go, balanced lies between.",
+    ),
+    "repaint_strength": ("Repaint strength", "In the balanced mode: 0 is as conservative, 1 as aggressive as it gets."),
+    "source_prompt": ("Source prompt", "What the source sounds like now: a flow edit starts from these words."),
+    "source_lyrics": ("Source lyrics", "What is sung in the source now: a flow edit starts from these words."),
+    "n_min": (
+        "Morph from",
+        "The part of the denoising that a flow edit skips at its start: more keeps more of the source.",
+    ),
+    "n_max": ("Morph to", "The part of the denoising after which a flow edit lets the new words render freely."),
+    "n_avg": ("Morph draws", "Noise draws averaged in every step of a flow edit: more is smoother and slower."),
+    "bpm": ("Tempo", "Beats per minute; empty lets the planner choose."),
+    "keyscale": ("Key", "Key and scale; auto lets the planner choose."),
+    "timesignature": ("Metre", "Beats in a bar; auto lets the planner choose."),
+    "vocal_language": ("Language", "The language that is sung; auto reads it from the lyrics where it can."),
+    "checkpoint": ("Checkpoint", "The weights that render the song; auto takes the one that the studio runs on."),
+    "seed": ("Seed", "The same seed and settings give the same samples; empty draws one and shows it."),
+    "inference_steps": ("Steps", "Denoising steps: more is finer and slower; empty takes the checkpoint's own number."),
+    "guidance_scale": (
+        "Guidance",
+        "How hard the words pull: 1 switches guidance off; empty takes the checkpoint's own.",
+    ),
+    "infer_method": ("Method", "ODE denoises straight; SDE draws fresh noise in every step."),
+    "solver": ("Solver", "The rule of one step: heun costs two evaluations, pingpong is the SDE rule."),
+    "retake_variance": (
+        "Retake variance",
+        "How far a retake may wander from the seed's noise: 0 not at all, 1 to another seed.",
+    ),
+    "retake_seed": ("Retake seed", "The second seed that a retake wanders towards; empty draws one."),
+    "variations": ("Variations", "Songs made side by side, with seeds counting up from the first."),
+    "cfg_interval_start": ("Guidance from", "The part of the denoising after which guidance acts: 0 is the start."),
+    "cfg_interval_end": ("Guidance to", "The part of the denoising after which guidance stops: 1 is the end."),
+    "guidance_rule": ("Guidance rule", "APG damps what plain CFG overdoes; auto takes APG."),
+    "use_adg": ("Angle-based guidance", "Guides by the angle between the two predictions instead of their difference."),
+    "shift": (
+        "Shift",
+        "Above 1 spends more steps on the noisy part, where the form is decided; empty takes the checkpoint's own.",
+    ),
+    "schedule": ("Schedule", "How the noise falls over the steps; auto takes the checkpoint's own."),
+    "timesteps": (
+        "Custom timesteps",
+        "Your own noise levels, falling from 1 to 0, separated by commas; replaces steps, shift and schedule.",
+    ),
+    "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
+    "brief": ("Brief", "What the song is about, for whom, and how it should feel."),
+}
