@@ -27,6 +27,7 @@ Side = Literal["after", "before"]
 EditMode = Literal["repaint", "flow"]
 RepaintMode = Literal["conservative", "balanced", "aggressive"]
 Rhyme = Literal["strict", "loose", "none"]
+Tone = Literal["hopeful", "tender", "sad", "angry", "playful", "dreamy"]
 TimeSignature = Literal["2", "3", "4", "6"]
 
 GROUPS = MappingProxyType(
@@ -230,13 +231,42 @@ class LyricsRequest:
     """Song words from a brief."""
 
     mode: ClassVar[Mode] = "lyrics"
+    section_names: ClassVar[tuple[str, ...]] = (
+        *("intro", "verse", "pre-chorus", "chorus", "post-chorus", "bridge"),
+        *("interlude", "instrumental", "solo", "break", "outro"),
+    )
+    max_sections: ClassVar[int] = 24
 
     brief: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
+    structure: str = knob("intro, verse, chorus, verse, chorus, bridge, chorus, outro", group="main", high=400)
+    tone: Tone | None = knob(group="main")
+    rhyme: Rhyme = knob("strict", group="main")
+    lines_verse: int = knob(6, group="main", low=2, high=10, step=1, unit="lines")
+    lines_chorus: int = knob(4, group="main", low=2, high=8, step=1, unit="lines")
+    lines_bridge: int = knob(2, group="main", low=1, high=6, step=1, unit="lines")
+    seed: int | None = knob(group="writer", low=0, high=MAX_SEED, step=1)
+
+    def sections(self) -> tuple[str, ...]:
+        """The sections in order, lower-case, without the brackets and numbers they may be typed with."""
+        typed = self.structure.lower().replace("\n", ",").split(",")
+        names = (part.strip(" []\t").rstrip("0123456789").strip() for part in typed)
+        return tuple(name for name in names if name)
 
     def combinations(self) -> Iterator[Fault]:
         """Faults that a value has although it is of the right type."""
         if not self.brief.strip():
             yield Fault("brief", self.brief, "must say what the song is about")
+        sections = self.sections()
+        unknown = dict.fromkeys(name for name in sections if name not in self.section_names)
+        if unknown:
+            known = ", ".join(self.section_names)
+            yield Fault("structure", ", ".join(unknown), f"must name known sections, separated by commas: {known}")
+        elif not 1 <= len(sections) <= self.max_sections:
+            yield Fault("structure", self.structure, f"must name 1 to {self.max_sections} sections")
+
+    def resolved(self, draw: Callable[[int], int]) -> LyricsRequest:
+        """The request with a seed; `draw(n)` returns a random integer below n."""
+        return self if self.seed is not None else dataclasses.replace(self, seed=draw(MAX_SEED + 1))
 
 
 Request = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest

@@ -84,4 +84,15 @@ KNOBS = {
     ),
     "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
     "brief": ("Brief", "What the song is about, for whom, and how it should feel."),
+    "lyrics.structure": ("Structure", "The sections in order, separated by commas, such as verse, chorus, verse."),
+    "tone": ("Tone", "The mood of the words; auto reads it from the brief where it can."),
+    "rhyme": ("Rhyme", "Strict rhymes fully, loose takes near-rhymes too, none leaves the line ends free."),
+    "lines_verse": ("Lines per verse", "How many lines every verse has."),
+    "lines_chorus": ("Lines per chorus", "How many lines every chorus has; its hook comes back in each of them."),
+    "lines_bridge": ("Lines per bridge", "How many lines the bridge has."),
 }
+
+
+def of(mode: str, knob: str) -> tuple[str, str]:
+    """Label and sentence of a knob; an entry `mode.knob` wins, for a name that means something else in that mode."""
+    return KNOBS.get(f"{mode}.{knob}") or KNOBS[knob]
