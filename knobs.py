@@ -77,8 +77,8 @@ class Knob:
         Integral floats count as whole numbers (JSON and browsers send 8.0 for 8); numbers in text do not
         count as numbers, and true / false do not count as 1 / 0.
         """
-        if isinstance(value, str) and self.kind in ("choice", "audio") and value.strip().lower() in ("", AUTO):
-            value = None
+        if self.optional and isinstance(value, str) and value.strip().lower() in ("", AUTO):
+            return None
         if value is None:
             if self.optional:
                 return None

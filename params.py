@@ -177,7 +177,7 @@ class CoverRequest(SongRequest):
     reference_audio: Path | None = knob(group="main")
     audio_cover_strength: float = knob(0.93, group="main", low=0, high=1, step=0.01)
     cover_noise_strength: float = knob(0.0, group="main", low=0, high=1, step=0.01)
-    structure: Structure | None = knob(group="diffusion")
+    cover_structure: Structure | None = knob(group="diffusion")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,5 +319,5 @@ def resolve(request: Song, recipe: Recipe, draw: Callable[[int], int]) -> Song:
     if request.retake_variance > 0 and request.retake_seed is None:
         chosen["retake_seed"] = draw(MAX_SEED + 1)
     if isinstance(request, CoverRequest):
-        chosen["structure"] = request.structure or recipe.structure
+        chosen["cover_structure"] = request.cover_structure or recipe.structure
     return dataclasses.replace(request, **chosen)

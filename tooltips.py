@@ -23,7 +23,7 @@ KNOBS = {
         "Source in the noise",
         "How far the source itself, not only its structure, is the starting point: 0 starts from pure noise.",
     ),
-    "structure": (
+    "cover_structure": (
         "Structure",
         "How the source is shown to the model: as audio codes (structure alone) or raw latents (nearer its sound).",
     ),
@@ -84,7 +84,7 @@ KNOBS = {
     ),
     "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
     "brief": ("Brief", "What the song is about, for whom, and how it should feel."),
-    "lyrics.structure": ("Structure", "The sections in order, separated by commas, such as verse, chorus, verse."),
+    "structure": ("Structure", "The sections in order, separated by commas, such as verse, chorus, verse."),
     "tone": ("Tone", "The mood of the words; auto reads it from the brief where it can."),
     "rhyme": ("Rhyme", "Strict rhymes fully, loose takes near-rhymes too, none leaves the line ends free."),
     "lines_verse": ("Lines per verse", "How many lines every verse has."),

@@ -1,0 +1,54 @@
+"""docs/knobs.md, written from the tables: `python -m reference` brings the page up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tooltips
+from knobs import Knob, knobs_of
+from params import GROUPS, MODES
+
+PAGE = Path(__file__).parent / "docs" / "knobs.md"
+
+HEADER = """# The knobs
+
+Written from params.py and tooltips.py by `python -m reference`; a test fails when this page is stale.
+"auto" means that the planner, the checkpoint's recipe or the dice choose.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown: one table for each mode."""
+    return "\n".join([HEADER, *(_section(mode) for mode in MODES)])
+
+
+def _section(mode: str) -> str:
+    title, sentence = tooltips.MODES[mode]
+    rows = [_row(knob) for knob in knobs_of(MODES[mode])]
+    table = ["| knob | default | range | what it does |", "|---|---|---|---|", *rows]
+    return "\n".join([f"## {title}", "", f"{sentence}.", "", *table, ""])
+
+
+def _row(knob: Knob) -> str:
+    _, sentence = tooltips.KNOBS[knob.name]
+    fold = GROUPS[knob.group].partition(" · ")[0]
+    where = f" *({fold})*" if fold else ""
+    return f"| `{knob.name}`{where} | {_default(knob)} | {_range(knob)} | {sentence} |"
+
+
+def _default(knob: Knob) -> str:
+    if knob.default is None:
+        return "auto" if knob.kind != "audio" else "none"
+    if knob.kind == "text" and not knob.default:
+        return "empty"
+    return str(knob.default).lower() if knob.kind == "flag" else str(knob.default)
+
+
+def _range(knob: Knob) -> str:
+    shown = knob.rule.removeprefix("must be ").removesuffix(", or empty to let the studio choose")
+    return shown if len(knob.choices) <= 12 else f"one of {len(knob.choices)}: {', '.join(knob.choices[:6])} ..."
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")

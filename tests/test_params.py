@@ -1,0 +1,190 @@
+"""The spine: declaration, validation, resolution."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+
+import reference
+import tooltips
+from errors import Fault, RequestError
+from knobs import AUTO, Knob, knobs_of, parse, to_json
+from params import (
+    GROUPS,
+    KEYSCALES,
+    LANGUAGES,
+    MODES,
+    SONG_MODES,
+    CoverRequest,
+    EditRequest,
+    ExtendRequest,
+    GenerateRequest,
+    Recipe,
+    SongRequest,
+    refuse_muted,
+    resolve,
+)
+
+RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)
+GIVEN: dict[str, dict[str, object]] = {
+    "generate": {"prompt": "lofi"},
+    "cover": {"prompt": "lofi", "src_audio": "song.wav"},
+    "extend": {"src_audio": "song.wav"},
+    "edit": {"src_audio": "song.wav"},
+    "lyrics": {"brief": "rain"},
+}
+ALL_KNOBS = [
+    pytest.param(mode, knob, id=f"{mode}-{knob.name}") for mode, cls in MODES.items() for knob in knobs_of(cls)
+]
+
+
+def faults_of(mode: str, **values: object) -> dict[str, Fault]:
+    with pytest.raises(RequestError) as caught:
+        parse(MODES[mode], {**GIVEN[mode], **values})  # type: ignore[index]
+    return {fault.field: fault for fault in caught.value.faults}
+
+
+def test_acestep_has_seventy_keys_and_fifty_languages_besides_unknown() -> None:
+    assert (len(KEYSCALES), len(set(KEYSCALES)), len(LANGUAGES)) == (70, 70, 51)
+
+
+@pytest.mark.parametrize(("mode", "knob"), ALL_KNOBS)
+def test_every_knob_has_words_a_fold_and_a_default_within_its_own_rule(mode: str, knob: Knob) -> None:
+    label, sentence = tooltips.KNOBS[knob.name]
+    assert label and sentence.endswith(".")
+    assert knob.group in GROUPS
+    assert knob.parse(knob.default) == knob.default
+
+
+def test_no_words_stand_in_the_tooltips_for_a_knob_that_does_not_exist() -> None:
+    assert set(tooltips.KNOBS) == {knob.name for cls in MODES.values() for knob in knobs_of(cls)}
+    assert set(tooltips.MODES) == set(MODES)
+
+
+NONSENSE: list[object] = [math.nan, math.inf, -1, 10**10, "no such thing", [], {"a": 1}, "x" * 200_000]
+
+
+@pytest.mark.parametrize(("mode", "knob"), ALL_KNOBS)
+def test_nonsense_is_answered_with_field_value_and_rule(mode: str, knob: Knob) -> None:
+    for nonsense in NONSENSE:
+        if isinstance(nonsense, str) and (
+            knob.kind == "audio" or (knob.kind == "text" and len(nonsense) <= (knob.high or 0))
+        ):
+            continue
+        if knob.kind in ("integer", "number") and nonsense == -1 and (knob.low or 0) < 0:
+            continue
+        fault = faults_of(mode, **{knob.name: nonsense})[knob.name]
+        assert fault.rule == knob.rule
+        assert knob.name in str(fault)
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    found = faults_of("generate", bpm=12, seed=-1, solver="magic", use_adg="yes", colour="red")
+    assert set(found) == {"bpm", "seed", "solver", "use_adg", "colour"}
+    assert found["colour"].rule == "is not a knob of this mode"
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "field"),
+    [
+        ("generate", {"prompt": " ", "lyrics": ""}, "prompt"),
+        ("generate", {"cfg_interval_start": 0.8, "cfg_interval_end": 0.2}, "cfg_interval_end"),
+        ("generate", {"infer_method": "sde", "solver": "heun"}, "solver"),
+        ("generate", {"infer_method": "ode", "solver": "pingpong"}, "solver"),
+        ("generate", {"use_adg": True, "guidance_rule": "cfg"}, "guidance_rule"),
+        ("generate", {"retake_seed": 4}, "retake_seed"),
+        ("generate", {"timesteps": "0.5, 0.9"}, "timesteps"),
+        ("generate", {"timesteps": "1, fast"}, "timesteps"),
+        ("generate", {"timesteps": "1.5, 1"}, "timesteps"),
+        ("cover", {"src_audio": None}, "src_audio"),
+        ("edit", {"segment_start_s": 5, "segment_end_s": 5}, "segment_end_s"),
+        ("edit", {"n_min": 0.6, "n_max": 0.6}, "n_max"),
+        ("edit", {"edit_mode": "flow", "prompt": ""}, "prompt"),
+        ("lyrics", {"brief": "\n"}, "brief"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(mode: str, values: dict[str, object], field: str) -> None:
+    assert set(faults_of(mode, **values)) == {field}
+
+
+def test_json_numbers_count_as_whole_numbers_but_text_and_truth_values_do_not() -> None:
+    assert parse(GenerateRequest, {"prompt": "x", "bpm": 92.0}).bpm == 92
+    assert set(faults_of("generate", bpm="92", seed=True, inference_steps=8.5)) == {"bpm", "seed", "inference_steps"}
+
+
+@pytest.mark.parametrize("empty", [None, "", AUTO])
+def test_empty_and_auto_leave_the_choice_to_the_studio(empty: object) -> None:
+    request = parse(GenerateRequest, {"prompt": "x", "keyscale": empty, "bpm": empty, "checkpoint": empty})
+    assert (request.keyscale, request.bpm, request.checkpoint) == (None, None, None)
+
+
+def test_custom_timesteps_lose_their_final_zero() -> None:
+    assert parse(GenerateRequest, {"prompt": "x", "timesteps": "1, 0.5 0.25,0"}).custom_timesteps() == (1.0, 0.5, 0.25)
+
+
+def test_resolve_fills_what_was_left_open_and_keeps_what_was_asked() -> None:
+    request = parse(GenerateRequest, {"prompt": "x", "inference_steps": 9})
+    resolved = resolve(request, RECIPE, lambda n: n - 1)
+    assert (resolved.inference_steps, resolved.guidance_scale, resolved.shift) == (9, 7.0, 1.5)
+    assert (resolved.seed, resolved.solver, resolved.infer_method) == (2**31 - 1, "euler", "ode")
+    assert resolved.bpm is None
+
+
+def test_seed_zero_is_a_seed() -> None:
+    assert resolve(parse(GenerateRequest, {"prompt": "x", "seed": 0}), RECIPE, random.randrange).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "solver"),
+    [({"infer_method": "sde"}, "pingpong"), ({"solver": "pingpong"}, "pingpong"), ({"infer_method": "ode"}, "euler")],
+)
+def test_the_sde_method_and_the_pingpong_solver_mean_each_other(asked: dict[str, object], solver: str) -> None:
+    resolved = resolve(parse(GenerateRequest, {"prompt": "x", **asked}), RECIPE, random.randrange)
+    assert resolved.solver == solver
+    assert (resolved.infer_method == "sde") == (solver == "pingpong")
+
+
+@pytest.mark.parametrize("cls", SONG_MODES.values())
+def test_resolving_twice_changes_nothing_and_the_values_survive_json(cls: type[SongRequest]) -> None:
+    resolved = resolve(parse(cls, GIVEN[cls.mode]), RECIPE, random.randrange)
+    assert resolve(resolved, RECIPE, random.randrange) == resolved
+    assert parse(cls, json.loads(json.dumps(to_json(resolved)))) == resolved
+
+
+def test_paths_are_paths_again_after_json() -> None:
+    request = parse(CoverRequest, GIVEN["cover"])
+    assert request.src_audio == Path("song.wav")
+    assert to_json(request)["src_audio"] == "song.wav"
+
+
+def test_a_knob_that_means_nothing_to_the_checkpoint_is_refused_with_its_reason() -> None:
+    turbo = Recipe(inference_steps=8, guidance_scale=1, shift=3, muted={"guidance_scale": "turbo has no guidance"})
+    refuse_muted(parse(GenerateRequest, {"prompt": "x"}), turbo)
+    with pytest.raises(RequestError, match=r"guidance_scale = 5\.0: turbo has no guidance"):
+        refuse_muted(parse(GenerateRequest, {"prompt": "x", "guidance_scale": 5}), turbo)
+
+
+def test_a_mode_that_the_checkpoint_does_not_serve_is_refused() -> None:
+    narrow = Recipe(inference_steps=8, guidance_scale=1, shift=3, modes=("generate",))
+    with pytest.raises(RequestError, match="cannot extend"):
+        refuse_muted(parse(ExtendRequest, GIVEN["extend"]), narrow)
+
+
+def test_extend_and_edit_need_no_words() -> None:
+    assert parse(ExtendRequest, GIVEN["extend"]).prompt == ""
+    assert parse(EditRequest, GIVEN["edit"]).prompt == ""
+
+
+def test_an_error_with_faults_survives_the_way_between_processes() -> None:
+    error = RequestError([Fault("bpm", 12, "must be more")], "Try again.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.faults, again.hint, str(again)) == (error.faults, error.hint, str(error))
+
+
+def test_the_page_of_knobs_is_up_to_date() -> None:
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: python -m reference"
