@@ -70,7 +70,9 @@ class Recipe:
 
     `task_of_latents` is the instruction under which the checkpoint accepts raw latents as its structure;
     `muted` maps a knob's name to the reason why it means nothing here: such a knob is disabled in the page and
-    refused when it is set by name. `modes` are the song modes it serves.
+    refused when it is set by name. `modes` are the song modes it serves. `tracks` are named in the instruction of
+    `task_of_latents`. `min_frames` is the shortest song, in latent frames, that it was trained on. `dit_tflop` and
+    `vae_tflop` are the arithmetic of one forward pass for a second of audio: the estimate of the time a job takes.
     """
 
     inference_steps: int
@@ -81,7 +83,10 @@ class Recipe:
     structure: Structure = "codes"
     task_of_latents: Task = "cover"
     planner: Literal["composer", "lm"] = "lm"
+    tracks: tuple[str, ...] = ()
     min_frames: int = 0
+    dit_tflop: float = 0.105
+    vae_tflop: float = 0.122
     modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
     muted: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,0 +1,92 @@
+"""What the DiT sees besides noise: one function per row of the table in docs/modes.md.
+
+A scene is the context, source latents beside a mask, and the instruction that goes with it. Latents are
+`(B, T, C)`, contexts `(B, T, 2C)`; the mask is 1 where the model may change the music.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from params import Structure, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from runtimes import Runtime
+
+Window = tuple[int, int]
+"""First frame that is made anew, and the first after it that is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A context and its instruction; `kept` are the source latents outside `window`, if the mode has a window."""
+
+    task: Task
+    context: Tensor
+    kept: Tensor | None = None
+    window: Window | None = None
+
+
+def masked(source: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The context `(B, T, 2C)` of source latents `(B, T, C)`; without a mask the model may change everything."""
+    return torch.cat([source, torch.ones_like(source) if mask is None else mask.expand_as(source)], dim=-1)
+
+
+def window_mask(frames: int, window: Window) -> Tensor:
+    """`(1, T, 1)`: 1 inside the window, 0 outside."""
+    mask = torch.zeros(1, frames, 1)
+    mask[:, window[0] : window[1]] = 1.0
+    return mask
+
+
+def fit(latents: Tensor, frames: int, silence: Tensor) -> Tensor:
+    """The latents cut, or filled up with silence `(1, frames, C)`, to so many frames."""
+    have = latents.shape[1]
+    if have >= frames:
+        return latents[:, :frames]
+    rest = silence[:, : frames - have].expand(latents.shape[0], -1, -1)
+    return torch.cat([latents, rest], dim=1)
+
+
+def from_words(runtime: Runtime, frames: int) -> Scene:
+    """Generate without a plan: silence, everything open."""
+    return Scene(task="text2music", context=masked(runtime.silence(frames)))
+
+
+def from_codes(runtime: Runtime, codes: Tensor, frames: int) -> Scene:
+    """Generate from audio codes `(B, N)`: their latents under the cover instruction, as the model was trained."""
+    latents = fit(runtime.codes_to_latents(codes), frames, runtime.silence(frames))
+    return Scene(task="cover", context=masked(latents))
+
+
+def from_guide(guide: Tensor, task: Task) -> Scene:
+    """Generate from the latents of a rough rendering, under the instruction that the checkpoint takes them by."""
+    return Scene(task=task, context=masked(guide))
+
+
+def cover(runtime: Runtime, source: Tensor, structure: Structure, task_of_latents: Task) -> Scene:
+    """Cover: the source through the codes' bottleneck, which keeps structure alone, or its raw latents."""
+    if structure == "latents":
+        return Scene(task=task_of_latents, context=masked(source), kept=source)
+    frames = source.shape[1]
+    hints = fit(runtime.codes_to_latents(runtime.latents_to_codes(source)), frames, runtime.silence(frames))
+    return Scene(task="cover", context=masked(hints), kept=source)
+
+
+def repaint(runtime: Runtime, source: Tensor, window: Window) -> Scene:
+    """Edit and Extend: the source, silence inside the window, and only the window open."""
+    frames = source.shape[1]
+    mask = window_mask(frames, window)
+    context = masked(torch.where(mask.bool(), runtime.silence(frames), source), mask)
+    return Scene(task="repaint", context=context, kept=source, window=window)
+
+
+def guided_repaint(source: Tensor, guide: Tensor, window: Window, task: Task) -> Scene:
+    """Edit and Extend under a planner's guide: its latents inside the window, the source outside, everything open."""
+    inside = window_mask(source.shape[1], window).bool()
+    return Scene(task=task, context=masked(torch.where(inside, guide, source)), kept=source, window=window)

@@ -1,0 +1,64 @@
+"""How long a job will take: the one estimator behind the button's text and the GPU lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Literal
+
+from params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
+
+DeviceKind = Literal["cpu", "mps", "cuda"]
+
+THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 200.0}
+"""What a middling machine of each kind does in practice; corrected by what this one was seen to do."""
+
+OVERHEAD_S: dict[DeviceKind, float] = {"cpu": 0.5, "mps": 1.0, "cuda": 1.0}
+"""Text encoding, planning and writing files."""
+
+LEASE_S = (60, 300)
+"""Shortest and longest lease that is asked for on a shared GPU."""
+
+FALLBACK_SOURCE_S = 60.0
+"""Assumed length of a source that has not been chosen or opened yet."""
+
+
+def evaluations(request: SongRequest, recipe: Recipe) -> float:
+    """Forward passes of the DiT for one variation, counting only the guided steps twice."""
+    steps = float(len(request.custom_timesteps()) or request.inference_steps or recipe.inference_steps)
+    guided = (request.guidance_scale or recipe.guidance_scale) > 1
+    interval = request.cfg_interval_end - request.cfg_interval_start
+    passes = steps * (1.0 + (interval if guided else 0.0))
+    if (request.solver or recipe.solver) == "heun":
+        passes += steps
+    if isinstance(request, EditRequest) and request.edit_mode == "flow":
+        passes *= 2 * request.n_avg
+    return passes
+
+
+def rendered_s(request: SongRequest, source_s: float | None, planned_s: float) -> float:
+    """Seconds of audio that one variation has."""
+    if isinstance(request, GenerateRequest):
+        return request.duration_s or planned_s
+    length = FALLBACK_SOURCE_S if source_s is None else source_s
+    return length + request.extra_duration_s if isinstance(request, ExtendRequest) else length
+
+
+def tflop(request: SongRequest, recipe: Recipe, seconds: float) -> float:
+    """The arithmetic of a job: the DiT's passes, and the VAE there and back."""
+    dit = recipe.dit_tflop * evaluations(request, recipe)
+    passes_of_vae = 1 if isinstance(request, GenerateRequest) and recipe.planner != "composer" else 2
+    return request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop)
+
+
+def seconds_for(work_tflop: float, device: DeviceKind, seen: Sequence[tuple[float, float]] = ()) -> float:
+    """Seconds for so much arithmetic; `seen` are pairs (tflop, seconds taken) of jobs done on this machine."""
+    rates = [(taken - OVERHEAD_S[device]) / work for work, taken in seen if work > 0 and taken > OVERHEAD_S[device]]
+    per_tflop = median(rates) if rates else 1.0 / THROUGHPUT_TFLOPS[device]
+    return OVERHEAD_S[device] + work_tflop * per_tflop
+
+
+def lease_s(seconds: float, stretch: float = 1.0) -> int:
+    """The lease to ask for: twice the estimate, for the estimate may be off, within `LEASE_S`."""
+    shortest, longest = LEASE_S
+    return int(min(max(2.0 * seconds, shortest) * stretch, longest))

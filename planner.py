@@ -1,0 +1,69 @@
+"""The planners: who decides tempo, key, metre, form and notes before a song is rendered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from composer import Brief, compose, sketch
+from events import Progress
+from params import SongRequest
+from plans import Facts, Plan, Stretch, open_plan
+
+DEFAULT_DURATION_S = 30.0
+"""Length of a song that nobody gave a length: neither the user nor the lyrics."""
+
+LINE_S = 3.5
+"""A sung line takes about two bars at a middling tempo."""
+
+
+class ComposerPlanner:
+    """Nano's planner: a rule-based composer writes notes, and its sketch guides the network.
+
+    Inside a song (Extend, Edit) it goes on in the tempo, key and bars of the surroundings.
+    """
+
+    name = "composer"
+
+    def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
+        """One Progress, then the Plan with its guide over the stretch."""
+        yield Progress("planning", note="composing")
+        known = stretch.surroundings or Facts()
+        duration_s = stretch.duration_s or length_from_words(request.lyrics)
+        draft = open_plan(request, duration_s, stretch.surroundings)
+        inside = stretch.surroundings is not None
+        metre = draft.timesignature
+        score = compose(
+            Brief(
+                prompt=request.prompt,
+                lyrics=request.lyrics,
+                instrumental=bool(getattr(request, "instrumental", False)),
+                bpm=draft.bpm,
+                keyscale=draft.keyscale,
+                timesignature=int(metre) if metre else None,
+                duration_s=duration_s,
+                seed=seed,
+                anchor_s=known.anchor_s - stretch.start_s,
+                opens=not inside,
+                closes=not inside,
+            )
+        )
+        yield dataclasses.replace(
+            draft,
+            bpm=score.bpm,
+            keyscale=score.keyscale,
+            timesignature=str(score.timesignature),
+            planner=self.name,
+            notes=(score.summary(), *_heard(known)),
+            guide=sketch(score),
+        )
+
+
+def length_from_words(lyrics: str) -> float:
+    """Seconds that the lyrics ask for, `LINE_S` a line and within 10 to 240; `DEFAULT_DURATION_S` without words."""
+    lines = [line for line in lyrics.splitlines() if line.strip() and not line.lstrip().startswith("[")]
+    return float(min(max(10.0, LINE_S * len(lines)), 240.0)) if lines else DEFAULT_DURATION_S
+
+
+def _heard(facts: Facts) -> tuple[str, ...]:
+    return ("tempo and key of the source were found by listening",) if facts.heard else ()

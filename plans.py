@@ -1,0 +1,102 @@
+"""What is decided about a song before it is rendered, and who may decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from events import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from params import SongRequest
+
+NO_WORDS = "[Instrumental]"
+"""The lyrics that ACE-Step was trained on for songs without words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known about a recording: told by its track, or heard by analysis (then `heard` is true).
+
+    `anchor_s` is the time of a downbeat. None means unknown.
+    """
+
+    bpm: int | None = None
+    keyscale: str | None = None
+    timesignature: str | None = None
+    anchor_s: float = 0.0
+    heard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The decisions of a planner for one song; None is left open.
+
+    `guide` is a rough rendering `(2, S)` of the music to make, at the runtime's sample rate, over the whole window
+    (for Generate: the song); `codes` are audio codes of the whole song. A plan holds one of them or neither.
+    """
+
+    caption: str
+    lyrics: str
+    duration_s: float
+    bpm: int | None = None
+    keyscale: str | None = None
+    timesignature: str | None = None
+    vocal_language: str = "unknown"
+    anchor_s: float = 0.0
+    planner: str = "none"
+    notes: tuple[str, ...] = ()
+    guide: NDArray[np.float32] | None = None
+    codes: tuple[int, ...] | None = None
+
+    def summary(self) -> dict[str, str | float | int | None]:
+        """The decisions as plain values for the sidecar: what was chosen, not the guide or the codes."""
+        return {
+            "planner": self.planner,
+            "caption": self.caption,
+            "lyrics": self.lyrics,
+            "duration_s": self.duration_s,
+            "bpm": self.bpm,
+            "keyscale": self.keyscale,
+            "timesignature": self.timesignature,
+            "vocal_language": self.vocal_language,
+            "anchor_s": self.anchor_s,
+            "notes": "; ".join(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """The part of the timeline that is to be planned: its length, where it starts, and what surrounds it."""
+
+    start_s: float
+    duration_s: float | None
+    surroundings: Facts | None = None
+
+
+class Planner(Protocol):
+    """Decides what the user left open."""
+
+    def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
+        """Progress while it decides, then exactly one Plan. The same request and seed give the same plan."""
+        ...
+
+
+def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = None) -> Plan:
+    """The plan that decides nothing: the user's values, then what is known about the source."""
+    known = facts or Facts()
+    instrumental = bool(getattr(request, "instrumental", False)) or not request.lyrics.strip()
+    return Plan(
+        caption=request.prompt,
+        lyrics=NO_WORDS if instrumental else request.lyrics,
+        duration_s=duration_s,
+        bpm=request.bpm or known.bpm,
+        keyscale=request.keyscale or known.keyscale,
+        timesignature=request.timesignature or known.timesignature,
+        vocal_language="unknown" if instrumental else request.vocal_language or "unknown",
+        anchor_s=known.anchor_s,
+    )

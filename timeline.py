@@ -1,0 +1,98 @@
+"""Where a song's parts lie: which samples are made anew, which are the source's, and where the source begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from errors import Fault, RequestError
+from params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, SongRequest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from runtimes import LatentShape
+
+LONGEST_S = 600
+"""Seconds that ACE-Step renders at most: its silence latents are that long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """A song's length and layout, in samples.
+
+    `offset` is where the source begins. `window` is what is made anew: the whole song where there is no source to
+    keep. `fade` is the length of the crossfade beside the window.
+    """
+
+    samples: int
+    window: tuple[int, int]
+    offset: int = 0
+    fade: int = 0
+
+    def frames(self, shape: LatentShape) -> int:
+        """Latent frames that hold the song."""
+        return shape.frames_of(self.samples)
+
+    def window_frames(self, shape: LatentShape) -> tuple[int, int]:
+        """The frames that the window touches."""
+        return self.window[0] // shape.hop, shape.frames_of(self.window[1])
+
+    def place(self, source: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The source `(2, S)` at its place in a song `(2, samples)` that is silent elsewhere."""
+        song = np.zeros((2, self.samples), dtype=np.float32)
+        song[:, self.offset : self.offset + source.shape[1]] = source
+        return song
+
+
+def timeline_of(request: SongRequest, source_samples: int, sample_rate: int, duration_s: float = 0.0) -> Timeline:
+    """The layout that a request asks for; `duration_s` is the planned length of a song without a source.
+
+    Raises RequestError when the song would be too long or its window lies outside the source.
+    """
+    match request:
+        case GenerateRequest():
+            samples = round(duration_s * sample_rate)
+            line = Timeline(samples=samples, window=(0, samples))
+        case ExtendRequest():
+            line = _extended(request, source_samples, sample_rate)
+        case EditRequest():
+            line = _edited(request, source_samples, sample_rate)
+        case _:
+            line = Timeline(samples=source_samples, window=(0, source_samples))
+    if line.samples > LONGEST_S * sample_rate:
+        field = "duration_s" if isinstance(request, GenerateRequest) else "src_audio"
+        seconds = round(line.samples / sample_rate, 1)
+        raise RequestError([Fault(field, seconds, f"the song must not be longer than {LONGEST_S} seconds in all")])
+    return line
+
+
+def _extended(request: ExtendRequest, source: int, rate: int) -> Timeline:
+    extra = round(request.extra_duration_s * rate)
+    overlap = min(round(request.overlap_s * rate), source // 2)
+    fade = min(round(request.crossfade_s * rate), source - overlap)
+    if request.side == "before":
+        return Timeline(samples=source + extra, window=(0, extra + overlap), offset=extra, fade=fade)
+    return Timeline(samples=source + extra, window=(source - overlap, source + extra), fade=fade)
+
+
+EDIT_FADE_S = {"conservative": 0.05, "balanced": 0.03, "aggressive": 0.01}
+"""Crossfade beside an edited window: never none, since a hard cut clicks. The longest is upstream's."""
+
+
+def _edited(request: EditRequest, source: int, rate: int) -> Timeline:
+    start, end = round(request.segment_start_s * rate), round(request.segment_end_s * rate)
+    length_s = source / rate
+    # Times are shown rounded: a region dragged to the very end may exceed the source by less than a hundredth.
+    if end > source + rate // 100:
+        rule = f"must not lie after the end of the source, which is {length_s:.2f} seconds long"
+        raise RequestError([Fault("segment_end_s", request.segment_end_s, rule)])
+    fade = round(EDIT_FADE_S[request.repaint_mode] * rate)
+    return Timeline(samples=source, window=(start, min(end, source)), fade=fade)
+
+
+def needs_source(request: SongRequest) -> bool:
+    """Whether the mode works on a recording."""
+    return isinstance(request, CoverRequest | ExtendRequest | EditRequest)
