@@ -1,0 +1,103 @@
+"""The words ACE-Step was trained on: instructions, the text prompt, the lyric text, and how they fit their limits.
+
+Pure strings and token lists; the layout, line breaks included, is part of the training data (upstream's
+`SFT_GEN_PROMPT` and `_format_lyrics`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from params import Task
+
+END_OF_TEXT = "<|endoftext|>"
+TEXT_TOKENS = 256
+LYRIC_TOKENS = 2048
+
+_METAS = "\n\n# Metas\n"
+_CONTROL = re.compile(r"<(?=\||/?(?:think|tool_call|tool_response)>)")
+
+_INSTRUCTIONS: Mapping[Task, tuple[str, str]] = MappingProxyType(
+    {
+        "text2music": ("Fill the audio semantic mask based on the given conditions:",) * 2,
+        "cover": ("Generate audio semantic tokens based on the given conditions:",) * 2,
+        "repaint": ("Repaint the mask area based on the given conditions:",) * 2,
+        "lego": (
+            "Generate the {tracks} track based on the audio context:",
+            "Generate the track based on the audio context:",
+        ),
+        "extract": ("Extract the {tracks} track from the audio:", "Extract the track from the audio:"),
+        "complete": ("Complete the input track with {tracks}:", "Complete the input track:"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metas:
+    """The musical facts that stand in the text prompt; None is written as N/A.
+
+    `duration_s` is the true length of the result: the model paces the song by it.
+    """
+
+    bpm: int | None = None
+    timesignature: str | None = None
+    keyscale: str | None = None
+    duration_s: float | None = None
+
+    def __str__(self) -> str:
+        seconds = 30 if self.duration_s is None else int(self.duration_s)
+        return (
+            f"- bpm: {self.bpm or 'N/A'}\n- timesignature: {self.timesignature or 'N/A'}\n"
+            f"- keyscale: {self.keyscale or 'N/A'}\n- duration: {seconds} seconds\n"
+        )
+
+
+def instruction_of(task: Task, tracks: Sequence[str] = ()) -> str:
+    """The sentence that names the task; lego, extract and complete may name the tracks they are about."""
+    named, plain = _INSTRUCTIONS[task]
+    return named.format(tracks=" | ".join(track.upper() for track in tracks)) if tracks else plain
+
+
+def defuse(text: str) -> str:
+    """The text with every control token spelled so that it stays text.
+
+    A caption that contains `<|endoftext|>` would otherwise end the prompt, and one with `<|audio_code_7|>` would
+    put audio in it. The space behind the bracket is all that changes.
+    """
+    return _CONTROL.sub("< ", text)
+
+
+def prompt_text(instruction: str, caption: str, metas: Metas) -> str:
+    """The text for the text encoder."""
+    instruction = instruction if instruction.endswith(":") else f"{instruction}:"
+    return f"# Instruction\n{instruction}\n\n# Caption\n{defuse(caption)}{_METAS}{metas}{END_OF_TEXT}\n"
+
+
+def lyric_text(language: str, lyrics: str) -> str:
+    """The text for the lyric encoder."""
+    return f"# Languages\n{language}\n\n# Lyric\n{defuse(lyrics)}{END_OF_TEXT}"
+
+
+def fit_text(text: str, encode: Callable[[str], list[int]], limit: int = TEXT_TOKENS) -> list[int]:
+    """Token ids of a `prompt_text`, at most `limit`: a caption that is too long loses its end.
+
+    Cutting the whole text from the right, as tokenizers do, would drop the metas and the end token instead.
+    """
+    return _fit(text, _METAS, encode, limit)
+
+
+def fit_lyrics(text: str, encode: Callable[[str], list[int]], limit: int = LYRIC_TOKENS) -> list[int]:
+    """Token ids of a `lyric_text`, at most `limit`: lyrics that are too long lose their end, the end token stays."""
+    return _fit(text, END_OF_TEXT, encode, limit)
+
+
+def _fit(text: str, tail: str, encode: Callable[[str], list[int]], limit: int) -> list[int]:
+    ids = encode(text)
+    if len(ids) <= limit:
+        return ids
+    head, mark, rest = text.rpartition(tail)
+    kept = encode(mark + rest)
+    return encode(head)[: limit - len(kept)] + kept

@@ -1,0 +1,47 @@
+"""How the VAE works through long audio in tiles that equal the whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from operator import mul
+
+TILE_S = 10
+"""Seconds of audio per tile: about 1 GB of activations in float32 for the 169 M parameter VAE."""
+
+_DILATIONS = 1 + 3 + 9
+_KERNEL = 7
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Frames `[start, stop)` of the result, made from frames `[left, right)` of the input."""
+
+    start: int
+    stop: int
+    left: int
+    right: int
+
+
+def reach_of(ratios: Sequence[int]) -> int:
+    """Latent frames on either side that influence one frame of an Oobleck VAE with these strides, rounded up.
+
+    The sum over its layers of half a kernel at that layer's rate: kernels of 7 at both ends, at every rate three
+    units with dilations 1, 3, 9, and strided layers that look one frame of the lower rate aside. The encoder
+    mirrors the decoder, whose rates are the products of the reversed strides.
+    """
+    rates = list(accumulate(reversed(ratios), mul, initial=1))
+    half = _KERNEL // 2
+    strided = sum(1 / rate for rate in rates[:-1])
+    units = sum(half * _DILATIONS / rate for rate in rates[1:])
+    return math.ceil(half + strided + units + half / rates[-1])
+
+
+def tiles(frames: int, size: int, reach: int) -> Iterator[Tile]:
+    """Tiles of at most `size` frames that cover `frames`, each seeing `reach` frames more on either side."""
+    count = max(1, math.ceil(frames / size))
+    edges = [round(index * frames / count) for index in range(count + 1)]
+    for start, stop in pairwise(edges):
+        yield Tile(start, stop, max(0, start - reach), min(frames, stop + reach))

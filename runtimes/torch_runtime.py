@@ -1,0 +1,252 @@
+"""The torch runtime: diffusers' modules on CUDA, Apple's MPS or the CPU."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from functools import wraps
+from math import prod
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from errors import CheckpointError
+from prompts import fit_lyrics, fit_text
+from runtimes import Condition, DType, LatentShape, RuntimeName
+from runtimes.layouts import Network, Parts, load_parts
+from runtimes.tiling import TILE_S, reach_of, tiles
+from runtimes.torch_dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
+
+logger = logging.getLogger(__name__)
+
+SILENT_REFERENCE_FRAMES = 750
+"""Frames of silence that stand for no reference: upstream's `timbre_fix_frame`."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def default_device() -> str:
+    """The fastest device of this machine: cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def open_torch_runtime(
+    folder: Path, companion: Path | None = None, *, device: str | None = None, dtype: DType | None = None
+) -> TorchRuntime:
+    """See runtimes.open_runtime; None takes the machine's best device, and float32 on a CPU, else bfloat16."""
+    place = torch.device(device or default_device())
+    kind: torch.dtype = getattr(torch, dtype or ("float32" if place.type == "cpu" else "bfloat16"))
+    return TorchRuntime(load_parts(folder, companion, place, kind), place, kind)
+
+
+def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Callable[Concatenate[TorchRuntime, P], R]:
+    @wraps(method)
+    def run(self: TorchRuntime, *args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode():
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+class TorchRuntime:
+    """See runtimes.Runtime. Results stay on the runtime's device, in float32."""
+
+    name: RuntimeName = "torch"
+
+    def __init__(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
+        self.parts = parts
+        self.device = device
+        self.dtype = dtype
+        self.shape = _shape_of(parts)
+        self._grid: Grid | None = None
+        self._text = Tokenizer.from_file(str(parts.tokenizer_file)) if parts.tokenizer_file else None
+        install_attention(parts.transformer)
+        _mend_timbre(parts.condition_encoder, parts.transformer.config.hidden_size)
+
+    @_without_gradients
+    def encode(self, waveform: Tensor) -> Tensor:
+        """See Runtime.encode."""
+        vae, hop = self._vae(), self.shape.hop
+        frames = self.shape.frames_of(waveform.shape[-1])
+        padded = F.pad(waveform, (0, frames * hop - waveform.shape[-1])).float()
+        latents = []
+        for tile in tiles(frames, self._tile, self._reach):
+            part = padded[..., tile.left * hop : tile.right * hop].to(self.device)
+            mode = vae.encode(part).latent_dist.mode().transpose(1, 2)
+            latents.append(mode[:, tile.start - tile.left : tile.stop - tile.left])
+        return torch.cat(latents, dim=1)
+
+    @_without_gradients
+    def decode(self, latents: Tensor) -> Tensor:
+        """See Runtime.decode."""
+        vae, hop = self._vae(), self.shape.hop
+        waves = []
+        for tile in tiles(latents.shape[1], self._tile, self._reach):
+            part = latents[:, tile.left : tile.right].to(self.device, torch.float32)
+            wave = vae.decode(part.transpose(1, 2)).sample
+            waves.append(wave[..., (tile.start - tile.left) * hop : (tile.stop - tile.left) * hop])
+        return torch.cat(waves, dim=-1)
+
+    @_without_gradients
+    def silence(self, frames: int) -> Tensor:
+        """See Runtime.silence."""
+        stored: Tensor = self.parts.condition_encoder.silence_latent
+        repeats = -(-frames // stored.shape[1])
+        return stored.repeat(1, repeats, 1)[:, :frames].float()
+
+    @_without_gradients
+    def condition(
+        self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
+    ) -> TorchCondition:
+        """See Runtime.condition."""
+        encoder = self.parts.text_encoder
+        if encoder is None or self._text is None:
+            raise CheckpointError("This checkpoint has no text encoder.", "Give the companion folder that holds it.")
+        texts_states = [encoder(input_ids=self._ids(fit_text, text)).last_hidden_state for text in texts]
+        embed = encoder.get_input_embeddings()
+        lyric_states = [embed(self._ids(fit_lyrics, words)) for words in lyrics]
+        return self._condition(texts_states, lyric_states, references)
+
+    @_without_gradients
+    def condition_from_states(
+        self, text_states: Tensor, lyric_states: Tensor, references: Sequence[Tensor | None] = ()
+    ) -> TorchCondition:
+        """See Runtime.condition_from_states."""
+        return self._condition(text_states.split(1), lyric_states.split(1), references)
+
+    @_without_gradients
+    def null_condition(self) -> TorchCondition:
+        """See Runtime.null_condition.
+
+        Upstream repeats the learned state to the length of the condition. Attention over equal keys and values is
+        their value, whatever their number: one is enough.
+        """
+        return remember(self.parts.transformer, [self.parts.condition_encoder.null_condition_emb])
+
+    @_without_gradients
+    def velocity(self, x: Tensor, t: float, context: Tensor, conditions: Sequence[Condition]) -> list[Tensor]:
+        """See Runtime.velocity."""
+        dit = self.parts.transformer
+        heard = cast(Sequence[TorchCondition], conditions)
+        tokens = -(-x.shape[1] // self.shape.patch)
+        if self._grid is None or self._grid.tokens != tokens:
+            self._grid = grid_of(dit, tokens)
+        answers = velocity(dit, self._grid, self._put(x), t, self._put(context), heard)
+        return [answer.float() for answer in answers]
+
+    @_without_gradients
+    def latents_to_codes(self, latents: Tensor) -> Tensor:
+        """See Runtime.latents_to_codes."""
+        silence = self.parts.condition_encoder.silence_latent
+        codes: Tensor
+        _, codes = self.parts.audio_tokenizer.tokenize(self._put(latents), silence)
+        return codes.squeeze(-1)
+
+    @_without_gradients
+    def codes_to_latents(self, codes: Tensor) -> Tensor:
+        """See Runtime.codes_to_latents."""
+        states = self.parts.audio_tokenizer.quantizer.get_output_from_indices(codes.to(self.device))
+        latents: Tensor = self.parts.audio_token_detokenizer(states.to(self.dtype))
+        return latents.float()
+
+    def close(self) -> None:
+        """See Runtime.close."""
+        del self.parts
+        self._grid = None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+    def _condition(
+        self, texts: Sequence[Tensor], lyrics: Sequence[Tensor], references: Sequence[Tensor | None]
+    ) -> TorchCondition:
+        silent = self.silence(SILENT_REFERENCE_FRAMES)
+        given = references or [None] * len(texts)
+        items = [
+            self._pack(text, words, silent if reference is None else reference)
+            for text, words, reference in zip(texts, lyrics, given, strict=True)
+        ]
+        return remember(self.parts.transformer, items)
+
+    def _pack(self, text: Tensor, lyrics: Tensor, references: Tensor) -> Tensor:
+        """The packed states `(1, L, W)` of one item: lyrics, one token per reference, text."""
+        states, _ = self.parts.condition_encoder(
+            text_hidden_states=self._put(text),
+            text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=self.device),
+            lyric_hidden_states=self._put(lyrics),
+            lyric_attention_mask=torch.ones(lyrics.shape[:2], dtype=torch.bool, device=self.device),
+            refer_audio_acoustic_hidden_states_packed=self._put(references),
+            refer_audio_order_mask=torch.zeros(len(references), dtype=torch.long, device=self.device),
+        )
+        packed: Tensor = states
+        return packed
+
+    def _ids(self, fit: Callable[[str, Callable[[str], list[int]]], list[int]], text: str) -> Tensor:
+        tokenizer = self._text
+        assert tokenizer is not None
+        ids = fit(text, lambda words: tokenizer.encode(words).ids)
+        return torch.tensor([ids], device=self.device)
+
+    def _put(self, tensor: Tensor) -> Tensor:
+        return tensor.to(device=self.device, dtype=self.dtype)
+
+    def _vae(self) -> Network:
+        if self.parts.vae is None:
+            raise CheckpointError("This checkpoint has no VAE.", "Give the companion folder that holds it.")
+        return self.parts.vae
+
+    @property
+    def _tile(self) -> int:
+        return round(TILE_S * self.shape.frames_hz)
+
+    @property
+    def _reach(self) -> int:
+        return reach_of(self._vae().config.downsampling_ratios)
+
+
+class _WithSpecialToken(nn.Module):
+    """The timbre encoder's input projection with its special token in front."""
+
+    def __init__(self, project: nn.Module, token: Tensor) -> None:
+        super().__init__()
+        self.project = project
+        self.token = token
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """States `(N, 1 + T, W)`."""
+        return torch.cat([self.token.expand(len(latents), -1, -1), self.project(latents)], dim=1)
+
+
+def _mend_timbre(encoder: Network, dit_width: int) -> None:
+    """Nothing; an XL encoder reads its timbre from the special token.
+
+    Upstream's XL prepends the token and reads position 0; its 2B reads the first frame. diffusers always does the
+    latter, which puts a wrong timbre into every XL condition. XL is known by encoders of another width than the DiT.
+    """
+    timbre = encoder.timbre_encoder
+    if encoder.config.hidden_size != dit_width:
+        timbre.embed_tokens = _WithSpecialToken(timbre.embed_tokens, timbre.special_token)
+
+
+def _shape_of(parts: Parts) -> LatentShape:
+    tokenizer, dit = parts.audio_tokenizer, parts.transformer.config
+    shape = LatentShape(
+        channels=dit.audio_acoustic_hidden_dim,
+        patch=dit.patch_size,
+        frames_per_code=tokenizer.pool_window_size,
+        codebook_size=tokenizer.quantizer.codebook_size,
+    )
+    if parts.vae is None:
+        return shape
+    vae = parts.vae.config
+    return LatentShape(**(vars(shape) | {"hop": prod(vae.downsampling_ratios), "sample_rate": vae.sampling_rate}))
