@@ -184,7 +184,7 @@ def _time(dit: Dit, t: float, like: Tensor) -> tuple[Tensor, Tensor]:
     """The embedding `(1, W)` of t and the six modulations `(1, 6, W)`; the second embedding is given t - r = 0."""
     embedded = []
     for embed, level in ((dit.time_embed, t), (dit.time_embed_r, 0.0)):
-        wave = embed.time_sinusoid(torch.tensor([level * embed.scale], device=like.device)).to(like.dtype)
+        wave = embed.time_sinusoid(torch.tensor([level], device=like.device) * embed.scale).to(like.dtype)
         embedded.append(embed.linear_2(embed.act1(embed.linear_1(wave))))
     time, since = embedded
     modulation = dit.time_embed.time_proj(dit.time_embed.act2(time))

@@ -50,7 +50,7 @@ def open_torch_runtime(
 def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Callable[Concatenate[TorchRuntime, P], R]:
     @wraps(method)
     def run(self: TorchRuntime, *args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.inference_mode():
+        with torch.no_grad():
             return method(self, *args, **kwargs)
 
     return run

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from errors import CheckpointError
 
 REPAIR = "Download the checkpoint again, or point to another folder."
+SINGLE_FILES = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -45,11 +46,11 @@ def weight_files(folder: Path) -> list[Path]:
             raise CheckpointError(f"{indexes[0]} has no weight_map.", REPAIR)
         files = [folder / name for name in sorted(set(weight_map.values()))]
     else:
-        files = sorted(folder.glob("*.safetensors"))
-        files = [file for file in files if file.name.count(".") == 1] or files
+        single = (folder / name for name in SINGLE_FILES)
+        files = [next((file for file in single if file.is_file()), folder / SINGLE_FILES[0])]
     missing = [file.name for file in files if not file.is_file()]
-    if missing or not files:
-        raise CheckpointError(f"{', '.join(missing) or 'A safetensors file'} is missing in {folder}.", REPAIR)
+    if missing:
+        raise CheckpointError(f"{', '.join(missing)} is missing in {folder}.", REPAIR)
     return files
 
 
