@@ -6,20 +6,51 @@ A scene is the context, source latents beside a mask, and the instruction that g
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from params import Structure, Task
+from params import Recipe, Structure, Task
+from runtimes import reference_excerpt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from runtimes import Runtime
 
 Window = tuple[int, int]
 """First frame that is made anew, and the first after it that is not."""
+
+
+def encode(runtime: Runtime, waves: Sequence[NDArray[np.float32]]) -> Tensor:
+    """Latents `(B, T, C)` of waveforms `(2, S)` of one length."""
+    return runtime.encode(torch.stack([torch.from_numpy(wave) for wave in waves]))
+
+
+def decode(runtime: Runtime, latents: Tensor, samples: int) -> list[NDArray[np.float32]]:
+    """Waveforms `(2, samples)` of latents `(B, T, C)`."""
+    return [wave[:, :samples].cpu().numpy() for wave in runtime.decode(latents)]
+
+
+def reference(runtime: Runtime, wave: NDArray[np.float32]) -> Tensor:
+    """Latents `(1, T, C)` of the excerpt of a waveform `(2, S)` from which the timbre is taken."""
+    return runtime.encode(reference_excerpt(torch.from_numpy(wave), runtime.shape.sample_rate)[None])
+
+
+def kept(latents: NDArray[np.float16], runtime: Runtime) -> Tensor:
+    """Latents `(1, T, C)` that were stored beside a track `(T, C)`, back at work."""
+    return torch.from_numpy(latents).float()[None].to(runtime.silence(1).device)
+
+
+def stored(latents: Tensor) -> NDArray[np.float16]:
+    """Latents `(T, C)` as they are stored beside a track: half precision."""
+    return latents.detach().cpu().half().numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +89,9 @@ def from_words(runtime: Runtime, frames: int) -> Scene:
     return Scene(task="text2music", context=masked(runtime.silence(frames)))
 
 
-def from_codes(runtime: Runtime, codes: Tensor, frames: int) -> Scene:
-    """Generate from audio codes `(B, N)`: their latents under the cover instruction, as the model was trained."""
-    latents = fit(runtime.codes_to_latents(codes), frames, runtime.silence(frames))
+def from_codes(runtime: Runtime, codes: Sequence[Sequence[int]], frames: int) -> Scene:
+    """Generate from each variation's audio codes: their latents under the cover instruction, as it was trained."""
+    latents = fit(runtime.codes_to_latents(torch.tensor(codes)), frames, runtime.silence(frames))
     return Scene(task="cover", context=masked(latents))
 
 
@@ -76,6 +107,13 @@ def cover(runtime: Runtime, source: Tensor, structure: Structure, task_of_latent
     frames = source.shape[1]
     hints = fit(runtime.codes_to_latents(runtime.latents_to_codes(source)), frames, runtime.silence(frames))
     return Scene(task="cover", context=masked(hints), kept=source)
+
+
+def flow(runtime: Runtime, source: Tensor, window: Window, recipe: Recipe) -> Scene:
+    """Flow edit: silence, or the raw source for a checkpoint that takes its structure from latents."""
+    if recipe.structure == "latents":
+        return Scene(task=recipe.task_of_latents, context=masked(source), kept=source, window=window)
+    return dataclasses.replace(from_words(runtime, source.shape[1]), kept=source, window=window)
 
 
 def repaint(runtime: Runtime, source: Tensor, window: Window) -> Scene:

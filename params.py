@@ -122,6 +122,11 @@ class SongRequest:
     schedule: Schedule | None = knob(group="schedule")
     timesteps: str = knob("", group="schedule", high=2000)
 
+    @property
+    def planned(self) -> bool:
+        """Whether a planner has anything to decide."""
+        return True
+
     def combinations(self) -> Iterator[Fault]:
         """Faults that only several values together can have."""
         if self.needs_words and not (self.prompt.strip() or self.lyrics.strip()):
@@ -170,6 +175,11 @@ class GenerateRequest(SongRequest):
     instrumental: bool = knob(False, group="main")
     thinking: bool = knob(True, group="planner")
 
+    @property
+    def planned(self) -> bool:
+        """Whether a planner has anything to decide: not when the user switched it off."""
+        return self.thinking
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoverRequest(SongRequest):
@@ -183,6 +193,11 @@ class CoverRequest(SongRequest):
     audio_cover_strength: float = knob(0.93, group="main", low=0, high=1, step=0.01)
     cover_noise_strength: float = knob(0.0, group="main", low=0, high=1, step=0.01)
     cover_structure: Structure | None = knob(group="diffusion")
+
+    @property
+    def planned(self) -> bool:
+        """Whether a planner has anything to decide: the source is the plan."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +234,11 @@ class EditRequest(SongRequest):
     n_min: float = knob(0.0, group="region", low=0, high=1, step=0.05)
     n_max: float = knob(1.0, group="region", low=0, high=1, step=0.05)
     n_avg: int = knob(1, group="region", low=1, high=8, step=1)
+
+    @property
+    def planned(self) -> bool:
+        """Whether a planner has anything to decide: a flow edit keeps the notes that are there."""
+        return self.edit_mode == "repaint"
 
     def combinations(self) -> Iterator[Fault]:
         """Faults that only several values together can have, those of the region and the morph among them."""

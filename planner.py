@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from composer import Brief, compose, sketch
 from events import Progress
 from params import SongRequest
-from plans import Facts, Plan, Stretch, open_plan
-
-DEFAULT_DURATION_S = 30.0
-"""Length of a song that nobody gave a length: neither the user nor the lyrics."""
+from plans import DEFAULT_DURATION_S, Facts, Plan, Stretch, open_plan
 
 LINE_S = 3.5
 """A sung line takes about two bars at a middling tempo."""
@@ -35,7 +32,7 @@ class ComposerPlanner:
         metre = draft.timesignature
         score = compose(
             Brief(
-                prompt=request.prompt,
+                prompt=draft.caption,
                 lyrics=request.lyrics,
                 instrumental=bool(getattr(request, "instrumental", False)),
                 bpm=draft.bpm,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NO_WORDS = "[Instrumental]"
 """The lyrics that ACE-Step was trained on for songs without words."""
 
+DEFAULT_DURATION_S = 30.0
+"""Length of a song that nobody gave a length: neither the user nor a planner."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -25,6 +28,7 @@ class Facts:
     `anchor_s` is the time of a downbeat. None means unknown.
     """
 
+    caption: str = ""
     bpm: int | None = None
     keyscale: str | None = None
     timesignature: str | None = None
@@ -91,7 +95,7 @@ def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = Non
     known = facts or Facts()
     instrumental = bool(getattr(request, "instrumental", False)) or not request.lyrics.strip()
     return Plan(
-        caption=request.prompt,
+        caption=request.prompt.strip() or known.caption,
         lyrics=NO_WORDS if instrumental else request.lyrics,
         duration_s=duration_s,
         bpm=request.bpm or known.bpm,

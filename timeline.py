@@ -7,30 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from audio import LONGEST_S
 from errors import Fault, RequestError
-from params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from params import EditRequest, ExtendRequest, GenerateRequest, SongRequest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from runtimes import LatentShape
 
-LONGEST_S = 600
-"""Seconds that ACE-Step renders at most: its silence latents are that long."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
     """A song's length and layout, in samples.
 
-    `offset` is where the source begins. `window` is what is made anew: the whole song where there is no source to
-    keep. `fade` is the length of the crossfade beside the window.
+    `offset` is where the source begins. `window` is what is made anew: the whole song where nothing is kept.
     """
 
     samples: int
     window: tuple[int, int]
     offset: int = 0
-    fade: int = 0
 
     def frames(self, shape: LatentShape) -> int:
         """Latent frames that hold the song."""
@@ -40,10 +36,11 @@ class Timeline:
         """The frames that the window touches."""
         return self.window[0] // shape.hop, shape.frames_of(self.window[1])
 
-    def place(self, source: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The source `(2, S)` at its place in a song `(2, samples)` that is silent elsewhere."""
+    def place(self, source: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """The source `(2, S)`, if there is one, at its place in a song `(2, samples)` that is silent elsewhere."""
         song = np.zeros((2, self.samples), dtype=np.float32)
-        song[:, self.offset : self.offset + source.shape[1]] = source
+        if source is not None:
+            song[:, self.offset : self.offset + source.shape[1]] = source
         return song
 
 
@@ -65,21 +62,16 @@ def timeline_of(request: SongRequest, source_samples: int, sample_rate: int, dur
     if line.samples > LONGEST_S * sample_rate:
         field = "duration_s" if isinstance(request, GenerateRequest) else "src_audio"
         seconds = round(line.samples / sample_rate, 1)
-        raise RequestError([Fault(field, seconds, f"the song must not be longer than {LONGEST_S} seconds in all")])
+        raise RequestError([Fault(field, seconds, f"the song must not be longer than {LONGEST_S:g} seconds in all")])
     return line
 
 
 def _extended(request: ExtendRequest, source: int, rate: int) -> Timeline:
     extra = round(request.extra_duration_s * rate)
     overlap = min(round(request.overlap_s * rate), source // 2)
-    fade = min(round(request.crossfade_s * rate), source - overlap)
     if request.side == "before":
-        return Timeline(samples=source + extra, window=(0, extra + overlap), offset=extra, fade=fade)
-    return Timeline(samples=source + extra, window=(source - overlap, source + extra), fade=fade)
-
-
-EDIT_FADE_S = {"conservative": 0.05, "balanced": 0.03, "aggressive": 0.01}
-"""Crossfade beside an edited window: never none, since a hard cut clicks. The longest is upstream's."""
+        return Timeline(samples=source + extra, window=(0, extra + overlap), offset=extra)
+    return Timeline(samples=source + extra, window=(source - overlap, source + extra))
 
 
 def _edited(request: EditRequest, source: int, rate: int) -> Timeline:
@@ -89,10 +81,4 @@ def _edited(request: EditRequest, source: int, rate: int) -> Timeline:
     if end > source + rate // 100:
         rule = f"must not lie after the end of the source, which is {length_s:.2f} seconds long"
         raise RequestError([Fault("segment_end_s", request.segment_end_s, rule)])
-    fade = round(EDIT_FADE_S[request.repaint_mode] * rate)
-    return Timeline(samples=source, window=(start, min(end, source)), fade=fade)
-
-
-def needs_source(request: SongRequest) -> bool:
-    """Whether the mode works on a recording."""
-    return isinstance(request, CoverRequest | ExtendRequest | EditRequest)
+    return Timeline(samples=source, window=(start, min(end, source)))
