@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,17 +133,19 @@ def _ramp(samples: int) -> Waveform:
 def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None) -> None:
     """Nothing; `audio` `(2, S)` is in the file afterwards, as 48 kHz 24-bit PCM, which everything plays.
 
-    24 bits hold every sample that `load` returns exactly. Louder samples than 1 are cut off there.
+    24 bits hold every sample that `load` returns exactly. Samples beyond full scale are cut off there. Raises OSError.
     """
     partial = path.with_name(f".{path.name}.part")
     # The scaling is done here: libsndfile writes floats by 2^23 - 1 and reads them by 2^23, which changes every sample.
-    top = np.int64(_FULL_SCALE)
-    grid = np.clip(np.rint(audio * np.float64(_FULL_SCALE)), -top, top - 1).astype(np.int32)
+    grid = np.rint(audio * np.float64(_FULL_SCALE)).clip(-_FULL_SCALE, _FULL_SCALE - 1).astype(np.int32)
+    # Through memory: libsndfile tells a full disk by a failed assertion, Python by an OSError.
+    wav = io.BytesIO()
+    with soundfile.SoundFile(wav, "w", SAMPLE_RATE, channels=2, subtype="PCM_24", format="WAV") as file:
+        for name, text in (tags or {}).items():
+            setattr(file, name, text)
+        file.write((grid << 8).T)
     try:
-        with soundfile.SoundFile(partial, "w", SAMPLE_RATE, channels=2, subtype="PCM_24", format="WAV") as file:
-            for name, text in (tags or {}).items():
-                setattr(file, name, text)
-            file.write((grid << 8).T)
+        partial.write_bytes(wav.getbuffer())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -270,7 +270,7 @@ def test_probe_tells_the_header_and_refuses_what_load_refuses_by_it(tmp_path: Pa
 def test_saving_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
     audio.save_wav(tmp_path / "song.wav", noise())
     before = audio.sha256(tmp_path / "song.wav")
-    with pytest.raises(soundfile.SoundFileError):
+    with pytest.raises(FileNotFoundError):
         audio.save_wav(tmp_path / "absent" / "song.wav", noise())
     with pytest.raises(ValueError):
         audio.save_wav(tmp_path / "song.wav", np.zeros((3, 48_000), dtype=np.float32))

@@ -1,0 +1,261 @@
+"""Tracks on disk: for each song a wav file, its latents, and a sidecar that tells how it was made.
+
+A track is there once its sidecar is there, and the sidecar is written last: a cut-off save leaves nothing to see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_safetensors
+
+import audio
+from errors import Fault, RequestError, StudioError
+from knobs import Json
+from params import Mode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Waveform = NDArray[np.float32]
+    Latents = NDArray[np.float16]
+
+SCHEMA = 1
+"""Of the sidecar; one of another schema is left alone."""
+
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a song was made: all that is needed to tell about it and to make it again.
+
+    `values` are those of the resolved request and `hashes` the SHA-256 of its audio files, both by the name of the
+    knob; `plan` is what the planner chose. `take` counts the variations of one request from 0; `seed` is the take's
+    own. `notes` name every fallback. `key` is the request's cache key.
+    """
+
+    mode: Mode
+    title: str
+    checkpoint: str
+    seed: int
+    take: int = 0
+    key: str = ""
+    seconds_taken: float = 0.0
+    values: Mapping[str, Json] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    plan: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track(Record):
+    """A saved song: its record, and its wav file, whose length is in seconds and whose peak is 1 at full scale."""
+
+    id: str
+    path: Path
+    created: datetime
+    seconds: float
+    peak: float
+    sha256: str
+    code: str
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file beside the audio."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def latents_path(self) -> Path:
+        """The safetensors file beside the audio; a song may have none."""
+        return self.path.with_suffix(".safetensors")
+
+
+class Library:
+    """The tracks in a folder, which is made when the first one is saved."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._unreadable: set[Path] = set()
+
+    def save(self, waveform: Waveform, latents: Latents | None, record: Record) -> Track:
+        """The new track of a waveform `(2, S)` at 48 kHz and its latents `(T, C)`.
+
+        Raises StudioError when the disk refuses; nothing of the song is left on it then.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            return self._save(waveform, latents, record)
+        except OSError as error:
+            raise StudioError(
+                f"The song could not be saved: {error}.", "Make room or choose another folder."
+            ) from error
+
+    def _save(self, waveform: Waveform, latents: Latents | None, record: Record) -> Track:
+        created = datetime.now(UTC)
+        identity = f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        path = self.root / f"{identity}.wav"
+        try:
+            if latents is not None:
+                _replace(path.with_suffix(".safetensors"), to_safetensors({"latents": latents.astype("f2", order="C")}))
+            audio.save_wav(path, waveform, _tags(record))
+            track = Track(
+                **{each.name: getattr(record, each.name) for each in dataclasses.fields(Record)},
+                id=identity,
+                path=path,
+                created=created,
+                seconds=waveform.shape[1] / audio.SAMPLE_RATE,
+                peak=float(np.abs(waveform).max(initial=0.0)),
+                sha256=audio.sha256(path),
+                code=code_version(),
+            )
+            _replace(track.sidecar, _to_json(track).encode())
+        except BaseException:
+            _remove(path)
+            raise
+        return track
+
+    def list(self) -> tuple[Track, ...]:
+        """Every track, newest first. Sidecars that cannot be read are passed over with one line in the log."""
+        sidecars = (path for path in self.root.glob("*.json") if _ID.fullmatch(path.stem))
+        tracks = (self._read(sidecar) for sidecar in sidecars)
+        return tuple(sorted((track for track in tracks if track), key=lambda track: track.created, reverse=True))
+
+    def get(self, identity: str) -> Track:
+        """The track of that id. Raises RequestError when there is none."""
+        # Ids come from outside: only what looks like one becomes part of a path.
+        track = self._read(self.root / f"{identity}.json") if _ID.fullmatch(identity) else None
+        if track is None:
+            raise RequestError([Fault("id", identity, "must be the id of a track in the library")])
+        return track
+
+    def delete(self, identity: str) -> None:
+        """Nothing; the track and its files are gone. Raises RequestError when there is none."""
+        _remove(self.get(identity).path)
+
+    def find(self, key: str) -> tuple[Track, ...]:
+        """The tracks made by the request with that cache key, in the order of their takes, the newest of each."""
+        takes: dict[int, Track] = {}
+        for track in self.list():
+            if track.key == key:
+                takes.setdefault(track.take, track)
+        return tuple(takes[take] for take in sorted(takes))
+
+    def find_audio(self, sha256: str) -> Track | None:
+        """The track whose wav file has that hash: how a song that comes back as a source is recognised."""
+        return next((track for track in self.list() if track.sha256 == sha256), None)
+
+    def latents(self, track: Track) -> Latents | None:
+        """The latents `(T, C)` that the track was decoded from; None when there are none or they cannot be read."""
+        if not track.latents_path.is_file():
+            return None
+        try:
+            return load_file(track.latents_path)["latents"]
+        except (OSError, KeyError, SafetensorError) as error:
+            log.warning("latents of track %s cannot be read: %s", track.id, error)
+            return None
+
+    def _read(self, sidecar: Path) -> Track | None:
+        try:
+            return _from_json(sidecar)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            if sidecar not in self._unreadable:
+                self._unreadable.add(sidecar)
+                log.warning("sidecar %s passed over: %s", sidecar.name, error)
+            return None
+
+
+def cache_key(values: Mapping[str, Json], hashes: Mapping[str, str], *versions: str) -> str:
+    """The name of what a resolved request makes: equal keys, equal samples.
+
+    `values` are the request's by name; those of its audio files count by their `hashes`, not by their places. Pass in
+    `versions` whatever else decides the samples, such as checkpoint and number format; the code is always part of it.
+    """
+    parts = [dict(values) | dict(hashes), *versions, code_version()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """Twelve hexadecimal digits that change with any module of the studio."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("*.py"), *root.glob("runtimes/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _tags(record: Record) -> Mapping[audio.Tag, str]:
+    made = f"{record.mode}, seed {record.seed}, {record.checkpoint}"
+    return {"title": record.title, "comment": made, "software": "ACE Music Studio"}
+
+
+def _to_json(track: Track) -> str:
+    facts = {each.name: getattr(track, each.name) for each in dataclasses.fields(track) if each.name != "path"}
+    facts |= {name: dict(getattr(track, name)) for name in ("values", "hashes", "plan")}
+    facts["created"] = track.created.isoformat()
+    return json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _from_json(sidecar: Path) -> Track:
+    """The track of a sidecar; ValueError, TypeError or KeyError when it is not one of ours."""
+    facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    if facts["schema"] != SCHEMA:
+        raise ValueError(f"schema {facts['schema']!r} is not {SCHEMA}")
+    if facts["id"] != sidecar.stem:
+        raise ValueError("it names another track")
+    path = sidecar.with_suffix(".wav")
+    if not path.is_file():
+        raise ValueError("its audio is gone")
+    facts["path"] = str(path)
+    return Track(**{name: _restored(facts[name], hint) for name, hint in get_type_hints(Track).items()})
+
+
+def _restored(value: object, hint: Any) -> Any:
+    """A JSON value as the type of its field; TypeError when it does not fit."""
+    kind = get_origin(hint) or hint
+    if kind in (Path, datetime) and isinstance(value, str):
+        return Path(value) if kind is Path else datetime.fromisoformat(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(str(each) for each in value)
+    if kind is Literal and value in get_args(hint):
+        return value
+    if kind is float and type(value) in (int, float):
+        return value
+    if kind in (str, int, Mapping) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r} is no {hint}")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Nothing; the file holds the content, or what it held before."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Nothing; the files of the track with that wav are gone, the sidecar first."""
+    for suffix in (".json", ".wav", ".safetensors"):
+        path.with_suffix(suffix).unlink(missing_ok=True)
