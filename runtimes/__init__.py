@@ -92,9 +92,9 @@ class Runtime(Protocol):
     def condition(
         self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
     ) -> Condition:
-        """One item per text, from prompts.prompt_text and prompts.lyric_text.
+        """One item per text, from prompts.prompt_text and prompts.lyric_text; a single one when all are the same.
 
-        `references` are latents `(1, T, C)` of `reference_excerpt`s, one per item; None, or none at all, stands for
+        `references` are latents `(n, T, C)` of n `reference_excerpt`s per item; None, or none at all, stands for
         no reference, which the networks know as 750 frames of silence.
         """
         ...

@@ -74,12 +74,15 @@ class TorchRuntime:
     @_without_gradients
     def encode(self, waveform: Tensor) -> Tensor:
         """See Runtime.encode."""
-        vae, hop = self._vae(), self.shape.hop
+        hop = self.shape.hop
         frames = self.shape.frames_of(waveform.shape[-1])
-        padded = F.pad(waveform, (0, frames * hop - waveform.shape[-1])).float()
-        latents = []
-        for tile in tiles(frames, self._tile, self._reach):
-            part = padded[..., tile.left * hop : tile.right * hop].to(self.device)
+        padded = F.pad(waveform, (0, frames * hop - waveform.shape[-1]))
+        return torch.cat([self._encode(item) for item in padded.split(1)])
+
+    def _encode(self, waveform: Tensor) -> Tensor:
+        vae, hop, latents = self._vae(), self.shape.hop, []
+        for tile in tiles(waveform.shape[-1] // hop, self._tile, self._reach):
+            part = waveform[..., tile.left * hop : tile.right * hop].to(self.device, torch.float32)
             mode = vae.encode(part).latent_dist.mode().transpose(1, 2)
             latents.append(mode[:, tile.start - tile.left : tile.stop - tile.left])
         return torch.cat(latents, dim=1)
@@ -87,8 +90,10 @@ class TorchRuntime:
     @_without_gradients
     def decode(self, latents: Tensor) -> Tensor:
         """See Runtime.decode."""
-        vae, hop = self._vae(), self.shape.hop
-        waves = []
+        return torch.cat([self._decode(item) for item in latents.split(1)])
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        vae, hop, waves = self._vae(), self.shape.hop, []
         for tile in tiles(latents.shape[1], self._tile, self._reach):
             part = latents[:, tile.left : tile.right].to(self.device, torch.float32)
             wave = vae.decode(part.transpose(1, 2)).sample
@@ -110,17 +115,23 @@ class TorchRuntime:
         encoder = self.parts.text_encoder
         if encoder is None or self._text is None:
             raise CheckpointError("This checkpoint has no text encoder.", "Give the companion folder that holds it.")
-        texts_states = [encoder(input_ids=self._ids(fit_text, text)).last_hidden_state for text in texts]
+        given = list(zip(texts, lyrics, references or [None] * len(texts), strict=True))
+        if all(text == texts[0] and words == lyrics[0] and timbre is given[0][2] for text, words, timbre in given):
+            given = given[:1]
         embed = encoder.get_input_embeddings()
-        lyric_states = [embed(self._ids(fit_lyrics, words)) for words in lyrics]
-        return self._condition(texts_states, lyric_states, references)
+        items = []
+        for text, words, timbre in given:
+            states = encoder(input_ids=self._ids(fit_text, text)).last_hidden_state
+            items.append(self._pack(states, embed(self._ids(fit_lyrics, words)), timbre))
+        return remember(self.parts.transformer, items)
 
     @_without_gradients
     def condition_from_states(
         self, text_states: Tensor, lyric_states: Tensor, references: Sequence[Tensor | None] = ()
     ) -> TorchCondition:
         """See Runtime.condition_from_states."""
-        return self._condition(text_states.split(1), lyric_states.split(1), references)
+        given = zip(text_states.split(1), lyric_states.split(1), references or [None] * len(text_states), strict=True)
+        return remember(self.parts.transformer, [self._pack(*item) for item in given])
 
     @_without_gradients
     def null_condition(self) -> TorchCondition:
@@ -167,19 +178,9 @@ class TorchRuntime:
         elif self.device.type == "mps":
             torch.mps.empty_cache()
 
-    def _condition(
-        self, texts: Sequence[Tensor], lyrics: Sequence[Tensor], references: Sequence[Tensor | None]
-    ) -> TorchCondition:
-        silent = self.silence(SILENT_REFERENCE_FRAMES)
-        given = references or [None] * len(texts)
-        items = [
-            self._pack(text, words, silent if reference is None else reference)
-            for text, words, reference in zip(texts, lyrics, given, strict=True)
-        ]
-        return remember(self.parts.transformer, items)
-
-    def _pack(self, text: Tensor, lyrics: Tensor, references: Tensor) -> Tensor:
+    def _pack(self, text: Tensor, lyrics: Tensor, references: Tensor | None) -> Tensor:
         """The packed states `(1, L, W)` of one item: lyrics, one token per reference, text."""
+        references = self.silence(SILENT_REFERENCE_FRAMES) if references is None else references
         states, _ = self.parts.condition_encoder(
             text_hidden_states=self._put(text),
             text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=self.device),

@@ -1,0 +1,269 @@
+"""The checkpoints: where each comes from, what it weighs, how it wants to be run, and where it lies on this machine.
+
+A checkpoint is one row. `find` is the road from its name to its folder: nano lies in the repository, the others in
+the models folder or in Hugging Face's cache. Nothing here loads a framework or touches the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from errors import Fault, MissingWeights, RequestError
+from params import Recipe
+
+ROOT = Path(__file__).parent
+Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
+
+_PARTS = "transformer condition_encoder audio_tokenizer audio_token_detokenizer vae text_encoder"
+DIFFUSERS_SONG = (
+    "model_index.json",
+    *(f"{part}/{file}" for part in _PARTS.split() for file in ("config.json", "*.safetensors*")),
+    "tokenizer/tokenizer.json",
+)
+ORIGINAL_SONG = ("config.json", "*.safetensors*", "silence_latent.pt")
+COMPANION = (
+    "vae/config.json",
+    "vae/*.safetensors*",
+    "Qwen3-Embedding-0.6B/config.json",
+    "Qwen3-Embedding-0.6B/*.safetensors*",
+    "Qwen3-Embedding-0.6B/tokenizer.json",
+)
+LANGUAGE_MODEL = ("config.json", "*.safetensors*", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One set of weights.
+
+    `files` are the patterns of what is needed of the repository, below `folder`; all of them found means installed.
+    `bytes` is the size of the download, to about 5 %. A song's row has a recipe; `companion` names the row that
+    holds the VAE and the text encoder when the song's folder is in upstream's original layout. `url` stands where
+    there is no repository. `dtype` is the type to run in, None for the device's usual one.
+    """
+
+    name: str
+    title: str
+    use: Use
+    repo: str
+    files: tuple[str, ...]
+    bytes: int
+    licence: str
+    revision: str = "main"
+    folder: str = ""
+    url: str = ""
+    companion: str | None = None
+    dtype: Literal["float32"] | None = None
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A checkpoint on this machine: its folder, and the folder of its companion if it has one."""
+
+    checkpoint: Checkpoint
+    folder: Path
+    companion: Path | None = None
+
+
+_NO_GUIDANCE = "turbo has its guidance distilled into its weights"
+_GUIDANCE_KNOBS = ("guidance_scale", "guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
+_XL_TFLOP, _2B_TFLOP = 0.105, 0.040  # 2 x parameters of the DiT x 12.5 tokens for a second of audio
+_MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
+
+
+def _guided(steps: int, tflop: float) -> Recipe:
+    return Recipe(inference_steps=steps, guidance_scale=7.0, shift=1.0, min_frames=_MIN_FRAMES, dit_tflop=tflop)
+
+
+def _turbo(tflop: float) -> Recipe:
+    """Eight steps with shift 3, which turbo was distilled for: with shift 1 it comes out broken."""
+    return Recipe(
+        inference_steps=8,
+        guidance_scale=1.0,
+        shift=3.0,
+        min_frames=_MIN_FRAMES,
+        dit_tflop=tflop,
+        muted=MappingProxyType(dict.fromkeys(_GUIDANCE_KNOBS, _NO_GUIDANCE)),
+    )
+
+
+_NANO = Recipe(
+    inference_steps=8,
+    guidance_scale=1.0,
+    shift=1.0,
+    structure="latents",
+    task_of_latents="complete",
+    planner="composer",
+    tracks=("DRUMS", "BASS", "KEYBOARD", "VOCALS"),
+    dit_tflop=0.0003,
+    vae_tflop=0.003,
+    muted=MappingProxyType({"vocal_language": "nano sings no words"}),
+)
+
+
+def _song(name: str, title: str, repo: str, size: float, recipe: Recipe) -> Checkpoint:
+    return Checkpoint(
+        name=name, title=title, use="song", repo=f"ACE-Step/{repo}", files=DIFFUSERS_SONG, bytes=int(size * 1e9),
+        licence="MIT", companion="companion", recipe=recipe,
+    )  # fmt: skip
+
+
+def _original(name: str, title: str, repo: str, folder: str, recipe: Recipe) -> Checkpoint:
+    return Checkpoint(
+        name=name, title=title, use="song", repo=f"ACE-Step/{repo}", folder=folder, files=ORIGINAL_SONG,
+        bytes=int(4.8e9), licence="MIT", companion="companion", recipe=recipe,
+    )  # fmt: skip
+
+
+def _language(name: str, title: str, use: Use, repo: str, size: float, licence: str, folder: str = "") -> Checkpoint:
+    return Checkpoint(
+        name=name, title=title, use=use, repo=repo, folder=folder, files=LANGUAGE_MODEL, bytes=int(size * 1e9),
+        licence=licence,
+    )  # fmt: skip
+
+
+_ROWS = (
+    Checkpoint(
+        name="nano", title="nano · ships with the studio", use="song", repo="", files=DIFFUSERS_SONG, bytes=0,
+        licence="MIT", dtype="float32", recipe=_NANO,
+    ),
+    _song("xl-sft", "ACE-Step 1.5 XL SFT", "acestep-v15-xl-sft-diffusers", 11.5, _guided(27, _XL_TFLOP)),
+    _song("xl-turbo", "ACE-Step 1.5 XL turbo", "acestep-v15-xl-turbo-diffusers", 14.4, _turbo(_XL_TFLOP)),
+    _song("xl-base", "ACE-Step 1.5 XL base", "acestep-v15-xl-base-diffusers", 11.5, _guided(50, _XL_TFLOP)),
+    _original("2b-turbo", "ACE-Step 1.5 turbo", "Ace-Step1.5", "acestep-v15-turbo", _turbo(_2B_TFLOP)),
+    _original("2b-sft", "ACE-Step 1.5 SFT", "acestep-v15-sft", "", _guided(50, _2B_TFLOP)),
+    _original("2b-base", "ACE-Step 1.5 base", "acestep-v15-base", "", _guided(50, _2B_TFLOP)),
+    Checkpoint(
+        name="companion", title="VAE and text encoder of the 2B checkpoints", use="companion",
+        repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000, licence="MIT",
+    ),
+    _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.33, "MIT"),
+    _language("lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.4, "MIT", "acestep-5Hz-lm-1.7B"),
+    _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", 8.38, "MIT"),
+    _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", 15.2, "Apache-2.0"),
+    _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", 6.2, "Qwen Research"),
+    _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", 3.1, "Apache-2.0"),
+    Checkpoint(
+        name="htdemucs", title="Hybrid Transformer Demucs", use="stems", repo="", files=("955717e8-8726e21a.th",),
+        bytes=84_000_000, licence="MIT",
+        url="https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/955717e8-8726e21a.th",
+    ),
+    _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", 2.4, "CC-BY-NC-4.0"),
+    _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", 8.0, "CC-BY-NC-4.0"),
+)  # fmt: skip
+
+CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({row.name: row for row in _ROWS})
+PREFERRED = ("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "nano")
+"""Song checkpoints in the order in which the studio takes the first that is installed."""
+
+
+def row(name: str) -> Checkpoint:
+    """The checkpoint of that name; raises RequestError when there is none."""
+    try:
+        return CHECKPOINTS[name]
+    except KeyError:
+        rule = f"must be one of {', '.join(PREFERRED)}"
+        raise RequestError([Fault("checkpoint", name, rule)]) from None
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a song's checkpoint; raises RequestError when it renders no songs."""
+    recipe = row(name).recipe
+    if recipe is None:
+        rule = f"must be one of {', '.join(PREFERRED)}"
+        raise RequestError([Fault("checkpoint", name, rule)])
+    return recipe
+
+
+def installed(use: Use = "song") -> tuple[Checkpoint, ...]:
+    """The checkpoints of one use that are complete on this machine; songs in the order of preference."""
+    rows = [CHECKPOINTS[name] for name in PREFERRED] if use == "song" else CHECKPOINTS.values()
+    return tuple(row for row in rows if row.use == use and _locate(row) is not None)
+
+
+def default() -> Checkpoint:
+    """The checkpoint that the studio runs on when nobody names one: the first of PREFERRED that is installed."""
+    return next(iter(installed()), CHECKPOINTS["nano"])
+
+
+def find(name: str | None = None) -> Installed:
+    """Where a checkpoint lies; None takes the default.
+
+    Raises RequestError when no checkpoint has that name, MissingWeights when it, or its companion, is not installed.
+    """
+    checkpoint = default() if name is None else row(name)
+    place = _locate(checkpoint)
+    if place is None:
+        size = f"{checkpoint.bytes / 1e9:.1f} GB" if checkpoint.bytes else "part of the repository"
+        raise MissingWeights(
+            f"{checkpoint.title} is not installed ({size}).",
+            f"Put it in {models_folder() / checkpoint.name}, or choose an installed checkpoint."
+            if checkpoint.name != "nano"
+            else "Clone the repository again: vendor/nano is incomplete.",
+        )
+    return place
+
+
+def models_folder() -> Path:
+    """Where checkpoints lie that were put there by hand: ACE_MODELS_DIR, or `models` in the repository."""
+    return Path(os.environ.get("ACE_MODELS_DIR") or ROOT / "models")
+
+
+def nano_folder() -> Path:
+    """Where nano lies: ACE_NANO_DIR, or `vendor/nano` in the repository."""
+    return Path(os.environ.get("ACE_NANO_DIR") or ROOT / "vendor" / "nano")
+
+
+def _locate(checkpoint: Checkpoint) -> Installed | None:
+    """The checkpoint's place when everything it needs is there, its companion included."""
+    folder = next((folder for folder in _folders(checkpoint) if _complete(folder, checkpoint)), None)
+    if folder is None:
+        return None
+    if checkpoint.companion is None or (folder / "model_index.json").is_file():
+        return Installed(checkpoint, folder)
+    companion = _locate(CHECKPOINTS[checkpoint.companion])
+    return None if companion is None else Installed(checkpoint, folder, companion.folder)
+
+
+def _folders(checkpoint: Checkpoint) -> list[Path]:
+    if checkpoint.name == "nano":
+        return [nano_folder()]
+    folders = [models_folder() / checkpoint.name]
+    if checkpoint.repo and (snapshot := _cached_snapshot(checkpoint.repo, checkpoint.revision)):
+        folders.append(snapshot / checkpoint.folder)
+    return folders
+
+
+def _cached_snapshot(repo: str, revision: str) -> Path | None:
+    """The folder of a repository in Hugging Face's cache; None when it was never downloaded."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    base = Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    reference = base / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    snapshot = base / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def _complete(folder: Path, checkpoint: Checkpoint) -> bool:
+    """Whether a folder has every file that the row needs; a song may lie there in either layout."""
+    wanted = [checkpoint.files]
+    if checkpoint.use == "song" and checkpoint.companion:
+        wanted = [DIFFUSERS_SONG, ORIGINAL_SONG]
+    return any(all(_has(folder, pattern) for pattern in patterns) for patterns in wanted)
+
+
+def _has(folder: Path, pattern: str) -> bool:
+    found = list(folder.glob(pattern))
+    indexes = [path for path in found if path.name.endswith(".safetensors.index.json")]
+    for index in indexes:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if not all((index.parent / shard).is_file() for shard in shards):
+            return False
+    return any(path not in indexes for path in found)
