@@ -19,6 +19,9 @@ OVERHEAD_S: dict[DeviceKind, float] = {"cpu": 0.5, "mps": 1.0, "cuda": 1.0}
 LEASE_S = (60, 300)
 """Shortest and longest lease that is asked for on a shared GPU."""
 
+PLANNED_S = 60.0
+"""Assumed length of a song whose planner will choose it."""
+
 FALLBACK_SOURCE_S = 60.0
 """Assumed length of a source that has not been chosen or opened yet."""
 
@@ -36,10 +39,10 @@ def evaluations(request: SongRequest, recipe: Recipe) -> float:
     return passes
 
 
-def rendered_s(request: SongRequest, source_s: float | None, planned_s: float) -> float:
-    """Seconds of audio that one variation has."""
+def rendered_s(request: SongRequest, source_s: float | None) -> float:
+    """Seconds of audio that one variation has, as far as that is known before it is planned."""
     if isinstance(request, GenerateRequest):
-        return request.duration_s or planned_s
+        return request.duration_s or PLANNED_S
     length = FALLBACK_SOURCE_S if source_s is None else source_s
     return length + request.extra_duration_s if isinstance(request, ExtendRequest) else length
 

@@ -48,7 +48,7 @@ class Record:
 
     `values` are those of the resolved request and `hashes` the SHA-256 of its audio files, both by the name of the
     knob; `plan` is what the planner chose. `take` counts the variations of one request from 0; `seed` is the take's
-    own. `notes` name every fallback. `key` is the request's cache key.
+    own. `device` and `tflop` tell on what kind of device so much arithmetic took so long. `notes` name every fallback. `key` is the request's cache key.
     """
 
     mode: Mode
@@ -58,6 +58,8 @@ class Record:
     take: int = 0
     key: str = ""
     seconds_taken: float = 0.0
+    device: str = ""
+    tflop: float = 0.0
     values: Mapping[str, Json] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     plan: Mapping[str, Json] = field(default_factory=dict)

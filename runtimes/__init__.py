@@ -74,6 +74,11 @@ class Runtime(Protocol):
         """The grid of the loaded checkpoint."""
         ...
 
+    @property
+    def device_kind(self) -> str:
+        """Where the networks run: cpu, mps or cuda."""
+        ...
+
     def encode(self, waveform: Tensor) -> Tensor:
         """Latents `(B, shape.frames_of(S), C)` of a stereo waveform `(B, 2, S)`: the mode of the posterior, no dice.
 

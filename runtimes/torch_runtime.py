@@ -71,6 +71,11 @@ class TorchRuntime:
         install_attention(parts.transformer)
         _mend_timbre(parts.condition_encoder, parts.transformer.config.hidden_size)
 
+    @property
+    def device_kind(self) -> str:
+        """See Runtime.device_kind."""
+        return self.device.type
+
     @_without_gradients
     def encode(self, waveform: Tensor) -> Tensor:
         """See Runtime.encode."""

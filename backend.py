@@ -1,0 +1,307 @@
+"""The studio itself: one lazily built runtime, one job at a time, and the way from a request to saved tracks."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import itertools
+import logging
+import platform
+import queue
+import resource
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import audio
+import checkpoints
+import estimates
+import lease
+from errors import Cancelled, RequestError
+from events import Progress, TextDelta
+from knobs import to_json
+from library import Library, Record, Track, cache_key
+from params import LyricsRequest, Recipe, Request, SongRequest, audio_knobs, refuse_muted, resolve
+from plans import Facts
+
+if TYPE_CHECKING:
+    from checkpoints import Checkpoint, Installed
+    from pipeline import Job, Take
+    from runtimes import DType
+
+HEARTBEAT_S = 1.0
+"""A waiting caller hears something at least this often: proxies drop silent streams."""
+
+POLL_S = 0.1
+"""How long a queued job waits for its turn before it looks whether it was cancelled."""
+
+TITLE_CHARS = 60
+
+REMEMBERED = 40
+"""Tracks of the library from which the estimates learn."""
+
+LYRICS_S = 1.0
+"""The built-in writer is quicker than anyone reads."""
+
+log = logging.getLogger(__name__)
+Event = Progress | TextDelta | Track
+Inbox = queue.SimpleQueue[Event | BaseException | None]
+State = Literal["idle", "loading", "running", "ready"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the studio was started; None chooses for the machine."""
+
+    checkpoint: str | None = None
+    device: str | None = None
+    dtype: DType | None = None
+    outputs: Path = Path("outputs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The quiet line of the header."""
+
+    checkpoint: str
+    device: str
+    state: State
+    note: str = ""
+
+
+class Studio:
+    """Runs requests, one at a time over all modes, and keeps what they made.
+
+    The runtime is built by the first job that needs it and stays until another checkpoint is asked for.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.library = Library(self.settings.outputs)
+        self._stops: dict[str, threading.Event] = {}
+        self._state: State = "idle"
+        self._note = ""
+
+    def run(self, request: Request, *, job: str | None = None, fresh: bool = False) -> Generator[Event, None, None]:
+        """Events of a job, at least one a second, then its Tracks (for lyrics: its words).
+
+        The first event comes at once. `job` is the name by which `cancel` knows the job; `fresh` renders again what
+        the library holds already. Raises StudioErrors; Cancelled after a cancel. Closing the generator is a cancel too,
+        and does not wait.
+        """
+        stop = threading.Event()
+        name = job or uuid.uuid4().hex
+        self._stops[name] = stop
+        inbox: Inbox = queue.SimpleQueue()
+        context = contextvars.copy_context()
+        worker = threading.Thread(
+            target=context.run, args=(self._work, request, stop, fresh, inbox), name=f"job-{name[:8]}", daemon=True
+        )
+        try:
+            latest: Event = Progress("queued")
+            yield latest
+            worker.start()
+            while True:
+                try:
+                    item = inbox.get(timeout=HEARTBEAT_S)
+                except queue.Empty:
+                    item = latest
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                if isinstance(item, Progress):
+                    latest = item
+                yield item
+        finally:
+            stop.set()
+            self._stops.pop(name, None)
+
+    def cancel(self, job: str) -> bool:
+        """Whether there was such a job; it ends within one step."""
+        stop = self._stops.get(job)
+        if stop is not None:
+            stop.set()
+        return stop is not None
+
+    def recipe(self, checkpoint: str | None = None) -> Recipe:
+        """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""
+        return checkpoints.recipe_of(self._row(checkpoint).name)
+
+    def status(self) -> Status:
+        """What the studio runs on, and what it is doing."""
+        return Status(checkpoint=self._row(None).name, device=self._device(), state=self._state, note=self._note)
+
+    def close(self) -> None:
+        """Nothing; running jobs are told to stop and the weights are freed."""
+        for stop in list(self._stops.values()):
+            stop.set()
+        with lease.turn:
+            lease.unload()
+
+    def estimate_s(self, request: Request) -> float:
+        """Seconds that a job is likely to take on this machine; learns from the tracks in the library."""
+        if isinstance(request, LyricsRequest):
+            return LYRICS_S
+        name, device = self._row(request.checkpoint).name, self._device()
+        recipe = checkpoints.recipe_of(name)
+        seen = [
+            (track.tflop, track.seconds_taken)
+            for track in itertools.islice(self.library.list(), REMEMBERED)
+            if (track.checkpoint, track.device) == (name, device)
+        ]
+        return estimates.seconds_for(_work_of(request, recipe), device, seen)
+
+    def _row(self, checkpoint: str | None) -> Checkpoint:
+        name = checkpoint or self.settings.checkpoint
+        return checkpoints.row(name) if name else checkpoints.default()
+
+    def _device(self) -> estimates.DeviceKind:
+        return lease.device_kind(self.settings.device)
+
+    # ---- inside the worker -------------------------------------------------------------------------------------------
+
+    def _work(self, request: Request, stop: threading.Event, fresh: bool, inbox: Inbox) -> None:
+        """Nothing; the job's events, and at last None or the exception that ended it, are in the inbox."""
+        try:
+            events = self._lyrics(request) if isinstance(request, LyricsRequest) else self._song(request, stop, fresh)
+            with contextlib.closing(events):
+                for event in events:
+                    inbox.put(event)
+                    if stop.is_set():
+                        raise Cancelled("The job was cancelled.")
+            inbox.put(None)
+        except Exception as error:
+            inbox.put(lease.as_studio_error(error) or error)
+
+    def _lyrics(self, request: LyricsRequest) -> Generator[Event, None, None]:
+        from lyrics_lm import write
+
+        resolved = request.resolved(secrets.randbelow)
+        assert resolved.seed is not None
+        yield Progress("writing", note=f"writing with seed {resolved.seed}")
+        yield from write(resolved, resolved.seed)
+
+    def _song(self, request: SongRequest, stop: threading.Event, fresh: bool) -> Generator[Event, None, None]:
+        """Checked, looked up, and only then rendered: what is wrong is said before a model loads."""
+        place = checkpoints.find(self._row(request.checkpoint).name)
+        name, recipe = place.checkpoint.name, checkpoints.recipe_of(place.checkpoint.name)
+        refuse_muted(request, recipe)
+        resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
+        hashes = _hashes(resolved)
+        job = self._job(resolved, recipe, hashes)
+        key = cache_key(to_json(resolved), hashes, self._device(), str(self.settings.dtype))
+        known = () if fresh else self.library.find(key)
+        if len(known) == resolved.variations:
+            yield from known
+            return
+        record = Record(mode=resolved.mode, title=_title(resolved), checkpoint=name, seed=0, key=key, hashes=hashes)
+        while not lease.turn.acquire(timeout=POLL_S):
+            if stop.is_set():
+                raise Cancelled("The job was cancelled while it waited.")
+        try:
+            yield from self._made(job, place, record)
+        finally:
+            self._state, self._note = ("ready" if lease.loaded() else "idle"), ""
+            lease.turn.release()
+
+    def _job(self, request: SongRequest, recipe: Recipe, hashes: Mapping[str, str]) -> Job:
+        """The job with its recordings read. Raises RequestError when one is unusable or the window lies outside it."""
+        from pipeline import Job, Recording
+
+        recordings: dict[str, Recording] = {}
+        for name, path in _sources(request):
+            track = self.library.find_audio(hashes[name])
+            facts, latents = (None, None) if track is None else (_facts_of(track), self.library.latents(track))
+            recordings[name] = Recording(audio=audio.load(path, name), facts=facts, latents=latents)
+        source = recordings.get("src_audio")
+        job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
+        job.duration_s(audio.SAMPLE_RATE)
+        return job
+
+    def _made(self, job: Job, place: Installed, record: Record) -> Generator[Event, None, None]:
+        """The job's progress, then its tracks; one line in the log."""
+        from pipeline import Take
+
+        self._state = "loading"
+        yield Progress("loading", note=f"loading {place.checkpoint.title}")
+        lease.load(place, self.settings.device, self.settings.dtype)
+        self._state, started, takes = "running", time.monotonic(), []
+        with contextlib.closing(lease.leased(job)) as events:
+            for event in events:
+                if isinstance(event, Take):
+                    takes.append(event)
+                else:
+                    self._note = str(event)
+                    yield event
+        taken, seconds = time.monotonic() - started, takes[0].audio.shape[1] / audio.SAMPLE_RATE
+        work = estimates.tflop(job.request, job.recipe, seconds)
+        record = dataclasses.replace(record, device=self._device(), seconds_taken=taken, tflop=work)
+        yield Progress("saving")
+        for number, take in enumerate(takes):
+            yield self.library.save(take.audio, take.latents, _recorded(record, take, number))
+        facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, taken, _peak_gb())
+        log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
+
+
+# ---- small facts -----------------------------------------------------------------------------------------------------
+
+
+def _sources(request: SongRequest) -> Iterator[tuple[str, Path]]:
+    """(knob, file) of every recording that the request names."""
+    for knob in audio_knobs(type(request)):
+        path = getattr(request, knob.name)
+        if path is not None:
+            yield knob.name, path
+
+
+def _hashes(request: SongRequest) -> dict[str, str]:
+    """SHA-256 of the request's recordings by knob. Raises RequestError for what their headers tell is unusable."""
+    for name, path in _sources(request):
+        audio.probe(path, name)
+    return {name: audio.sha256(path) for name, path in _sources(request)}
+
+
+def _work_of(request: SongRequest, recipe: Recipe) -> float:
+    source_s = None
+    with contextlib.suppress(RequestError):
+        source_s = next((audio.probe(path).seconds for name, path in _sources(request) if name == "src_audio"), None)
+    return estimates.tflop(request, recipe, estimates.rendered_s(request, source_s))
+
+
+def _title(request: SongRequest) -> str:
+    """The first line of the prompt or the lyrics, at most `TITLE_CHARS`; the mode's name when there are no words."""
+    line = next(iter((request.prompt.strip() or request.lyrics.strip()).splitlines()), "") or request.mode
+    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
+
+
+def _recorded(record: Record, take: Take, number: int) -> Record:
+    seed = take.request.seed
+    assert seed is not None
+    return dataclasses.replace(
+        record, seed=seed, take=number, values=to_json(take.request), plan=take.plan.summary(), notes=take.plan.notes
+    )
+
+
+def _facts_of(track: Track) -> Facts:
+    """What a track knows about its own music."""
+    plan = track.plan
+    return Facts(
+        caption=str(plan.get("caption") or ""),
+        bpm=cast("int | None", plan.get("bpm")),
+        keyscale=cast("str | None", plan.get("keyscale")),
+        timesignature=cast("str | None", plan.get("timesignature")),
+        anchor_s=cast(float, plan.get("anchor_s") or 0.0),
+    )
+
+
+def _peak_gb() -> float:
+    """The most memory that this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if platform.system() == "Darwin" else 1e6)
