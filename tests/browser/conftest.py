@@ -1,0 +1,105 @@
+"""A page of the running studio in Chromium, watched for whatever goes wrong in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
+
+from tests.browser.chromium import find_chromium
+from tests.conftest import ROOT, App
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-quic", "--force-prefers-reduced-motion", "--hide-scrollbars", "--font-render-hinting=none"),
+]
+DESK = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+SCREENS = ROOT / "test-results" / "screens"
+OPEN_S = 30
+CUT_SHORT = re.compile(r"/(queue/data|heartbeat)\b")
+"""Streams that a page leaves open when it goes away."""
+
+
+class NewContext(Protocol):
+    """Makes a browser window of its own."""
+
+    def __call__(self, **options: object) -> BrowserContext: ...
+
+
+class Watch:
+    """Collects what goes wrong in a page: console errors, exceptions, failed requests, requests to other machines."""
+
+    def __init__(self, page: Page, home: str) -> None:
+        self.problems: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
+        page.on("requestfailed", self._request_failed)
+        page.context.route(re.compile(f"^(?!{re.escape(home)}/|data:|blob:)"), lambda route: route.abort())
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A value that its validator refuses is answered with 422, which the browser reports by itself.
+        if message.type == "error" and "status of 422" not in message.text:
+            self.problems.append(f"console: {message.text}")
+
+    def _request_failed(self, request: Request) -> None:
+        if not CUT_SHORT.search(request.url):
+            self.problems.append(f"request: {request.method} {request.url} {request.failure}")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    """How Chromium is started. Without one the tests are skipped, and fail where nobody would notice."""
+    chromium = find_chromium()
+    if chromium is None:
+        reason = "no Chrome or Chromium is installed: ./studio test installs one where it may"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    return {"executable_path": str(chromium), "args": FLAGS}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args() -> dict[str, object]:
+    """The page must not depend on movement or on a service worker."""
+    return {"reduced_motion": "reduce", "service_workers": "block"}
+
+
+@pytest.fixture
+def page(new_context: NewContext, app: App) -> Iterator[Page]:
+    """The open page at a desk's size; fails in the end if anything went wrong in it."""
+    yield from _watched(new_context(viewport=DESK), app)
+
+
+@pytest.fixture
+def phone(new_context: NewContext, app: App) -> Iterator[Page]:
+    """The open page on a phone."""
+    yield from _watched(new_context(viewport=PHONE, is_mobile=True, has_touch=True, device_scale_factor=2), app)
+
+
+def _watched(context: BrowserContext, app: App) -> Iterator[Page]:
+    page = context.new_page()
+    watch = Watch(page, app.url)
+    page.goto(app.url)
+    expect(page.locator("#run-generate")).to_be_visible(timeout=OPEN_S * 1000)
+    yield page
+    assert watch.problems == []
+
+
+def shoot(page: Page, name: str) -> Path:
+    """A picture of the whole page in `test-results/screens`, the same to the pixel each time."""
+    page.evaluate("document.fonts.ready")
+    path = SCREENS / f"{name}.png"
+    page.screenshot(path=path, full_page=True, animations="disabled", caret="hide")
+    return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test of this folder as one that needs a browser."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)

@@ -1,0 +1,107 @@
+"""What every test may rely on: no network, and the studio running as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OFFLINE = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+START_S = 60
+
+# Before any test file is imported: the libraries read these when they are.
+os.environ.update(OFFLINE)
+
+
+@dataclass(frozen=True)
+class App:
+    """A running studio: its address, the folder of its tracks, and the file of its log."""
+
+    url: str
+    outputs: Path
+    log: Path
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuses connections that leave the machine, with an error that says so."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: tuple[str, int] | str | bytes) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"a test asked for {address!r}: tests stay on this machine")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The studio in a process of its own, started in an empty folder; its log must stay free of tracebacks."""
+    home = tmp_path_factory.mktemp("studio")
+    running = App(url=f"http://127.0.0.1:{_free_port()}", outputs=home / "outputs", log=home / "log.txt")
+    process = _start(running, home)
+    try:
+        _wait_for(running, process)
+        yield running
+    finally:
+        _stop(process)
+    log = running.log.read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in log, log
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start(running: App, home: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "app.py"), "--port", running.url.rpartition(":")[2]]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
+    with running.log.open("wb") as log:
+        # A session of its own: whatever the studio starts ends with it.
+        return subprocess.Popen(
+            command,
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _wait_for(running: App, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"the studio ended with {process.returncode}:\n{running.log.read_text(errors='replace')}")
+        try:
+            with urllib.request.urlopen(f"{running.url}/config", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    pytest.fail(f"the studio was not up within {START_S} s:\n{running.log.read_text(errors='replace')}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, signal_number)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                continue

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYTHON = f"{sys.base_prefix}/bin/python3"
+TOOLS = ("bash", "cat", "cksum", "cp", "dirname", "env", "grep", "readlink", "rm", "sleep", "uname")
+NO_PYTHON = (
+    "studio: Python 3.11 or newer was not found; install it from https://www.python.org/downloads and run this again.\n"
+)
+APP = """
+import os, pathlib, sys
+print(sys.argv[1:], pathlib.Path.cwd(), sys.prefix)
+sys.exit(int(os.environ.get("APP_EXIT", 0)))
+"""
+
+
+class Checkout:
+    """A clone with an app that tells how it was started, and a machine with few tools and no network."""
+
+    def __init__(self, home: Path) -> None:
+        self.root, self.bin = home / "a clone", home / "bin"
+        self.venv = self.root / ".venv"
+        self.root.mkdir()
+        self.bin.mkdir()
+        shutil.copy(ROOT / "studio", self.root)
+        (self.root / "app.py").write_text(APP)
+        (self.root / "requirements.txt").write_text("# nothing\n")
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool) or pytest.fail(f"no {tool}"))
+        self.put("python3", f'exec "{PYTHON}" "$@"')
+
+    def put(self, name: str, script: str) -> None:
+        """Puts a program on the machine's PATH."""
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.bin / name).chmod(0o755)
+
+    def put_python(self, venv: str) -> None:
+        """Puts a Python on the PATH that makes an environment at $3 by this piece of shell."""
+        self.put("python3", f'case "$*" in *version_info*) echo "$0";; "-m venv"*) {venv};; *) exit 127;; esac')
+
+    def start(self, *arguments: str, command: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(command or self.root / "studio"), *arguments],
+            cwd=self.bin,
+            env={"PATH": str(self.bin), "PIP_NO_INDEX": "1", "HOME": str(self.bin), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, command: Path | None = None, **environment: str) -> tuple[int, str, str]:
+        """(exit code, standard output, standard error) of the studio command."""
+        process = self.start(*arguments, command=command, **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def started(self, *arguments: str) -> str:
+        """What the app says when it is started with these arguments."""
+        return f"{list(arguments)} {self.bin} {self.venv}\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose environment is made."""
+    checkout = Checkout(tmp_path_factory.mktemp("made"))
+    code, out, err = checkout.run("generate", "--prompt", 'two "words"')
+    assert (code, out) == (0, checkout.started("generate", "--prompt", 'two "words"')), err
+    stages = [re.sub(r"with /\S+", "with Python", line) for line in err.splitlines() if line.startswith("studio: ")]
+    assert stages == [
+        "studio: making .venv with Python",
+        "studio: installing the packages of requirements.txt; this can take a few minutes",
+    ]
+    # From here on environments are copied from this one: making one takes seconds.
+    template = checkout.root.parent / "template"
+    shutil.copytree(checkout.venv, template, symlinks=True)
+    checkout.put_python(f"cp -R '{template}' \"$3\"")
+    return checkout
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Checkout:
+    """A checkout that was never started."""
+    return Checkout(tmp_path)
+
+
+def test_the_second_run_only_starts_the_app_where_the_user_stands(made: Checkout) -> None:
+    assert made.run("--port", "80 80") == (0, made.started("--port", "80 80"), "")
+    assert made.run() == (0, made.started(), "")
+
+
+def test_the_exit_code_is_the_apps(made: Checkout) -> None:
+    assert made.run("generate", APP_EXIT="3")[0] == 3
+
+
+def test_the_second_run_costs_less_than_a_fifth_of_a_second(made: Checkout) -> None:
+    def seconds(command: list[str]) -> float:
+        began = time.perf_counter()
+        subprocess.run(command, env={"PATH": str(made.bin)}, capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    alone = min(seconds([str(made.venv / "bin/python"), str(made.root / "app.py")]) for _ in range(5))
+    with_studio = min(seconds([str(made.root / "studio")]) for _ in range(5))
+    assert with_studio - alone < 0.2
+
+
+def test_a_link_to_the_command_works_from_anywhere(made: Checkout) -> None:
+    link = made.bin / "my-studio"
+    link.symlink_to(made.root / "studio")
+    assert made.run("x", command=link) == (0, made.started("x"), "")
+
+
+def test_packages_that_cannot_be_had_are_told_in_one_sentence_and_harm_nothing(made: Checkout) -> None:
+    requirements = made.root / "requirements.txt"
+    before = requirements.read_text()
+    requirements.write_text("no-such-package==1\n")
+    code, out, err = made.run("x")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == (
+        "studio: the packages could not be installed; check the network and pip's settings, then run this again."
+    )
+    requirements.write_text(before)
+    assert made.run("x") == (0, made.started("x"), "")
+
+
+def test_changed_requirements_are_installed_into_the_same_environment(made: Checkout) -> None:
+    (made.venv / "kept").touch()
+    (made.root / "requirements.txt").write_text("# other\n")
+    code, out, err = made.run("x")
+    assert (code, out) == (0, made.started("x"))
+    assert "installing" in err and "making" not in err
+    assert (made.venv / "kept").exists()
+
+
+@pytest.mark.parametrize("with_marker", [True, False], ids=["cut off", "python gone"])
+def test_a_broken_environment_is_made_anew(made: Checkout, with_marker: bool) -> None:
+    (made.venv / "half-written").touch()
+    if with_marker:
+        dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, check=True).stdout
+        (made.root / ".venv-incomplete").write_bytes(dead)
+    else:
+        (made.venv / "bin" / "python").unlink()
+    code, out, err = made.run("x")
+    assert (code, out) == (0, made.started("x")), err
+    assert "making .venv" in err
+    assert not (made.venv / "half-written").exists()
+    assert not (made.root / ".venv-incomplete").exists()
+
+
+def test_an_interrupt_while_packages_are_written_is_repaired_by_the_next_run(made: Checkout, fresh: Checkout) -> None:
+    template = made.root.parent / "template"
+    # This pip takes its time, and tells an interrupt as an ordinary failure, as the real one does.
+    fresh.put("slow", f'case "$*" in *"pip install"*) trap "exit 1" INT; sleep 20;; *) exec {PYTHON} "$@";; esac')
+    fresh.put_python(f'cp -R \'{template}\' "$3"; rm "$3"/bin/python; cp \'{fresh.bin}/slow\' "$3"/bin/python')
+    process = fresh.start("x")
+    assert process.stderr is not None
+    while "installing" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=10) == 130
+    process.communicate()
+    assert (fresh.root / ".venv-incomplete").exists()
+    fresh.put_python(f"cp -R '{template}' \"$3\"")
+    code, out, err = fresh.run("x")
+    assert (code, out) == (0, fresh.started("x")), err
+    assert "making .venv" in err
+
+
+def test_a_second_run_waits_for_the_one_that_makes_the_environment(made: Checkout) -> None:
+    other = subprocess.Popen(["sleep", "2"])
+    (made.root / ".venv-incomplete").write_text(str(other.pid))
+    process = made.start("x")
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"studio: waiting for process {other.pid}, which is making the environment\n"
+    assert process.poll() is None
+    other.wait()
+    assert process.communicate(timeout=60)[0] == made.started("x")
+
+
+@pytest.mark.parametrize("python", ["exit 127", f"exec {PYTHON} -c 'raise SystemExit(1)'"], ids=["none", "old"])
+def test_without_a_new_enough_python_one_sentence_says_what_to_do(fresh: Checkout, python: str) -> None:
+    fresh.put("python3", python)
+    assert fresh.run("generate") == (1, "", NO_PYTHON)
+    assert not fresh.venv.exists()
+
+
+def test_a_python_without_venv_is_told_apart(fresh: Checkout) -> None:
+    fresh.put_python("exit 1")
+    code, out, err = fresh.run("generate")
+    assert (code, out) == (1, "")
+    assert "cannot make an environment; install its venv package" in err
+
+
+def test_the_script_keeps_to_the_bash_that_macos_ships() -> None:
+    script = (ROOT / "studio").read_text()
+    assert re.findall(r"declare -A|mapfile|readarray|\$\{\w+(?:,,|\^\^)|&>>|\|&|\bcoproc\b|\[\[ -v", script) == []
+    for name in ("studio", ".ci/run"):
+        assert subprocess.run(["bash", "-n", ROOT / name], check=False).returncode == 0
+        assert os.access(ROOT / name, os.X_OK)
