@@ -73,8 +73,8 @@ class Parts:
     condition_encoder: Network
     audio_tokenizer: Network
     audio_token_detokenizer: Network
-    vae: Network | None = None
-    text_encoder: Network | None = None
+    vae: Network = None
+    text_encoder: Network = None
     tokenizer_file: Path | None = None
 
 
