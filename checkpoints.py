@@ -121,7 +121,7 @@ def _original(name: str, title: str, repo: str, folder: str, recipe: Recipe) -> 
     )  # fmt: skip
 
 
-def _language(name: str, title: str, use: Use, repo: str, size: float, licence: str, folder: str = "") -> Checkpoint:
+def _language(name: str, title: str, use: Use, repo: str, size: float, licence: str, *, folder: str = "") -> Checkpoint:
     return Checkpoint(
         name=name, title=title, use=use, repo=repo, folder=folder, files=LANGUAGE_MODEL, bytes=int(size * 1e9),
         licence=licence,
@@ -144,7 +144,7 @@ _ROWS = (
         repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000, licence="MIT",
     ),
     _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.33, "MIT"),
-    _language("lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.4, "MIT", "acestep-5Hz-lm-1.7B"),
+    _language("lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.4, "MIT", folder="acestep-5Hz-lm-1.7B"),
     _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", 8.38, "MIT"),
     _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", 15.2, "Apache-2.0"),
     _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", 6.2, "Qwen Research"),
