@@ -17,6 +17,8 @@ from errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lora import Adapter
+
 RuntimeName = Literal["torch"]
 DType = Literal["float32", "float16", "bfloat16"]
 
@@ -92,6 +94,14 @@ class Runtime(Protocol):
 
     def silence(self, frames: int) -> Tensor:
         """Latents `(1, frames, C)` of silence."""
+        ...
+
+    def set_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Nothing; the DiT runs with these adapters and no others, each by its weight; with none it is its base.
+
+        Conditions that were made before are stale. Raises AdapterError, before anything changes, for one that does
+        not fit or cannot be read.
+        """
         ...
 
     def condition(

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from errors import AdapterError
-from lora import AGAIN, Adapter, Sides, check_fit, layer_name
+from lora import Adapter, Sides, check_fit, layer_name
+from lora_files import AGAIN
 
 Dit = Any
 """diffusers' AceStepTransformer1DModel, whose attributes are known only when it runs."""

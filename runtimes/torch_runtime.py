@@ -16,11 +16,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from errors import CheckpointError
+from lora import Adapter
 from prompts import fit_lyrics, fit_text
 from runtimes import Condition, DType, LatentShape, RuntimeName
 from runtimes.layouts import Network, Parts, load_parts
 from runtimes.tiling import TILE_S, reach_of, tiles
 from runtimes.torch_dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
+from runtimes.torch_lora import apply_adapters
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class TorchRuntime:
         self.dtype = dtype
         self.shape = _shape_of(parts)
         self._grid: Grid | None = None
+        self._adapters: tuple[Adapter, ...] | None = ()
         self._text = Tokenizer.from_file(str(parts.tokenizer_file)) if parts.tokenizer_file else None
         install_attention(parts.transformer)
         _mend_timbre(parts.condition_encoder, parts.transformer.config.hidden_size)
@@ -111,6 +114,14 @@ class TorchRuntime:
         stored: Tensor = self.parts.condition_encoder.silence_latent
         repeats = -(-frames // stored.shape[1])
         return stored.repeat(1, repeats, 1)[:, :frames].float()
+
+    @_without_gradients
+    def set_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """See Runtime.set_adapters."""
+        if self._adapters != tuple(adapters):
+            self._adapters = None  # unknown until all of them are in place
+            apply_adapters(self.parts.transformer, adapters)
+            self._adapters = tuple(adapters)
 
     @_without_gradients
     def condition(

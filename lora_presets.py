@@ -1,0 +1,88 @@
+"""Where adapters lie on this machine, and from a request's text to adapters that fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from adapter_list import AdapterChoice
+from errors import AdapterError, Fault, RequestError
+from lora import CONFIG, WEIGHTS, Adapter, Sides, check_fit, describe
+
+ROOT = Path(__file__).parent
+
+
+def presets_folder() -> Path:
+    """Where adapters lie that are offered by name: ACE_ADAPTERS_DIR, or `adapters` in the repository."""
+    return Path(os.environ.get("ACE_ADAPTERS_DIR") or ROOT / "adapters")
+
+
+def presets() -> dict[str, Path]:
+    """The adapters of the presets folder by name: .safetensors files without their ending, and PEFT folders."""
+    found = sorted(presets_folder().glob("*"))
+    return {
+        path.stem if path.suffix == ".safetensors" else path.name: path
+        for path in found
+        if path.suffix == ".safetensors" or (path / CONFIG).is_file()
+    }
+
+
+def locate(name: str, homes: Sequence[Path] | None = None) -> Path:
+    """The path of an adapter that a request names: a preset, or a path.
+
+    Where strangers may ask, `homes` are the folders that a path must lie in; None allows any. Raises AdapterError.
+    """
+    if name in (known := presets()):
+        return known[name]
+    path = Path(name)
+    if homes is not None:
+        inside = (path.resolve().is_relative_to(home.resolve()) for home in (presets_folder(), *homes))
+        if not any(inside):  # said before anything tells whether the file exists
+            raise AdapterError(
+                "An adapter must be a preset or an uploaded file.", f"Presets are: {', '.join(known) or 'none'}."
+            )
+    return path
+
+
+def open_adapters(
+    choices: Iterable[AdapterChoice], sides: Mapping[str, Sides], homes: Sequence[Path] | None = None
+) -> tuple[Adapter, ...]:
+    """The adapters that a request names, checked against the DiT's layers; see `locate` for `homes`.
+
+    Raises RequestError with a fault of the knob `adapters` for each that cannot be applied.
+    """
+    adapters: list[Adapter] = []
+    faults, hints = [], []
+    for choice in choices:
+        try:
+            adapter = describe(locate(choice.name, homes))
+            check_fit(adapter, sides)
+        except AdapterError as refused:
+            faults.append(Fault("adapters", choice.name, refused.message.rstrip(".")))
+            hints.append(refused.hint)
+        else:
+            adapters.append(dataclasses.replace(adapter, weight=choice.weight))
+    if faults:
+        raise RequestError(faults, hints[0])
+    return tuple(adapters)
+
+
+def gather(files: Sequence[Path], folder: Path) -> Path:
+    """The adapter made of uploaded files, as one path: a single file itself, or the two of a PEFT folder side by side.
+
+    Uploads arrive each in a folder of its own; the PEFT folder is made anew inside `folder`. Raises AdapterError.
+    """
+    if len(files) == 1:
+        return files[0]
+    by_name = {file.name: file for file in files}
+    if set(by_name) != {WEIGHTS, CONFIG}:
+        two = f"{WEIGHTS} and {CONFIG}"
+        raise AdapterError("An adapter is one .safetensors file or a PEFT folder.", f"Of a folder choose {two}.")
+    home = Path(tempfile.mkdtemp(prefix="adapter-", dir=folder))
+    for name, file in by_name.items():
+        shutil.copyfile(file, home / name)
+    return home
