@@ -1,0 +1,335 @@
+"""Nano's planner: a request in, a score and its sketch out, by rule and without a network.
+
+The words of the prompt choose a style, the lyrics' section tags the form, the seed everything left open. The sketch
+plays the score in neutral timbres; nano's network turns its latents into the sound that the prompt asks for.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from composer_patterns import BASS, COMPING, Bar, drums
+from composer_styles import FEELS, STYLES, Style, key_of, kind_of_tag, style_of, tempo_of
+from errors import Fault, RequestError
+from instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
+
+SAMPLE_RATE = 48_000
+METRES = (2, 3, 4, 6)
+
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+# Degrees of the chord roots; every progression starts and lingers on the tonic, so that the key is heard.
+_PROGRESSIONS = {
+    "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (0, 0, 3, 4), (0, 2, 3, 4)),
+    "minor": ((0, 5, 2, 6), (0, 3, 0, 4), (0, 6, 5, 6), (0, 0, 3, 4), (0, 5, 3, 6)),
+}
+
+
+_BARS = {"intro": 4, "verse": 8, "chorus": 8, "bridge": 4, "instrumental": 8, "break": 2, "outro": 4}
+_FORMS = (
+    (4, ("verse",)),
+    (10, ("verse", "chorus")),
+    (20, ("intro", "verse", "chorus", "outro")),
+    (36, ("intro", "verse", "chorus", "verse", "chorus", "outro")),
+    (math.inf, ("intro", "verse", "chorus", "verse", "chorus", "bridge", "chorus", "outro")),
+)
+
+_PLAIN = Timbre(spectrum=(1.0, 0.45, 0.16, 0.06), attack_s=0.006, decay=1.6, sustain=0.1, mellow=2.0, release_s=0.07)
+NEUTRAL = Ensemble(
+    timbres={
+        "chords": _PLAIN,
+        "bass": Timbre(spectrum=(1.0, 0.5, 0.22, 0.1, 0.05), attack_s=0.006, decay=1.0, sustain=0.2, mellow=1.5),
+        "lead": Timbre(spectrum=(1.0, 0.28, 0.12, 0.05), attack_s=0.03, sustain=1.0, release_s=0.06),
+        "voice": Timbre(spectrum=(0.8, 0.7, 0.4, 0.25, 0.1), attack_s=0.05, sustain=1.0, release_s=0.08, vibrato=0.008),
+    },
+    kit=Kit(),
+)
+
+
+class Section(NamedTuple):
+    """A stretch of the form: the tag as the lyrics (or the composer) call it, and its times."""
+
+    tag: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brief:
+    """What to compose; `None` lets the words, the style and the seed decide.
+
+    `anchor_s` is the time of a known downbeat, before, in or after the piece: bars are laid from there. `opens` and
+    `closes` say whether the piece begins and ends here; a window inside a song does neither and gets no intro or
+    final chord. A `timesignature` of 6 is two dotted beats to the bar, counted by `bpm`.
+    """
+
+    prompt: str
+    lyrics: str = ""
+    instrumental: bool = False
+    bpm: int | None = None
+    keyscale: str | None = None
+    timesignature: int | None = None
+    duration_s: float
+    seed: int
+    anchor_s: float = 0.0
+    opens: bool = True
+    closes: bool = True
+
+
+@dataclass(frozen=True)
+class Score:
+    """A finished plan: what was chosen, the form, and every note and hit in seconds from the start."""
+
+    style: str
+    bpm: int
+    keyscale: str
+    timesignature: int
+    duration_s: float
+    sections: tuple[Section, ...]
+    sung: bool
+    notes: tuple[Note, ...] = field(repr=False)
+    hits: tuple[Hit, ...] = field(repr=False)
+
+    def summary(self) -> str:
+        """One line for the user, such as "folk, 96 bpm, 3/4, G major: verse 0:00, chorus 0:20"."""
+        metre = {2: "2/4", 3: "3/4", 4: "4/4", 6: "6/8"}[self.timesignature]
+        form = ", ".join(f"{tag} {int(start // 60)}:{int(start % 60):02d}" for tag, start, _ in self.sections)
+        return f"{self.style}, {self.bpm} bpm, {metre}, {self.keyscale}: {form}"
+
+
+def compose(brief: Brief) -> Score:
+    """The score of a brief; equal briefs give equal scores. Raises RequestError for values out of range."""
+    _check(brief)
+    words = brief.prompt.lower()
+    name = style_of(words, _dice(brief, 0))
+    style = STYLES[name]
+    bpm = brief.bpm or tempo_of(words, style, _dice(brief, 1))
+    keyscale = brief.keyscale or key_of(words, style, _dice(brief, 2))
+    metre = brief.timesignature or (3 if re.search(r"\b(waltz|3/4)\b", words) else 6 if "6/8" in words else 4)
+    parts = _lyric_parts(brief.lyrics)
+    sung = not brief.instrumental and any(part.lines for part in parts)
+    bars = list(_bars(brief, style, bpm, keyscale, metre, parts))
+    notes: list[Note] = []
+    hits: list[Hit] = []
+    for placed in bars:
+        notes += COMPING[style.comping](placed.bar)
+        notes += BASS[style.bass](placed.bar)
+        hits += drums(placed.bar, style.drums)
+    notes += _melody(bars, brief, keyscale, sung)
+    return Score(
+        style=name, bpm=bpm, keyscale=keyscale, timesignature=metre, duration_s=brief.duration_s,
+        sections=_sections(bars, brief.duration_s), sung=sung, notes=tuple(_clip(notes, brief.duration_s)),
+        hits=tuple(hit for hit in hits if 0.0 <= hit.start_s < brief.duration_s),
+    )  # fmt: skip
+
+
+def sketch(score: Score, sample_rate: int = SAMPLE_RATE) -> Wave:
+    """The score in neutral timbres, `(2, round(duration_s * sample_rate))` float32 within -1..1."""
+    return limit(perform(score.notes, score.hits, NEUTRAL, round(score.duration_s * sample_rate), sample_rate))
+
+
+def parse_key(keyscale: str) -> tuple[int, str]:
+    """Pitch class of the tonic (C = 0) and "major" or "minor", of a name such as "F# minor" or "B♭ major"."""
+    match = re.fullmatch(r"([A-G])([#♯b♭]?) (major|minor)", keyscale)
+    if match is None:
+        raise RequestError([Fault("keyscale", keyscale, 'must be a key such as "C major" or "F# minor"')])
+    letter, accidental, mode = match.groups()
+    return (_LETTERS[letter] + _ACCIDENTALS[accidental]) % 12, mode
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One section as the lyrics ask for it: its tag, which feel it has, and its sung lines."""
+
+    tag: str
+    kind: str
+    lines: tuple[str, ...] = ()
+
+    def bars(self) -> int:
+        return max(2 * len(self.lines), 4) if self.lines else _BARS[self.kind]
+
+
+@dataclass(frozen=True)
+class _PlacedBar:
+    """A bar, the section it belongs to, its place there, and the degree of its chord."""
+
+    bar: Bar
+    part: _Part
+    section: int
+    offset: int
+    degree: int
+
+
+def _check(brief: Brief) -> None:
+    faults = []
+    if brief.duration_s < 0.5:
+        faults.append(Fault("duration_s", brief.duration_s, "must be at least 0.5 s"))
+    if brief.bpm is not None and not 30 <= brief.bpm <= 300:
+        faults.append(Fault("bpm", brief.bpm, "must be from 30 to 300"))
+    if brief.timesignature is not None and brief.timesignature not in METRES:
+        faults.append(Fault("timesignature", brief.timesignature, "must be one of 2, 3, 4, 6"))
+    if faults:
+        raise RequestError(faults)
+    if brief.keyscale is not None:
+        parse_key(brief.keyscale)
+
+
+def _dice(brief: Brief, stream: int) -> np.random.Generator:
+    """An own generator for each kind of choice, so that fixing one value leaves the others as they were."""
+    return np.random.default_rng([brief.seed % 2**63, stream])
+
+
+def _lyric_parts(lyrics: str) -> list[_Part]:
+    """The sections that the lyrics name; empty when they hold neither a line nor a tag other than [instrumental]."""
+    parts: list[_Part] = []
+    for line in filter(None, (line.strip() for line in lyrics.splitlines())):
+        tag = re.fullmatch(r"\[([^\]]*)\]", line)
+        if tag:
+            name = tag[1].strip().lower() or "verse"
+            parts.append(_Part(name, kind_of_tag(name)))
+        elif parts:
+            parts[-1] = _Part(parts[-1].tag, parts[-1].kind, (*parts[-1].lines, line))
+        else:
+            parts.append(_Part("verse", "verse", (line,)))
+    if len(parts) == 1 and parts[0].tag == "instrumental" and not parts[0].lines:
+        return []
+    return parts
+
+
+def _form(bars: int, brief: Brief) -> list[_Part]:
+    tags = next(form for limit_bars, form in _FORMS if bars <= limit_bars)
+    absent = [tag for tag, there in (("intro", brief.opens), ("outro", brief.closes)) if not there]
+    return [_Part(tag, tag) for tag in tags if tag not in absent]
+
+
+def _shares(parts: Sequence[_Part], bars: int) -> list[int]:
+    """How many of the bars each part gets: in proportion, at least one; `parts` must not outnumber the bars."""
+    wanted = np.cumsum([part.bars() for part in parts])
+    ends = np.round(wanted * bars / wanted[-1]).astype(int)
+    for i in range(len(parts)):
+        ends[i] = min(max(ends[i], (ends[i - 1] if i else 0) + 1), bars - (len(parts) - 1 - i))
+    return np.diff(ends, prepend=0).tolist()
+
+
+def _bars(
+    brief: Brief, style: Style, bpm: int, keyscale: str, metre: int, parts: Sequence[_Part]
+) -> Iterator[_PlacedBar]:
+    beats, steps = (2, 3) if metre == 6 else (metre, 2)
+    beat_s = 60.0 / bpm
+    bar_s = beats * beat_s
+    first = math.floor(-brief.anchor_s / bar_s + 1e-6)
+    start_s = brief.anchor_s + first * bar_s
+    total = max(1, math.ceil((brief.duration_s - start_s) / bar_s - 1e-6))
+    parts = (list(parts) or _form(total, brief))[:total]
+    tonic, mode = parse_key(keyscale)
+    order = _dice(brief, 3).permutation(len(_PROGRESSIONS[mode]))
+    index = 0
+    for section, (part, share) in enumerate(zip(parts, _shares(parts, total), strict=True)):
+        feel = FEELS[part.kind]
+        progression = _PROGRESSIONS[mode][order[{"chorus": 1, "bridge": 2}.get(part.kind, 0)]]
+        for offset in range(share):
+            final = brief.closes and index == total - 1 and total > 1
+            degree = 0 if final else progression[(offset if brief.anchor_s == 0 or part.lines else index) % 4]
+            chord, root = _voicing(tonic, mode, degree, style.sevenths)
+            bar = Bar(
+                index=index, start_s=start_s + index * bar_s, beat_s=beat_s, beats=beats, steps=steps,
+                swing=style.swing, chord=chord, root=root, feel=feel, opens=offset == 0,
+                closes=offset == share - 1 and share > 1,
+            )  # fmt: skip
+            yield _PlacedBar(bar, part, section, offset, degree)
+            index += 1
+
+
+def _voicing(tonic: int, mode: str, degree: int, sevenths: bool) -> tuple[tuple[int, ...], int]:
+    """MIDI numbers of the diatonic chord on a scale degree, root in E3..D#4, and the bass root in C2..B2."""
+    root = tonic + _SCALES[mode][degree]
+    low = 52 + (root - 52) % 12
+    tones = tuple(low + _pitch(mode, degree + i) - _pitch(mode, degree) for i in (0, 2, 4, 6)[: 3 + sevenths])
+    return tones, 36 + root % 12
+
+
+def _pitch(mode: str, degree: int) -> int:
+    """Semitones from the tonic to a scale degree, which may lie outside one octave."""
+    octave, step = divmod(degree, 7)
+    return 12 * octave + _SCALES[mode][step]
+
+
+def _sections(bars: Sequence[_PlacedBar], duration_s: float) -> tuple[Section, ...]:
+    starts = [placed for placed in bars if placed.offset == 0]
+    times = [max(0.0, placed.bar.start_s) for placed in starts] + [duration_s]
+    return tuple(
+        Section(placed.part.tag, start, end) for placed, start, end in zip(starts, times, times[1:], strict=False)
+    )
+
+
+def _melody(bars: Sequence[_PlacedBar], brief: Brief, keyscale: str, sung: bool) -> Iterator[Note]:
+    """Phrases of two bars: sung ones take a syllable of the lyrics per note, the others repeat a motif."""
+    for first in (placed for placed in bars if placed.offset % 2 == 0 and placed.bar.feel.lead):
+        pair = [p for p in bars[first.bar.index : first.bar.index + 2] if p.section == first.section]
+        number = first.offset // 2
+        lines = first.part.lines
+        vowels = _vowels(lines[number]) if sung and number < len(lines) else []
+        yield from _phrase(pair, number, vowels, brief, keyscale)
+
+
+def _phrase(
+    pair: Sequence[_PlacedBar], number: int, vowels: Sequence[int], brief: Brief, keyscale: str
+) -> Iterator[Note]:
+    bar, feel = pair[0].bar, pair[0].bar.feel
+    tonic, mode = parse_key(keyscale)
+    dice = _dice(brief, 10 + 4 * list(FEELS).index(pair[0].part.kind) + (number % 4 == 3))
+    fine = 2 if len(vowels) > bar.beats * bar.steps * len(pair) * 0.8 else 1
+    grid = bar.steps * fine
+    slots = bar.beats * grid * len(pair) - grid
+    count = min(len(vowels) or int(dice.integers(5, 9)), max(slots, 1))
+    strength = np.array([2.0 if slot % grid == 0 else 1.0 for slot in range(max(slots, 1))])
+    strength[0] = 9.0
+    onsets = np.sort(np.argsort(-(strength + 1.2 * dice.random(len(strength))), kind="stable")[:count])
+    ends = np.minimum(np.append(onsets[1:], slots + grid // 2), onsets + 2 * grid)
+    degree = int(dice.choice((0, 2, 4))) + feel.lift
+    steps = dice.choice((-2, -1, -1, 0, 1, 1, 2), size=len(onsets))
+    for i, (onset, end, step) in enumerate(zip(onsets, ends, steps, strict=True)):
+        here = pair[int(onset) // (bar.beats * grid)]
+        degree = int(np.clip(degree + step, feel.lift - 2, feel.lift + 7))
+        if onset % grid == 0:
+            degree = _nearest(degree, here.degree)
+        if i == len(onsets) - 1 and number % 2 == 1:
+            degree = _nearest(degree, 0)
+        begin_s = bar.time(onset / grid)
+        yield Note(
+            "voice" if vowels else "lead", begin_s, 0.94 * (bar.time(end / grid) - begin_s),
+            57 + (tonic - 9) % 12 + _pitch(mode, degree), 0.85 * feel.level * (1.0 if onset % grid == 0 else 0.85),
+            vowels[i] if vowels else 0,
+        )  # fmt: skip
+
+
+def _nearest(degree: int, chord: int) -> int:
+    """The scale degree closest to `degree` that belongs to the triad on `chord`."""
+    return min(
+        (degree + d for d in (0, -1, 1, -2, 2)), key=lambda d: ((d - chord) % 7 not in (0, 2, 4), abs(d - degree))
+    )
+
+
+def _vowels(line: str) -> list[int]:
+    """One vowel number per syllable of the line: groups of vowel letters, or letters where a script has none."""
+    voiced = re.sub(r"(?<=[aeiouy][^\Waeiouy])e\b", "", line.lower())  # the silent e of "home"
+    groups = re.findall(r"[aeiouyáàâäãåéèêëíìîïóòôöõúùûüýæøœ]+", voiced)
+    if not groups:
+        return [ord(letter) % 5 for letter in line if letter.isalpha()]
+    base = {"a": 0, "e": 1, "i": 2, "y": 2, "o": 3, "u": 4}
+    return [base.get(group[0], ord(group[0]) % 5) for group in groups]
+
+
+def _clip(notes: Sequence[Note], duration_s: float) -> Iterator[Note]:
+    """The notes that sound within 0..duration_s, in order, those that begin before 0 shortened."""
+    for note in sorted(notes, key=lambda note: (note.start_s, note.part, note.pitch)):
+        early = max(0.0, -note.start_s)
+        if note.start_s < duration_s and note.seconds - early > 0.02:
+            yield note._replace(start_s=note.start_s + early, seconds=note.seconds - early)
