@@ -42,7 +42,8 @@ class Checkpoint:
     """One set of weights.
 
     `files` are the patterns of what is needed of the repository, below `folder`; all of them found means installed.
-    `bytes` is the size of the download, to about 5 %. A song's row has a recipe; `companion` names the row that
+    `bytes` is the size of the download, to about 5 %; `parameters` counts the song's, planner's or writer's own
+    networks, in billions. A song's row has a recipe; `companion` names the row that
     holds the VAE and the text encoder when the song's folder is in upstream's original layout. `url` stands where
     there is no repository. `dtype` is the type to run in, None for the device's usual one.
     """
@@ -53,6 +54,7 @@ class Checkpoint:
     repo: str
     files: tuple[str, ...]
     bytes: int
+    parameters: float
     licence: str
     revision: str = "main"
     folder: str = ""
@@ -74,6 +76,7 @@ class Installed:
 _NO_GUIDANCE = "turbo has its guidance distilled into its weights"
 _GUIDANCE_KNOBS = ("guidance_scale", "guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 _XL_TFLOP, _2B_TFLOP = 0.105, 0.040  # 2 x parameters of the DiT x 12.5 tokens for a second of audio
+_XL_BILLIONS, _2B_BILLIONS = 4.987, 2.394
 _MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
 
 
@@ -110,28 +113,29 @@ _NANO = Recipe(
 def _song(name: str, title: str, repo: str, size: float, recipe: Recipe) -> Checkpoint:
     return Checkpoint(
         name=name, title=title, use="song", repo=f"ACE-Step/{repo}", files=DIFFUSERS_SONG, bytes=int(size * 1e9),
-        licence="MIT", companion="companion", recipe=recipe,
+        parameters=_XL_BILLIONS, licence="MIT", companion="companion", recipe=recipe,
     )  # fmt: skip
 
 
 def _original(name: str, title: str, repo: str, folder: str, recipe: Recipe) -> Checkpoint:
     return Checkpoint(
         name=name, title=title, use="song", repo=f"ACE-Step/{repo}", folder=folder, files=ORIGINAL_SONG,
-        bytes=int(4.8e9), licence="MIT", companion="companion", recipe=recipe,
+        bytes=int(4.8e9), parameters=_2B_BILLIONS, licence="MIT", companion="companion", recipe=recipe,
     )  # fmt: skip
 
 
 def _language(name: str, title: str, use: Use, repo: str, size: float, licence: str, *, folder: str = "") -> Checkpoint:
+    """Weights of `size` GB: MusicGen's are stored in float32, the others in bfloat16."""
     return Checkpoint(
         name=name, title=title, use=use, repo=repo, folder=folder, files=LANGUAGE_MODEL, bytes=int(size * 1e9),
-        licence=licence,
+        parameters=size / (4 if use == "musicgen" else 2), licence=licence,
     )  # fmt: skip
 
 
 _ROWS = (
     Checkpoint(
         name="nano", title="nano · ships with the studio", use="song", repo="", files=DIFFUSERS_SONG, bytes=0,
-        licence="MIT", dtype="float32", recipe=_NANO,
+        parameters=0.02, licence="MIT", dtype="float32", recipe=_NANO,
     ),
     _song("xl-sft", "ACE-Step 1.5 XL SFT", "acestep-v15-xl-sft-diffusers", 11.5, _guided(27, _XL_TFLOP)),
     _song("xl-turbo", "ACE-Step 1.5 XL turbo", "acestep-v15-xl-turbo-diffusers", 14.4, _turbo(_XL_TFLOP)),
@@ -141,17 +145,19 @@ _ROWS = (
     _original("2b-base", "ACE-Step 1.5 base", "acestep-v15-base", "", _guided(50, _2B_TFLOP)),
     Checkpoint(
         name="companion", title="VAE and text encoder of the 2B checkpoints", use="companion",
-        repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000, licence="MIT",
+        repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000, parameters=0.765, licence="MIT",
     ),
     _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.33, "MIT"),
-    _language("lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.4, "MIT", folder="acestep-5Hz-lm-1.7B"),
+    _language(
+        "lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.4, "MIT", folder="acestep-5Hz-lm-1.7B"
+    ),
     _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", 8.38, "MIT"),
     _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", 15.2, "Apache-2.0"),
     _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", 6.2, "Qwen Research"),
     _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", 3.1, "Apache-2.0"),
     Checkpoint(
         name="htdemucs", title="Hybrid Transformer Demucs", use="stems", repo="", files=("955717e8-8726e21a.th",),
-        bytes=84_000_000, licence="MIT",
+        bytes=84_000_000, parameters=0.042, licence="MIT",
         url="https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/955717e8-8726e21a.th",
     ),
     _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", 2.4, "CC-BY-NC-4.0"),
@@ -168,7 +174,7 @@ def row(name: str) -> Checkpoint:
     try:
         return CHECKPOINTS[name]
     except KeyError:
-        rule = f"must be one of {', '.join(PREFERRED)}"
+        rule = f"must be one of {', '.join(CHECKPOINTS)}"
         raise RequestError([Fault("checkpoint", name, rule)]) from None
 
 
@@ -184,7 +190,7 @@ def recipe_of(name: str) -> Recipe:
 def installed(use: Use = "song") -> tuple[Checkpoint, ...]:
     """The checkpoints of one use that are complete on this machine; songs in the order of preference."""
     rows = [CHECKPOINTS[name] for name in PREFERRED] if use == "song" else CHECKPOINTS.values()
-    return tuple(row for row in rows if row.use == use and _locate(row) is not None)
+    return tuple(row for row in rows if row.use == use and locate(row) is not None)
 
 
 def default() -> Checkpoint:
@@ -198,20 +204,22 @@ def find(name: str | None = None) -> Installed:
     Raises RequestError when no checkpoint has that name, MissingWeights when it, or its companion, is not installed.
     """
     checkpoint = default() if name is None else row(name)
-    place = _locate(checkpoint)
-    if place is None:
-        size = f"{checkpoint.bytes / 1e9:.1f} GB" if checkpoint.bytes else "part of the repository"
-        raise MissingWeights(
-            f"{checkpoint.title} is not installed ({size}).",
-            f"Put it in {models_folder() / checkpoint.name}, or choose an installed checkpoint."
-            if checkpoint.name != "nano"
-            else "Clone the repository again: vendor/nano is incomplete.",
-        )
-    return place
+    place = locate(checkpoint)
+    if place is not None:
+        return place
+    if checkpoint.name == "nano":
+        raise MissingWeights("vendor/nano is incomplete.", "Clone the repository again.")
+    absent = checkpoint
+    if checkpoint.companion and any(not missing(folder, checkpoint) for folder in _folders(checkpoint)):
+        absent = CHECKPOINTS[checkpoint.companion]
+    raise MissingWeights(
+        f"{absent.title} is not installed ({absent.bytes / 1e9:.1f} GB).",
+        f"Bring it here with ./studio checkpoints download {absent.name}, or choose an installed checkpoint.",
+    )
 
 
 def models_folder() -> Path:
-    """Where checkpoints lie that were put there by hand: ACE_MODELS_DIR, or `models` in the repository."""
+    """Where checkpoints are brought to, each in a folder of its name: ACE_MODELS_DIR, or `models` in the repository."""
     return Path(os.environ.get("ACE_MODELS_DIR") or ROOT / "models")
 
 
@@ -220,15 +228,24 @@ def nano_folder() -> Path:
     return Path(os.environ.get("ACE_NANO_DIR") or ROOT / "vendor" / "nano")
 
 
-def _locate(checkpoint: Checkpoint) -> Installed | None:
-    """The checkpoint's place when everything it needs is there, its companion included."""
-    folder = next((folder for folder in _folders(checkpoint) if _complete(folder, checkpoint)), None)
+def locate(checkpoint: Checkpoint) -> Installed | None:
+    """The checkpoint's place when everything it needs is there, its companion included; None otherwise."""
+    folder = next((folder for folder in _folders(checkpoint) if not missing(folder, checkpoint)), None)
     if folder is None:
         return None
     if checkpoint.companion is None or (folder / "model_index.json").is_file():
         return Installed(checkpoint, folder)
-    companion = _locate(CHECKPOINTS[checkpoint.companion])
+    companion = locate(CHECKPOINTS[checkpoint.companion])
     return None if companion is None else Installed(checkpoint, folder, companion.folder)
+
+
+def missing(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The patterns that a folder has no file for; of a song, which may have either layout, those of the nearer one."""
+    wanted = [checkpoint.files]
+    if checkpoint.use == "song" and checkpoint.companion:
+        wanted = [DIFFUSERS_SONG, ORIGINAL_SONG]
+    absent = (tuple(pattern for pattern in patterns if not _has(folder, pattern)) for patterns in wanted)
+    return min(absent, key=len)
 
 
 def _folders(checkpoint: Checkpoint) -> list[Path]:
@@ -251,19 +268,17 @@ def _cached_snapshot(repo: str, revision: str) -> Path | None:
     return snapshot if snapshot.is_dir() else None
 
 
-def _complete(folder: Path, checkpoint: Checkpoint) -> bool:
-    """Whether a folder has every file that the row needs; a song may lie there in either layout."""
-    wanted = [checkpoint.files]
-    if checkpoint.use == "song" and checkpoint.companion:
-        wanted = [DIFFUSERS_SONG, ORIGINAL_SONG]
-    return any(all(_has(folder, pattern) for pattern in patterns) for patterns in wanted)
-
-
 def _has(folder: Path, pattern: str) -> bool:
     found = list(folder.glob(pattern))
     indexes = [path for path in found if path.name.endswith(".safetensors.index.json")]
-    for index in indexes:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if not all((index.parent / shard).is_file() for shard in shards):
-            return False
+    if not all((index.parent / shard).is_file() for index in indexes for shard in _shards(index)):
+        return False
     return any(path not in indexes for path in found)
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index names; a broken index is left for the runtime to refuse."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return set()

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Stage = Literal[
-    "queued", "loading", "planning", "encoding", "conditioning", "denoising", "decoding", "writing", "saving"
+    "queued",
+    "loading",
+    "planning",
+    "encoding",
+    "conditioning",
+    "denoising",
+    "decoding",
+    "writing",
+    "saving",
+    "downloading",
+    "checking",
+    "copying",
 ]
 
 
@@ -27,6 +38,27 @@ class Progress:
         if self.left_s is not None:
             parts.append(f"about {max(1, round(self.left_s))} s left")
         return " · ".join(parts)
+
+
+@dataclass(frozen=True)
+class Transfer(Progress):
+    """Bytes on their way: `step` of `total` bytes, and how many a second came lately; None until that is known."""
+
+    bytes_per_s: float | None = None
+
+    def __str__(self) -> str:
+        parts = [self.note or self.stage]
+        if self.total:
+            parts.append(f"{self.step / 1e9:.2f} of {self.total / 1e9:.2f} GB")
+        if self.bytes_per_s is not None:
+            parts.append(f"{self.bytes_per_s / 1e6:.1f} MB/s")
+        if self.left_s is not None:
+            parts.append(f"about {_in_words(self.left_s)} left")
+        return " · ".join(parts)
+
+
+def _in_words(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
 @dataclass(frozen=True)
