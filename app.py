@@ -1,0 +1,93 @@
+"""The composition root: reads the environment and the command line, builds the studio and its page, and serves it.
+
+A first word that is no option belongs to the command line's one-shot jobs (see cli.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is first imported
+
+HOSTED = bool(os.environ.get("SPACE_ID"))
+"""Whether this is a Hugging Face Space: strangers share it, and a proxy stands in front."""
+
+PORT = 7860
+MAX_UPLOAD = "1gb"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the server."""
+    options = argparse.ArgumentParser(
+        prog="studio",
+        description="Serve the studio's page.",
+        epilog="One-shot jobs: studio generate | cover | extend | edit | lyrics, each with --help.",
+    )
+    options.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
+    options.add_argument("--host", default="0.0.0.0" if HOSTED else "127.0.0.1", help="default: this machine only")
+    options.add_argument("--share", action="store_true", help="make a public link through Gradio's servers")
+    options.add_argument("--checkpoint", help="the weights to run on; left out: the best that is installed")
+    options.add_argument("--device", choices=("cpu", "cuda", "mps"), help="left out: the best there is")
+    options.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="left out: what suits the device")
+    return options
+
+
+def serve(options: argparse.Namespace) -> int:
+    """The exit code, once the server is stopped."""
+    # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
+    import theme
+    import ui
+    from backend import Settings, Studio
+
+    studio = Studio(Settings(checkpoint=options.checkpoint, device=options.device, dtype=options.dtype))
+    studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
+    page = ui.build(studio, hosted=HOSTED)
+    try:
+        page.launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share,
+            allowed_paths=[str(studio.library.root.absolute())],
+            max_file_size=MAX_UPLOAD,
+            theme=theme.studio_theme(),
+            css_paths=theme.STYLES,
+            head=f"<script>{theme.SCRIPT.read_text(encoding='utf-8')}</script>",
+            footer_links=["api"],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+        )
+    finally:
+        studio.close()
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code of the server or of a one-shot job."""
+    if argv and not argv[0].startswith("-"):
+        import cli
+
+        return cli.main(argv)
+    from errors import StudioError
+
+    options = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for every request that Gradio sends itself
+    try:
+        return serve(options)
+    except StudioError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"The page cannot be served on {options.host}:{options.port}: {error}\nTry another --port.\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

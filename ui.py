@@ -1,0 +1,94 @@
+"""The page: five modes in a rail, one form for each, one result; all of it derived from the tables of params.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gradio as gr
+
+import tooltips
+import ui_form
+import ui_result
+from backend import Studio
+from params import MODES, Mode
+from ui_events import Page, wire
+from ui_handlers import Handlers
+
+TITLE = "ACE Music Studio"
+QUEUE_LENGTH = 20
+CACHE_AGE_S = 24 * 3600
+FIRST: Mode = "generate"
+
+_PROGRESS = '<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>'
+
+
+def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
+    """The page of a studio, its queue set; `hosted` keeps the songs of different visitors apart."""
+    handlers = Handlers(studio, hosted=hosted)
+    blocks = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
+    with blocks:
+        page = _page(blocks, handlers)
+        wire(page, handlers)
+    blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
+    return blocks
+
+
+def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
+    with gr.Row(elem_id="header"):
+        gr.HTML(f"<h1>{TITLE}</h1>", elem_id="name")
+        status = ui_result.text("p", "status", "studio.status(element, props, watch)")
+    with gr.Row(elem_id="desk"):
+        rail, history = _rail()
+        with gr.Column(elem_id="work", min_width=0):
+            recipe = handlers.recipe(None)
+            choices = {"checkpoint": handlers.checkpoints()}
+            forms = {mode: ui_form.build(mode, recipe, choices, visible=mode == FIRST) for mode in MODES}
+            progress, runs, cancel = _dock(handlers)
+        with gr.Column(elem_id="result", min_width=0):
+            song, words = ui_result.build_song_pane(), ui_result.build_words_pane()
+    made = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
+    return Page(
+        blocks=blocks,
+        status=status,
+        rail=rail,
+        history=history,
+        forms=forms,
+        runs=runs,
+        progress=progress,
+        cancel=cancel,
+        song=song,
+        words=words,
+        made=made,
+    )
+
+
+def _rail() -> tuple[gr.Radio, gr.Radio]:
+    with gr.Column(elem_id="rail", min_width=0):
+        modes = [(tooltips.MODES[mode][0], mode) for mode in MODES]
+        rail = gr.Radio(modes, value=FIRST, label="Mode", elem_id="modes")
+        history = gr.Radio([], label="History", elem_id="history", visible=False, interactive=True)
+    return rail, history
+
+
+def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.Button]:
+    """The progress line, one run button for each mode, and Cancel, which takes its place while a job runs."""
+    with gr.Column(elem_id="dock", min_width=0):
+        progress = gr.HTML(
+            "",
+            label="Status",
+            html_template=_PROGRESS,
+            js_on_load="studio.progress(element, props, watch)",
+            elem_id="progress",
+        )
+        runs = {
+            mode: gr.Button(
+                handlers.cost(mode, {}),
+                variant="primary",
+                visible=mode == FIRST,
+                elem_id=f"run-{mode}",
+                elem_classes=["run"],
+            )
+            for mode in MODES
+        }
+        cancel = gr.Button("Cancel", elem_id="cancel")
+    return progress, runs, cancel

@@ -1,0 +1,107 @@
+"""The form of a mode: numbered steps first, then its folds, all read from the tables of params.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import gradio as gr
+from gradio.components import Component
+
+import tooltips
+import ui_widgets
+from knobs import Knob, Value, knobs_of
+from params import GROUPS, MODES, Mode, Recipe
+
+CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
+    "duration_s": (("10 s", 10), ("30 s", 30), ("1 min", 60), ("2 min", 120), ("4 min", 240), ("auto", None)),
+}
+"""Values that one click sets, under the widget of the knob."""
+
+REGION = ("segment_start_s", "segment_end_s")
+"""The knobs of the stretch that is marked on the source's waveform."""
+
+_REGION_TEMPLATE = """
+<div class="region" hidden>
+  <canvas aria-hidden="true"></canvas>
+  <div class="ruler" aria-hidden="true"><span></span><span></span><span></span><span></span><span></span></div>
+  <p data-text></p>
+</div>
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """The form of one mode: its column, the widget of each knob by name, and the waveform that marks a stretch."""
+
+    mode: Mode
+    column: gr.Column
+    widgets: Mapping[str, Component]
+    region: gr.HTML | None
+
+
+def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
+    """The form inside the open layout; `choices` are what the knobs of those names offer on this machine."""
+    knobs = knobs_of(MODES[mode])
+    widgets: dict[str, Component] = {}
+    region = None
+    with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
+        title, sentence = tooltips.MODES[mode]
+        gr.HTML(f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"])
+        steps = _numbered(knobs)
+        for wide, row in groupby(steps, key=ui_widgets.is_tall):
+            names = list(row)
+            if REGION[0] in {knob.name for knob in names}:
+                region = _region()
+            with gr.Row(elem_classes=["wide" if wide else "pair"]):
+                for knob in names:
+                    _place(knob, widgets, _setting(knob, mode, recipe, choices, steps[knob]))
+        for group, summary in GROUPS.items():
+            folded = [knob for knob in knobs if knob.group == group and knob not in steps]
+            if folded:
+                with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}"), gr.Row(elem_classes=["pair"]):
+                    for knob in folded:
+                        _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
+    return Form(mode=mode, column=column, widgets=widgets, region=region)
+
+
+def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
+    """The knobs of the open group with their numbers: recordings first, then the stretch that is marked on them."""
+    steps = [knob for knob in knobs if knob.group == "main"]
+    steps.sort(key=lambda knob: (knob.kind != "audio", knob.name not in REGION))
+    return {knob: number for number, knob in enumerate(steps, start=1)}
+
+
+def _setting(
+    knob: Knob, mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], step: int | None
+) -> ui_widgets.Setting:
+    return ui_widgets.Setting(mode=mode, recipe=recipe, step=step, choices=choices.get(knob.name))
+
+
+def _place(knob: Knob, widgets: dict[str, Component], setting: ui_widgets.Setting) -> None:
+    with gr.Column(elem_classes=["cell", "tall" if ui_widgets.is_tall(knob) else "short"], min_width=0):
+        if knob.kind == "audio":  # gr.Audio has no line for a hint
+            words = ui_widgets.label(knob, setting)
+            sentence = ui_widgets.hint(knob, setting.mode, setting.recipe)
+            gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption"])
+        widgets[knob.name] = ui_widgets.make(knob, setting)
+        if knob.name in CHIPS:
+            _chips(widgets[knob.name], CHIPS[knob.name])
+
+
+def _chips(target: Component, values: Sequence[tuple[str, Value]]) -> None:
+    with gr.Row(elem_classes=["chips"]):
+        for words, value in values:
+            chip = gr.Button(words, size="sm", min_width=0)
+            shown = "null" if value is None else str(value)
+            chip.click(None, js=f"() => {shown}", outputs=target, api_visibility="private", show_progress="hidden")
+
+
+def _region() -> gr.HTML:
+    return gr.HTML(
+        None,
+        html_template=_REGION_TEMPLATE,
+        js_on_load="studio.region(element, props, trigger, watch)",
+        elem_classes=["region-pane"],
+    )

@@ -1,0 +1,168 @@
+"""What the page asks of the studio: streams of outputs for a job, tracks, settings and lines of text."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+import checkpoints
+import tooltips
+import ui_tracks
+from backend import Studio
+from errors import Cancelled, StudioError
+from events import TextDelta
+from knobs import AUTO, Value, knobs_of, parse
+from library import Track
+from params import MODES, SONG_MODES, Mode, Recipe
+from ui_jobs import Jobs
+
+log = logging.getLogger(__name__)
+
+HISTORY_LENGTH = 40
+TOAST_S = 8
+QUEUED = "queued"
+SAVED = "saved"
+CANCELLED = "cancelled · nothing was saved"
+FAILED = "The studio failed; its log says why."
+
+SongOutput = tuple[object, object, str]
+"""A sound file, its metadata and a line of progress; gr.skip() leaves what is there."""
+
+WordsOutput = tuple[object, str]
+"""The text so far and a line of progress."""
+
+
+def told(failure: Exception) -> str:
+    """The progress line of a failed job."""
+    return str(failure) if isinstance(failure, StudioError) else FAILED
+
+
+def refusal(failure: Exception) -> gr.Error:
+    """The error that the page pops up and a client raises; what a user typed into it is no markup."""
+    if not isinstance(failure, StudioError):
+        log.error("a job failed", exc_info=failure)
+    return gr.Error(html.escape(told(failure), quote=False), duration=TOAST_S, print_exception=False)
+
+
+class Handlers:
+    """The handlers of one studio; `hosted` keeps the songs of different visitors apart."""
+
+    def __init__(self, studio: Studio, *, hosted: bool) -> None:
+        self.studio = studio
+        self.jobs = Jobs(studio)
+        self._hosted = hosted
+
+    def song(self, mode: Mode, values: Mapping[str, object], session: str) -> Iterator[SongOutput]:
+        """The outputs of a song mode: progress while it runs, each take as it is saved, the first take in the end."""
+        takes: list[Track] = []
+        yield gr.skip(), gr.skip(), QUEUED
+        try:
+            for event in self.jobs.run(mode, values, session):
+                if isinstance(event, Track):
+                    takes.append(event)
+                yield gr.skip(), gr.skip(), SAVED if isinstance(event, Track) else str(event)
+        except Cancelled:
+            yield gr.skip(), gr.skip(), CANCELLED
+            return
+        except Exception as failure:
+            yield gr.skip(), gr.skip(), told(failure)
+            raise refusal(failure) from failure
+        ids = [take.id for take in takes]
+        for take in reversed(takes):
+            yield str(take.path), ui_tracks.metadata(take, ids), f"{SAVED} · {ui_tracks.clock(take.seconds)} of music"
+
+    def again(self, shown: Mapping[str, object] | None, request: gr.Request) -> Iterator[SongOutput]:
+        """The outputs of the shown song made once more with a new seed, everything else equal."""
+        track = self.find(shown)
+        if track is None:
+            return
+        values = self._asked(track) | {"seed": None}
+        yield from self.song(track.mode, values, request.session_hash or "")
+
+    def words(self, values: Mapping[str, object], session: str) -> Iterator[WordsOutput]:
+        """The outputs of the lyrics mode: the text as it grows."""
+        text = ""
+        yield text, QUEUED
+        try:
+            for event in self.jobs.run("lyrics", values, session):
+                if isinstance(event, TextDelta):
+                    text += event.text
+                yield text, "writing" if isinstance(event, TextDelta) else str(event)
+        except Cancelled:
+            yield text, CANCELLED
+            return
+        except Exception as failure:
+            yield text, told(failure)
+            raise refusal(failure) from failure
+        yield text, "written"
+
+    def find(self, shown: Mapping[str, object] | None) -> Track | None:
+        """The track whose metadata are shown, if it is still in the library."""
+        return self.by_id(str(shown["id"])) if shown and "id" in shown else None
+
+    def by_id(self, identity: str) -> Track | None:
+        """The track of that id, or None."""
+        try:
+            return self.studio.library.get(identity)
+        except (StudioError, KeyError):
+            return None
+
+    def history(self, made: Sequence[str] | None) -> list[tuple[str, str]]:
+        """(line, id) of the newest songs: all of the library, or, where strangers share it, those of this browser."""
+        if self._hosted:
+            tracks = [track for track in map(self.by_id, reversed(made or ())) if track]
+        else:
+            tracks = list(self.studio.library.list())
+        return [(ui_tracks.entry(track), track.id) for track in tracks[:HISTORY_LENGTH]]
+
+    def _asked(self, track: Track) -> dict[str, Value]:
+        """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
+        muted = self.studio.recipe(track.checkpoint).muted
+        return {
+            knob.name: knob.default if knob.name in muted else track.values.get(knob.name, knob.default)
+            for knob in knobs_of(MODES[track.mode])
+        }
+
+    def settings(self, track: Track) -> dict[str, Value]:
+        """The track's knobs by name as its form may show them: a recording that is gone is left out."""
+        files = {knob.name for knob in knobs_of(MODES[track.mode]) if knob.kind == "audio"}
+        return {name: self._servable(value) if name in files else value for name, value in self._asked(track).items()}
+
+    def _servable(self, value: Value) -> str | None:
+        """The file's path if the page may show it: one that the studio made or that was uploaded to it."""
+        if not value or not Path(str(value)).is_file():
+            return None
+        path = Path(str(value)).resolve()
+        homes = (self.studio.library.root, Path(get_upload_folder()))
+        return str(path) if any(path.is_relative_to(home.resolve()) for home in homes) else None
+
+    def cost(self, mode: Mode, values: Mapping[str, object]) -> str:
+        """The text of a run button: what it does and how long that takes here."""
+        title, _ = tooltips.MODES[mode]
+        words = {"prompt": title} if mode in SONG_MODES else {"brief": title}  # without any the request is refused
+        try:
+            seconds = self.studio.estimate_s(parse(MODES[mode], {**words, **values}))
+        except StudioError:
+            return title
+        return f"{title} · about {ui_tracks.duration(seconds)} on this machine"
+
+    def recipe(self, checkpoint: str | None) -> Recipe:
+        """How a checkpoint wants to be run; of the studio's own for None and for a name that is not known."""
+        try:
+            return self.studio.recipe(None if checkpoint in (None, AUTO) else checkpoint)
+        except StudioError:
+            return self.studio.recipe()
+
+    def checkpoints(self) -> tuple[str, ...]:
+        """The names of the checkpoints that are installed."""
+        return tuple(row.name for row in checkpoints.installed())
+
+    def status(self) -> str:
+        """The quiet line of the header."""
+        status = self.studio.status()
+        return " · ".join(part for part in (status.checkpoint, status.device, status.state) if part)

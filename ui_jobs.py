@@ -1,0 +1,64 @@
+"""The jobs of every browser session: started, told apart and stopped, whatever page they came from."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+
+from backend import Studio
+from errors import Cancelled
+from events import Progress, TextDelta
+from knobs import parse
+from library import Track
+from params import MODES, Mode
+
+
+class Jobs:
+    """Runs requests on the studio for many sessions, so that a session can stop its own jobs and no others.
+
+    A job may wait in Gradio's queue before the studio hears of it: a stop that comes then is kept and honoured when
+    the job starts. `expect` forgets it when the session starts its next job.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._running: dict[str, set[str]] = defaultdict(set)
+        self._stopped: set[str] = set()
+        self._lock = threading.Lock()
+
+    def expect(self, session: str) -> None:
+        """Nothing; the session is about to start a job."""
+        with self._lock:
+            self._stopped.discard(session)
+
+    def stop(self, session: str) -> None:
+        """Nothing; every job of the session ends within one step."""
+        with self._lock:
+            self._stopped.add(session)
+            running = tuple(self._running.get(session, ()))
+        for job in running:
+            self._studio.cancel(job)
+
+    def run(self, mode: Mode, values: Mapping[str, object], session: str) -> Iterator[Progress | TextDelta | Track]:
+        """The events of a job; raises what the studio raises."""
+        request = parse(MODES[mode], values)
+        job = uuid.uuid4().hex
+        with self._lock:
+            if session in self._stopped:
+                raise Cancelled("Stopped before it began.")
+            self._running[session].add(job)
+        try:
+            with closing(self._studio.run(request, job=job)) as events:
+                for event in events:
+                    if session in self._stopped:  # asked for before the studio knew the job
+                        self._studio.cancel(job)
+                    yield event
+        finally:
+            with self._lock:
+                self._stopped.discard(session)
+                self._running[session].discard(job)
+                if not self._running[session]:
+                    del self._running[session]

@@ -1,0 +1,107 @@
+"""The results: a song with what can be done next, or a draft of words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import gradio as gr
+
+import tooltips
+from params import Mode
+from ui_widgets import WAVEFORM
+
+SEND_TO: tuple[Mode, ...] = ("cover", "extend", "edit")
+"""The modes that take a song as their source."""
+
+LOCK, UNLOCK = "Lock seed", "Unlock seed"
+
+
+def text(tag: str, elem_id: str, call: str = "studio.text(element, props, watch)") -> gr.HTML:
+    """A line of text in the given tag, set by page.js: what users wrote is never read as markup."""
+    return gr.HTML("", html_template=f"<{tag} data-text></{tag}>", js_on_load=call, elem_id=elem_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongPane:
+    """The result of a song mode; `empty` stands in the place of `filled` until there is one."""
+
+    column: gr.Column
+    empty: gr.Column
+    filled: gr.Column
+    title: gr.HTML
+    takes: gr.Radio
+    player: gr.Audio
+    retake: gr.Button
+    lock: gr.Button
+    send: Mapping[Mode, gr.Button]
+    wav: gr.DownloadButton
+    sidecar: gr.DownloadButton
+    metadata: gr.JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsPane:
+    """The result of the lyrics mode."""
+
+    column: gr.Column
+    draft: gr.Textbox
+    use: gr.Button
+
+
+def build_song_pane() -> SongPane:
+    """The pane of a song, inside the open layout."""
+    with gr.Column(elem_id="song", min_width=0) as column:
+        with gr.Column(elem_id="no-song") as empty:
+            gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the white button.</p>")
+        with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
+            title = text("h2", "song-title")
+            takes = gr.Radio([], label="Takes", elem_id="takes", visible=False, interactive=True)
+            player = gr.Audio(
+                label="Song",
+                type="filepath",
+                interactive=False,
+                show_label=False,
+                buttons=[],
+                elem_id="player",
+                waveform_options=WAVEFORM,
+            )
+            with gr.Row(elem_classes=["actions"]):
+                retake = gr.Button("Retake", elem_id="retake")
+                lock = gr.Button(LOCK, elem_id="lock")
+                wav = gr.DownloadButton("Download wav", elem_id="wav")
+            with gr.Row(elem_classes=["actions"]):
+                send = {mode: gr.Button(f"{tooltips.MODES[mode][0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
+            with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
+                metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
+                sidecar = gr.DownloadButton("Download metadata", elem_id="sidecar")
+    return SongPane(
+        column=column,
+        empty=empty,
+        filled=filled,
+        title=title,
+        takes=takes,
+        player=player,
+        retake=retake,
+        lock=lock,
+        send=send,
+        wav=wav,
+        sidecar=sidecar,
+        metadata=metadata,
+    )
+
+
+def build_words_pane() -> WordsPane:
+    """The pane of a draft, inside the open layout."""
+    with gr.Column(elem_id="words", visible=False, min_width=0) as column:
+        draft = gr.Textbox(
+            "",
+            label="Draft",
+            info="Yours to change before it is sung.",
+            lines=16,
+            max_lines=40,
+            interactive=True,
+            elem_id="draft",
+        )
+        use = gr.Button("Use in Generate", elem_id="use-lyrics")
+    return WordsPane(column=column, draft=draft, use=use)

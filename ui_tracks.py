@@ -1,0 +1,67 @@
+"""What the page says about tracks: lines, metadata and the files to download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from knobs import Json, knobs_of
+from library import Track
+from params import MODES
+
+Metadata = dict[str, "Json | list[str] | Metadata"]
+TITLE_CHARS = 80
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as players show them."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in round words."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    return f"{round(seconds / 60)} min"
+
+
+def name_of(track: Track) -> str:
+    """The track's title on one line."""
+    words = " ".join(track.title.split()) or "Untitled"
+    return words if len(words) <= TITLE_CHARS else f"{words[: TITLE_CHARS - 1]}…"
+
+
+def headline(track: Track) -> str:
+    """The title line of a result: prompt, length, seed."""
+    return f"{name_of(track)} · {clock(track.seconds)} · seed {track.seed}"
+
+
+def entry(track: Track) -> str:
+    """The track's line in the history."""
+    return f"{clock(track.seconds)}  {name_of(track)}"
+
+
+def metadata(track: Track, takes: Sequence[str]) -> Metadata:
+    """All that is known of a track, without the places of files on this machine; `takes` are the ids made with it."""
+    return {
+        "id": track.id,
+        "mode": track.mode,
+        "title": track.title,
+        "seed": track.seed,
+        "seconds": round(track.seconds, 3),
+        "seconds_taken": round(track.seconds_taken, 2),
+        "checkpoint": track.checkpoint,
+        "created": track.created.isoformat(timespec="seconds"),
+        "takes": list(takes),
+        "values": _without_paths(track),
+        "plan": dict(track.plan),
+        "notes": list(track.notes),
+    }
+
+
+def _without_paths(track: Track) -> Metadata:
+    files = {knob.name for knob in knobs_of(MODES[track.mode]) if knob.kind == "audio"}
+    return {name: Path(str(value)).name if name in files and value else value for name, value in track.values.items()}

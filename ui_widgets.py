@@ -1,0 +1,137 @@
+"""One widget for each knob: what the page shows is read from the knob, its words and the checkpoint's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gradio as gr
+from gradio.components import Component
+
+import tooltips
+from knobs import AUTO, Knob, Value
+from params import SONG_MODES, Mode, Recipe
+from theme import MONO
+
+SEGMENTS = 3
+"""A required choice of at most so many values is a switch; longer ones and optional ones fold into a list."""
+
+MAX_LINES = 12
+POSITIONS = 1000
+"""A slider with more positions than its track has pixels could not reach them all: such a knob is a number field."""
+
+WAVEFORM = gr.WaveformOptions(
+    waveform_color=MONO.c500, waveform_progress_color=MONO.c50, trim_region_color=MONO.c300, sample_rate=48_000
+)
+"""48 kHz, or the browser would resample what it trims."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the page knows beside the knob: its mode, the recipe it runs under, its place among the numbered steps.
+
+    `step` is `None` for a knob inside a fold; `choices` replaces the knob's own (installed checkpoints, say).
+    """
+
+    mode: Mode
+    recipe: Recipe
+    step: int | None = None
+    choices: Sequence[str] | None = None
+
+
+def identity(mode: Mode, name: str) -> str:
+    """The id of a knob's element in the page."""
+    return f"{mode}-{name.replace('_', '-')}"
+
+
+def label(knob: Knob, setting: Setting) -> str:
+    """The knob's label, with the number of its step in front."""
+    words, _ = tooltips.of(setting.mode, knob.name)
+    return words if setting.step is None else f"{setting.step} · {words}"
+
+
+def muted(knob: Knob, mode: Mode, recipe: Recipe) -> str | None:
+    """Why the checkpoint cannot honour the knob; None when it can. A checkpoint has no say in the writing of words."""
+    return recipe.muted.get(knob.name) if mode in SONG_MODES else None
+
+
+def hint(knob: Knob, mode: Mode, recipe: Recipe) -> str:
+    """The knob's sentence, or the reason why the checkpoint cannot honour it."""
+    return muted(knob, mode, recipe) or tooltips.of(mode, knob.name)[1]
+
+
+def auto_text(knob: Knob, recipe: Recipe) -> str:
+    """What stands in an empty field: `auto`, with the recipe's own value where it has one."""
+    own = getattr(recipe, knob.name, None)
+    return AUTO if own is None else f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
+
+
+def shown(knob: Knob, value: Value) -> Value:
+    """The value as the knob's widget holds it: `None` is the word `auto` where a list is shown."""
+    return AUTO if value is None and _is_list(knob) else value
+
+
+def is_words(knob: Knob) -> bool:
+    """Whether the knob is free text; a checkpoint is text that names one of a list."""
+    return knob.kind == "text" and knob.name != "checkpoint"
+
+
+def is_tall(knob: Knob) -> bool:
+    """Whether the widget takes the whole width of the form."""
+    return knob.kind == "audio" or is_words(knob)
+
+
+def make(knob: Knob, setting: Setting) -> Component:
+    """The widget of a knob, inside the layout that is being built."""
+    facts: dict[str, Any] = {
+        "elem_id": identity(setting.mode, knob.name),
+        "elem_classes": ["knob", knob.kind, "tall" if is_tall(knob) else "small"],
+        "label": label(knob, setting),
+    }
+    if knob.kind == "audio":
+        return gr.Audio(type="filepath", show_label=False, buttons=[], waveform_options=WAVEFORM, **facts)
+    facts["info"] = hint(knob, setting.mode, setting.recipe)
+    facts["interactive"] = muted(knob, setting.mode, setting.recipe) is None
+    is_choice = setting.choices is not None or knob.kind == "choice"
+    widget = _chooser(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
+    # Gradio's own checks name neither field nor rule: values go on as they come, and the request is checked as a whole.
+    widget.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    return widget
+
+
+def _field(knob: Knob, recipe: Recipe, facts: Mapping[str, Any]) -> Component:
+    match knob.kind:
+        case "text":
+            return gr.Textbox(str(knob.default), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
+        case "flag":
+            return gr.Checkbox(bool(knob.default), **facts)
+    assert knob.low is not None and knob.high is not None and knob.step is not None
+    value = cast("float | None", knob.default)
+    if knob.optional or (knob.high - knob.low) / knob.step > POSITIONS:
+        return gr.Number(value, placeholder=auto_text(knob, recipe), step=knob.step, **facts)
+    return gr.Slider(knob.low, knob.high, value=value, step=knob.step, buttons=[], **facts)
+
+
+def _chooser(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
+    names = knob.choices if setting.choices is None else setting.choices
+    value = cast("str | None", shown(knob, knob.default))
+    if not knob.optional and len(names) <= SEGMENTS:
+        return gr.Radio([(name.capitalize(), name) for name in names], value=value, **facts)
+    first = [(auto_text(knob, setting.recipe), AUTO)] if knob.optional else []
+    return gr.Dropdown([*first, *((name, name) for name in names)], value=value, **facts)
+
+
+def _is_list(knob: Knob) -> bool:
+    return knob.optional and (knob.kind == "choice" or knob.name == "checkpoint")
+
+
+def retune(knob: Knob, mode: Mode, recipe: Recipe) -> dict[str, Any]:
+    """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means."""
+    honoured = muted(knob, mode, recipe) is None
+    change: dict[str, Any] = {"interactive": honoured, "info": hint(knob, mode, recipe)}
+    if not honoured:
+        change["value"] = shown(knob, knob.default)
+    if knob.optional and knob.kind in ("integer", "number"):
+        change["placeholder"] = auto_text(knob, recipe)
+    return gr.update(**change)
