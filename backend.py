@@ -7,6 +7,7 @@ import contextvars
 import dataclasses
 import itertools
 import logging
+import os
 import platform
 import queue
 import resource
@@ -27,6 +28,7 @@ from errors import Cancelled, RequestError
 from events import Progress, TextDelta
 from knobs import to_json
 from library import Library, Record, Track, cache_key
+from lora_presets import open_adapters
 from params import LyricsRequest, Recipe, Request, SongRequest, audio_knobs, refuse_muted, resolve
 from plans import Facts
 
@@ -57,12 +59,17 @@ State = Literal["idle", "loading", "running", "ready"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the studio was started; None chooses for the machine."""
+    """How the studio was started; None chooses for the machine.
+
+    `adapter_homes` are the folders in which a request may name adapters beside the presets; None allows any file,
+    which is not for a page that strangers use.
+    """
 
     checkpoint: str | None = None
     device: str | None = None
     dtype: DType | None = None
     outputs: Path = Path("outputs")
+    adapter_homes: tuple[Path, ...] | None = () if os.environ.get("SPACE_ID") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +202,16 @@ class Studio:
         refuse_muted(request, recipe)
         resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
         hashes = _hashes(resolved)
-        job = self._job(resolved, recipe, hashes)
-        key = cache_key(to_json(resolved), hashes, self._device(), str(self.settings.dtype))
+        adapters = open_adapters(resolved.adapter_choices(), place.folder, self.settings.adapter_homes)
+        job = dataclasses.replace(self._job(resolved, recipe, hashes), adapters=adapters)
+        deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters)}
+        key = cache_key(to_json(resolved), deciding, self._device(), str(self.settings.dtype))
         known = () if fresh else self.library.find(key)
         if len(known) == resolved.variations:
             yield from known
             return
         record = Record(mode=resolved.mode, title=_title(resolved), checkpoint=name, seed=0, key=key, hashes=hashes)
+        record = dataclasses.replace(record, adapters={each.sha256: each.summary() for each in adapters})
         while not lease.turn.acquire(timeout=POLL_S):
             if stop.is_set():
                 raise Cancelled("The job was cancelled while it waited.")

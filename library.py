@@ -47,8 +47,9 @@ class Record:
     """How a song was made: all that is needed to tell about it and to make it again.
 
     `values` are those of the resolved request and `hashes` the SHA-256 of its audio files, both by the name of the
-    knob; `plan` is what the planner chose. `take` counts the variations of one request from 0; `seed` is the take's
-    own. `device` and `tflop` tell on what kind of device so much arithmetic took so long. `notes` name every fallback. `key` is the request's cache key.
+    knob; `plan` is what the planner chose; `adapters` are named by their SHA-256, each with what was applied. `take`
+    counts the variations of one request from 0; `seed` is the take's own. `device` and `tflop` tell on what kind of
+    device so much arithmetic took so long. `notes` name every fallback. `key` is the request's cache key.
     """
 
     mode: Mode
@@ -63,6 +64,7 @@ class Record:
     values: Mapping[str, Json] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     plan: Mapping[str, Json] = field(default_factory=dict)
+    adapters: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -212,7 +214,7 @@ def _tags(record: Record) -> Mapping[audio.Tag, str]:
 
 def _to_json(track: Track) -> str:
     facts = {each.name: getattr(track, each.name) for each in dataclasses.fields(track) if each.name != "path"}
-    facts |= {name: dict(getattr(track, name)) for name in ("values", "hashes", "plan")}
+    facts |= {name: dict(getattr(track, name)) for name in ("values", "hashes", "plan", "adapters")}
     facts["created"] = track.created.isoformat()
     return json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, indent=1, allow_nan=False)
 

@@ -6,12 +6,12 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from adapter_list import AdapterChoice
 from errors import AdapterError, Fault, RequestError
-from lora import CONFIG, WEIGHTS, Adapter, Sides, check_fit, describe
+from lora import CONFIG, WEIGHTS, Adapter, check_fit, describe, sides_of
 
 ROOT = Path(__file__).parent
 
@@ -49,26 +49,29 @@ def locate(name: str, homes: Sequence[Path] | None = None) -> Path:
 
 
 def open_adapters(
-    choices: Iterable[AdapterChoice], sides: Mapping[str, Sides], homes: Sequence[Path] | None = None
+    choices: Sequence[AdapterChoice], checkpoint: Path, homes: Sequence[Path] | None = None
 ) -> tuple[Adapter, ...]:
-    """The adapters that a request names, checked against the DiT's layers; see `locate` for `homes`.
+    """The adapters that a request names, checked against the DiT in a checkpoint's folder; see `locate` for `homes`.
 
     Raises RequestError with a fault of the knob `adapters` for each that cannot be applied.
     """
-    adapters: list[Adapter] = []
+    sides = sides_of(checkpoint) if choices else {}
+    adapters: dict[str, Adapter] = {}
     faults, hints = [], []
     for choice in choices:
         try:
             adapter = describe(locate(choice.name, homes))
             check_fit(adapter, sides)
+            if adapter.sha256 in adapters:
+                raise AdapterError(f"{adapter.title} is named twice.", "Name each adapter once.")
         except AdapterError as refused:
             faults.append(Fault("adapters", choice.name, refused.message.rstrip(".")))
             hints.append(refused.hint)
         else:
-            adapters.append(dataclasses.replace(adapter, weight=choice.weight))
+            adapters[adapter.sha256] = dataclasses.replace(adapter, weight=choice.weight)
     if faults:
         raise RequestError(faults, hints[0])
-    return tuple(adapters)
+    return tuple(adapters.values())
 
 
 def gather(files: Sequence[Path], folder: Path) -> Path:

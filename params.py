@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
+from adapter_list import AdapterChoice, read_choices
 from errors import Fault, RequestError
 from knobs import Knob, knob, knobs_of
 
@@ -37,6 +38,7 @@ GROUPS = MappingProxyType(
         "music": "Music · tempo, key, metre, language",
         "diffusion": "Diffusion · steps, guidance, solver, seed",
         "schedule": "Guidance schedule · when guidance acts",
+        "adapters": "Adapters · LoRAs and their weights",
         "planner": "Planner · what is decided before rendering",
         "writer": "Writer · sampling",
     }
@@ -121,6 +123,7 @@ class SongRequest:
     shift: float | None = knob(group="schedule", low=0.1, high=10, step=0.1)
     schedule: Schedule | None = knob(group="schedule")
     timesteps: str = knob("", group="schedule", high=2000)
+    adapters: str = knob("", group="adapters", high=4000, lines=2)
 
     @property
     def planned(self) -> bool:
@@ -146,6 +149,14 @@ class SongRequest:
             self.custom_timesteps()
         except ValueError as broken:
             yield Fault("timesteps", self.timesteps, str(broken))
+        try:
+            self.adapter_choices()
+        except ValueError as broken:
+            yield Fault("adapters", self.adapters, str(broken))
+
+    def adapter_choices(self) -> tuple[AdapterChoice, ...]:
+        """The adapters by name and weight. Raises ValueError with the rule when they do not parse."""
+        return read_choices(self.adapters)
 
     def custom_timesteps(self) -> tuple[float, ...]:
         """The noise levels typed by the user, falling within (0, 1], without a final 0; empty when none are given.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lora import Adapter
     from runtimes import Condition, Runtime
 
 SHORTEST_FADE_S = 0.01
@@ -49,12 +50,13 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A resolved request, the recipe of its checkpoint, and its recordings. Plain data: it crosses processes."""
+    """A resolved request and all that goes with it. Plain data: it crosses processes."""
 
     request: SongRequest
     recipe: Recipe
     source: Recording | None = None
     reference: Recording | None = None
+    adapters: tuple[Adapter, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
@@ -121,7 +123,8 @@ def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Prog
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
     yield Progress("encoding")
     scene = making.scene()
-    yield Progress("conditioning")
+    yield Progress("conditioning", note=" · ".join(["conditioning", *map(str, job.adapters)]))
+    runtime.set_adapters(job.adapters)
     latents = yield from _watched(making.steps(scene))
     yield Progress("decoding")
     yield from making.takes(latents)

@@ -82,6 +82,10 @@ KNOBS = {
         "Custom timesteps",
         "Your own noise levels, falling from 1 to 0, separated by commas; replaces steps, shift and schedule.",
     ),
+    "adapters": (
+        "Adapters",
+        "LoRAs on top of the checkpoint: a preset or a file in each line, with a weight up to 1.5, as in warm = 0.8.",
+    ),
     "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
     "brief": ("Brief", "What the song is about, for whom, and how it should feel."),
     "structure": ("Structure", "The sections in order, separated by commas, such as verse, chorus, verse."),
