@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from composer_patterns import BASS, COMPING, Bar, drums
-from composer_styles import FEELS, STYLES, Style, key_of, kind_of_tag, style_of, tempo_of
+from composer_styles import FEELS, STYLES, Style, key_of, kind_of_tag, metre_of, style_of, tempo_of
 from errors import Fault, RequestError
 from instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
 
@@ -110,21 +110,22 @@ def compose(brief: Brief) -> Score:
     words = brief.prompt.lower()
     name = style_of(words, _dice(brief, 0))
     style = STYLES[name]
-    bpm = brief.bpm or tempo_of(words, style, _dice(brief, 1))
     keyscale = brief.keyscale or key_of(words, style, _dice(brief, 2))
-    metre = brief.timesignature or (3 if re.search(r"\b(waltz|3/4)\b", words) else 6 if "6/8" in words else 4)
+    frame = _Frame(
+        style, brief.bpm or tempo_of(words, style, _dice(brief, 1)), brief.timesignature or metre_of(words),
+        *parse_key(keyscale),
+    )  # fmt: skip
     parts = _lyric_parts(brief.lyrics)
     sung = not brief.instrumental and any(part.lines for part in parts)
-    bars = list(_bars(brief, style, bpm, keyscale, metre, parts))
-    notes: list[Note] = []
+    bars = list(_bars(brief, frame, parts))
+    notes = [*_melody(bars, brief, frame, sung)]
     hits: list[Hit] = []
     for placed in bars:
         notes += COMPING[style.comping](placed.bar)
         notes += BASS[style.bass](placed.bar)
         hits += drums(placed.bar, style.drums)
-    notes += _melody(bars, brief, keyscale, sung)
     return Score(
-        style=name, bpm=bpm, keyscale=keyscale, timesignature=metre, duration_s=brief.duration_s,
+        style=name, bpm=frame.bpm, keyscale=keyscale, timesignature=frame.metre, duration_s=brief.duration_s,
         sections=_sections(bars, brief.duration_s), sung=sung, notes=tuple(_clip(notes, brief.duration_s)),
         hits=tuple(hit for hit in hits if 0.0 <= hit.start_s < brief.duration_s),
     )  # fmt: skip
@@ -142,6 +143,27 @@ def parse_key(keyscale: str) -> tuple[int, str]:
         raise RequestError([Fault("keyscale", keyscale, 'must be a key such as "C major" or "F# minor"')])
     letter, accidental, mode = match.groups()
     return (_LETTERS[letter] + _ACCIDENTALS[accidental]) % 12, mode
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What holds for the whole piece: style, tempo, metre, and the key as pitch class and mode."""
+
+    style: Style
+    bpm: int
+    metre: int
+    tonic: int
+    mode: str
+
+    @property
+    def beats(self) -> int:
+        """Beats in a bar; in compound time a beat is three eighths."""
+        return 2 if self.metre == 6 else self.metre
+
+    @property
+    def steps(self) -> int:
+        """Equal steps in a beat."""
+        return 3 if self.metre == 6 else 2
 
 
 @dataclass(frozen=True)
@@ -218,41 +240,37 @@ def _shares(parts: Sequence[_Part], bars: int) -> list[int]:
     return np.diff(ends, prepend=0).tolist()
 
 
-def _bars(
-    brief: Brief, style: Style, bpm: int, keyscale: str, metre: int, parts: Sequence[_Part]
-) -> Iterator[_PlacedBar]:
-    beats, steps = (2, 3) if metre == 6 else (metre, 2)
-    beat_s = 60.0 / bpm
-    bar_s = beats * beat_s
-    first = math.floor(-brief.anchor_s / bar_s + 1e-6)
-    start_s = brief.anchor_s + first * bar_s
+def _bars(brief: Brief, frame: _Frame, parts: Sequence[_Part]) -> Iterator[_PlacedBar]:
+    """The bars of the piece in order, the first of which may begin before 0, with their sections and chords."""
+    beat_s = 60.0 / frame.bpm
+    bar_s = frame.beats * beat_s
+    start_s = brief.anchor_s + bar_s * math.floor(-brief.anchor_s / bar_s + 1e-6)
     total = max(1, math.ceil((brief.duration_s - start_s) / bar_s - 1e-6))
     parts = (list(parts) or _form(total, brief))[:total]
-    tonic, mode = parse_key(keyscale)
-    order = _dice(brief, 3).permutation(len(_PROGRESSIONS[mode]))
+    order = _dice(brief, 3).permutation(len(_PROGRESSIONS[frame.mode]))
     index = 0
     for section, (part, share) in enumerate(zip(parts, _shares(parts, total), strict=True)):
-        feel = FEELS[part.kind]
-        progression = _PROGRESSIONS[mode][order[{"chorus": 1, "bridge": 2}.get(part.kind, 0)]]
+        progression = _PROGRESSIONS[frame.mode][order[{"chorus": 1, "bridge": 2}.get(part.kind, 0)]]
         for offset in range(share):
             final = brief.closes and index == total - 1 and total > 1
-            degree = 0 if final else progression[(offset if brief.anchor_s == 0 or part.lines else index) % 4]
-            chord, root = _voicing(tonic, mode, degree, style.sevenths)
+            degree = 0 if final else progression[offset % 4]
+            chord, root = _voicing(frame, degree)
             bar = Bar(
-                index=index, start_s=start_s + index * bar_s, beat_s=beat_s, beats=beats, steps=steps,
-                swing=style.swing, chord=chord, root=root, feel=feel, opens=offset == 0,
+                index=index, start_s=start_s + index * bar_s, beat_s=beat_s, beats=frame.beats, steps=frame.steps,
+                swing=frame.style.swing, chord=chord, root=root, feel=FEELS[part.kind], opens=offset == 0,
                 closes=offset == share - 1 and share > 1,
             )  # fmt: skip
             yield _PlacedBar(bar, part, section, offset, degree)
             index += 1
 
 
-def _voicing(tonic: int, mode: str, degree: int, sevenths: bool) -> tuple[tuple[int, ...], int]:
+def _voicing(frame: _Frame, degree: int) -> tuple[tuple[int, ...], int]:
     """MIDI numbers of the diatonic chord on a scale degree, root in E3..D#4, and the bass root in C2..B2."""
-    root = tonic + _SCALES[mode][degree]
+    root = frame.tonic + _SCALES[frame.mode][degree]
     low = 52 + (root - 52) % 12
-    tones = tuple(low + _pitch(mode, degree + i) - _pitch(mode, degree) for i in (0, 2, 4, 6)[: 3 + sevenths])
-    return tones, 36 + root % 12
+    members = (0, 2, 4, 6) if frame.style.sevenths else (0, 2, 4)
+    first = _pitch(frame.mode, degree)
+    return tuple(low + _pitch(frame.mode, degree + member) - first for member in members), 36 + root % 12
 
 
 def _pitch(mode: str, degree: int) -> int:
@@ -269,44 +287,52 @@ def _sections(bars: Sequence[_PlacedBar], duration_s: float) -> tuple[Section, .
     )
 
 
-def _melody(bars: Sequence[_PlacedBar], brief: Brief, keyscale: str, sung: bool) -> Iterator[Note]:
-    """Phrases of two bars: sung ones take a syllable of the lyrics per note, the others repeat a motif."""
+def _melody(bars: Sequence[_PlacedBar], brief: Brief, frame: _Frame, sung: bool) -> Iterator[Note]:
+    """Phrases of two bars: sung ones take a syllable of the lyrics per note, the others repeat a motif.
+
+    Every fourth phrase of a section has a motif of its own, and every second one comes to rest on the tonic's triad.
+    """
     for first in (placed for placed in bars if placed.offset % 2 == 0 and placed.bar.feel.lead):
-        pair = [p for p in bars[first.bar.index : first.bar.index + 2] if p.section == first.section]
-        number = first.offset // 2
-        lines = first.part.lines
+        pair = [placed for placed in bars[first.bar.index : first.bar.index + 2] if placed.section == first.section]
+        number, lines = first.offset // 2, first.part.lines
         vowels = _vowels(lines[number]) if sung and number < len(lines) else []
-        yield from _phrase(pair, number, vowels, brief, keyscale)
+        dice = _dice(brief, 10 + 4 * list(FEELS).index(first.part.kind) + (number % 4 == 3))
+        yield from _phrase(pair, frame, vowels, number % 2 == 1, dice)
+
+
+def _rhythm(slots: int, grid: int, count: int, dice: np.random.Generator) -> tuple[list[int], list[int]]:
+    """Where in `slots` equal steps, `grid` to a beat, `count` notes begin and end: on beats first, the first at 0."""
+    strength = np.array([2.0 if slot % grid == 0 else 1.0 for slot in range(max(slots, 1))])
+    strength[0] = 9.0
+    wanted = strength + 1.2 * dice.random(len(strength))
+    onsets = np.sort(np.argsort(-wanted, kind="stable")[:count])
+    ends = np.minimum(np.append(onsets[1:], slots + grid // 2), onsets + 2 * grid)
+    return onsets.tolist(), ends.tolist()
 
 
 def _phrase(
-    pair: Sequence[_PlacedBar], number: int, vowels: Sequence[int], brief: Brief, keyscale: str
+    pair: Sequence[_PlacedBar], frame: _Frame, vowels: Sequence[int], rests: bool, dice: np.random.Generator
 ) -> Iterator[Note]:
+    """One or two bars of melody that breathe on their last beat; a note per vowel, or five to eight without words."""
     bar, feel = pair[0].bar, pair[0].bar.feel
-    tonic, mode = parse_key(keyscale)
-    dice = _dice(brief, 10 + 4 * list(FEELS).index(pair[0].part.kind) + (number % 4 == 3))
-    fine = 2 if len(vowels) > bar.beats * bar.steps * len(pair) * 0.8 else 1
-    grid = bar.steps * fine
+    crowded = len(vowels) > 0.8 * bar.beats * bar.steps * len(pair)
+    grid = bar.steps * (2 if crowded else 1)
     slots = bar.beats * grid * len(pair) - grid
-    count = min(len(vowels) or int(dice.integers(5, 9)), max(slots, 1))
-    strength = np.array([2.0 if slot % grid == 0 else 1.0 for slot in range(max(slots, 1))])
-    strength[0] = 9.0
-    onsets = np.sort(np.argsort(-(strength + 1.2 * dice.random(len(strength))), kind="stable")[:count])
-    ends = np.minimum(np.append(onsets[1:], slots + grid // 2), onsets + 2 * grid)
+    onsets, ends = _rhythm(slots, grid, len(vowels) or int(dice.integers(5, 9)), dice)
     degree = int(dice.choice((0, 2, 4))) + feel.lift
     steps = dice.choice((-2, -1, -1, 0, 1, 1, 2), size=len(onsets))
     for i, (onset, end, step) in enumerate(zip(onsets, ends, steps, strict=True)):
-        here = pair[int(onset) // (bar.beats * grid)]
         degree = int(np.clip(degree + step, feel.lift - 2, feel.lift + 7))
         if onset % grid == 0:
-            degree = _nearest(degree, here.degree)
-        if i == len(onsets) - 1 and number % 2 == 1:
+            degree = _nearest(degree, pair[onset // (bar.beats * grid)].degree)
+        if rests and i == len(onsets) - 1:
             degree = _nearest(degree, 0)
         begin_s = bar.time(onset / grid)
+        accent = 1.0 if onset % grid == 0 else 0.85
         yield Note(
-            "voice" if vowels else "lead", begin_s, 0.94 * (bar.time(end / grid) - begin_s),
-            57 + (tonic - 9) % 12 + _pitch(mode, degree), 0.85 * feel.level * (1.0 if onset % grid == 0 else 0.85),
-            vowels[i] if vowels else 0,
+            part="voice" if vowels else "lead", start_s=begin_s, seconds=0.94 * (bar.time(end / grid) - begin_s),
+            pitch=57 + (frame.tonic - 9) % 12 + _pitch(frame.mode, degree), level=0.85 * feel.level * accent,
+            vowel=vowels[i] if vowels else 0,
         )  # fmt: skip
 
 

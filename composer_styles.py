@@ -124,6 +124,13 @@ def key_of(words: str, style: Style, dice: np.random.Generator) -> str:
     return f"{tonic} {'minor' if minor else 'major'}"
 
 
+def metre_of(words: str) -> int:
+    """The time signature that the words ask for, 4 when they say nothing."""
+    if re.search(r"\b(waltz|3/4)\b", words):
+        return 3
+    return 6 if "6/8" in words else 4
+
+
 def kind_of_tag(tag: str) -> str:
     """The key in FEELS of a section tag such as "pre-chorus" or "guitar solo"; what is unknown is a verse."""
     return next((kind for word, kind in _KIND_OF_TAG if word in tag.lower()), "verse")
