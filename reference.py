@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tooltips
 from knobs import Knob, knobs_of
-from params import GROUPS, MODES
+from params import GROUPS, MODES, Mode
 
 PAGE = Path(__file__).parent / "docs" / "knobs.md"
 
@@ -22,7 +22,7 @@ def page() -> str:
     return "\n".join([HEADER, *(_section(mode) for mode in MODES)])
 
 
-def _section(mode: str) -> str:
+def _section(mode: Mode) -> str:
     title, sentence = tooltips.MODES[mode]
     rows = [_row(knob) for knob in knobs_of(MODES[mode])]
     table = ["| knob | default | range | what it does |", "|---|---|---|---|", *rows]
