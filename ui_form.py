@@ -33,7 +33,10 @@ _REGION_TEMPLATE = """
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one mode: its column, the widget of each knob by name, and the waveform that marks a stretch."""
+    """The form of one mode: its column, the waveform that marks a stretch, and the widget of each knob by name.
+
+    The widgets stand in the order in which the knobs are declared: that of the endpoint's parameters.
+    """
 
     mode: Mode
     column: gr.Column
@@ -60,10 +63,11 @@ def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, v
         for group, summary in GROUPS.items():
             folded = [knob for knob in knobs if knob.group == group and knob not in steps]
             if folded:
-                with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}"), gr.Row(elem_classes=["pair"]):
+                with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold"), gr.Row(elem_classes=["pair"]):
                     for knob in folded:
                         _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
-    return Form(mode=mode, column=column, widgets=widgets, region=region)
+    in_order = {knob.name: widgets[knob.name] for knob in knobs}
+    return Form(mode=mode, column=column, widgets=in_order, region=region)
 
 
 def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:

@@ -33,7 +33,7 @@ FAILED = "The studio failed; its log says why."
 SongOutput = tuple[object, object, str]
 """A sound file, its metadata and a line of progress; gr.skip() leaves what is there."""
 
-WordsOutput = tuple[object, str]
+WordsOutput = tuple[str, str]
 """The text so far and a line of progress."""
 
 

@@ -96,7 +96,7 @@ def make(knob: Knob, setting: Setting) -> Component:
     is_choice = setting.choices is not None or knob.kind == "choice"
     widget = _chooser(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
     # Gradio's own checks name neither field nor rule: values go on as they come, and the request is checked as a whole.
-    widget.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    widget.preprocess = lambda payload: payload
     return widget
 
 

@@ -1,0 +1,132 @@
+"""The named endpoints of the running studio, called as users call them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from tests.conftest import App
+
+RATE = 48_000
+JOB_S = 240
+SONG: dict[str, Any] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 2, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def client(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    made = Client(app.url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    yield made
+    made.close()
+
+
+def files(app: App) -> set[str]:
+    return {path.name for path in app.outputs.glob("*")}
+
+
+def test_a_song_comes_back_as_a_file_with_what_made_it_after_its_progress(client: Client) -> None:
+    job = client.submit(**SONG, api_name="/generate")
+    path, metadata, status = job.result(timeout=JOB_S)
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.frames) == (RATE, 2, 10 * RATE)
+    assert (metadata["mode"], metadata["seed"], metadata["seconds"]) == ("generate", 0, 10.0)
+    assert metadata["values"]["prompt"] == "lofi hip hop"
+    assert metadata["values"]["inference_steps"] == 2
+    assert status == "saved · 0:10 of music"
+    lines = [line for _, _, line in job.outputs()]
+    assert lines[0] == "queued"
+    assert any(line.startswith("denoising · 1 of 2") for line in lines)
+
+
+def test_takes_arrive_one_by_one_and_the_first_is_the_result(client: Client) -> None:
+    job = client.submit(**SONG | {"seed": 20, "variations": 2}, api_name="/generate")
+    _, metadata, _ = job.result(timeout=JOB_S)
+    made = [output[1] for output in job.outputs() if isinstance(output[1], dict) and "id" in output[1]]
+    assert [each["seed"] for each in made] == [21, 20]
+    assert metadata["seed"] == 20
+    assert metadata["takes"] == [made[1]["id"], made[0]["id"]]
+
+
+def test_a_recording_is_extended_by_exactly_what_was_asked(client: Client, tmp_path: Path) -> None:
+    source = tmp_path / "mine.wav"
+    tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(6 * RATE) / RATE)
+    soundfile.write(source, np.stack([tone, tone], axis=1), RATE)
+    path, metadata, _ = client.predict(
+        src_audio=handle_file(source), extra_duration_s=5, inference_steps=2, seed=1, api_name="/extend"
+    )
+    assert soundfile.info(path).frames == 11 * RATE
+    assert metadata["values"]["src_audio"] == "mine.wav"
+
+
+def test_lyrics_come_back_as_text(client: Client) -> None:
+    text, status = client.predict(brief="rain on a tin roof", structure="verse, chorus", seed=1, api_name="/lyrics")
+    assert "[verse" in text.lower() and "[chorus" in text.lower()
+    assert status == "written"
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"duration_s": 1e9}, "duration_s = 1000000000.0: must be a number from 10 to 600 seconds"),
+        ({"duration_s": "long"}, "duration_s = 'long': must be a number"),
+        ({"seed": -1}, "seed = -1: must be a whole number from 0 to 2147483647"),
+        ({"keyscale": "H minor"}, "keyscale = 'H minor': must be one of C major"),
+        ({"use_adg": "no"}, "use_adg = 'no': must be true or false"),
+        ({"prompt": " "}, "prompt = ' ': must not be empty when the lyrics are empty too"),
+        ({"checkpoint": "no-such"}, "checkpoint = 'no-such': must be one of"),
+        ({"seed": -1, "bpm": 5}, "bpm = 5: must be a whole number from 30 to 300 beats per minute"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_value_is_answered_with_field_value_and_rule(
+    app: App, client: Client, values: dict[str, Any], fault: str
+) -> None:
+    before = files(app)
+    with pytest.raises(AppError) as refused:
+        client.predict(**SONG | values, api_name="/generate")
+    assert fault in str(refused.value)
+    assert files(app) == before
+
+
+def test_not_a_number_is_refused_by_name(app: App) -> None:
+    """A client cannot spell NaN: whoever writes the JSON by hand can."""
+    config = httpx.get(f"{app.url}/config").json()
+    [names] = [each for each in config["dependencies"] if each["api_name"] == "generate"]
+    assert names["api_visibility"] == "public"
+    body = json.dumps({"prompt": "rain", "duration_s": float("nan")})
+    headers = {"Content-Type": "application/json"}
+    started = httpx.post(f"{app.url}/gradio_api/call/v2/generate", content=body, headers=headers)
+    event = started.json()["event_id"]
+    stream = httpx.get(f"{app.url}/gradio_api/call/generate/{event}", timeout=60).text
+    assert "duration_s = nan: must be a number from 10 to 600 seconds" in stream
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF not really a wav file"], ids=["0 bytes", "corrupt"])
+def test_a_recording_that_cannot_be_read_is_refused_by_the_knobs_name(
+    app: App, client: Client, tmp_path: Path, content: bytes
+) -> None:
+    source = tmp_path / "broken.wav"
+    source.write_bytes(content)
+    before = files(app)
+    with pytest.raises(AppError, match="src_audio"):
+        client.predict(src_audio=handle_file(source), prompt="rain", api_name="/cover")
+    assert files(app) == before
+
+
+def test_cancelling_a_call_frees_the_studio(app: App, client: Client) -> None:
+    job = client.submit(**SONG | {"seed": 9, "duration_s": 20, "inference_steps": 200}, api_name="/generate")
+    while not any(status.startswith("denoising") for _, _, status in job.outputs()):
+        assert not job.done()
+    job.cancel()
+    before = files(app)
+    _, metadata, _ = client.predict(**SONG | {"seed": 10}, api_name="/generate")
+    assert metadata["seed"] == 10
+    assert files(app) - before == {f"{metadata['id']}{suffix}" for suffix in (".wav", ".json", ".safetensors")}

@@ -1,0 +1,275 @@
+"""The page as it is built: widgets, endpoints, lines and jobs, without a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+import ui
+import ui_tracks
+import ui_widgets
+from backend import Settings, Studio
+from errors import Cancelled, Fault, RequestError
+from events import TextDelta
+from knobs import AUTO, Knob, knobs_of
+from library import Record, Track
+from params import GROUPS, MODES, SONG_MODES, Mode, Recipe
+from ui_handlers import FAILED, Handlers, refusal, told
+from ui_jobs import Jobs
+
+EVERY_KNOB = [(mode, knob) for mode, request in MODES.items() for knob in knobs_of(request)]
+Props = dict[str, dict[str, Any]]
+Info = dict[str, Any]
+RECIPE = Recipe(inference_steps=8, guidance_scale=7.5, shift=3.0, muted={"bpm": "this one has no sense of time"})
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "outputs"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def handlers(studio: Studio) -> Handlers:
+    return Handlers(studio, hosted=False)
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    return ui.build(Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path_factory.mktemp("page"))))
+
+
+@pytest.fixture(scope="module")
+def props(blocks: gr.Blocks) -> Props:
+    """The properties of every component that has an id in the page, by that id."""
+    found = blocks.get_config_file()["components"]
+    return {each["props"]["elem_id"]: each["props"] for each in found if each["props"].get("elem_id")}
+
+
+@pytest.fixture(scope="module")
+def api(blocks: gr.Blocks) -> Info:
+    """What a client is told about the endpoints."""
+    return dict(blocks.get_api_info() or {})
+
+
+def widget(knob: Knob, mode: Mode = "generate", **facts: object) -> Any:
+    return ui_widgets.make(knob, ui_widgets.Setting(mode=mode, recipe=RECIPE, **facts))  # type: ignore[arg-type]
+
+
+def knob_of(mode: Mode, name: str) -> Knob:
+    return next(knob for knob in knobs_of(MODES[mode]) if knob.name == name)
+
+
+def saved(studio: Studio, **facts: object) -> Track:
+    silence = np.zeros((2, 48_000 * 3), np.float32)
+    given = {"mode": "generate", "title": "rain", "checkpoint": "nano", "seed": 7, "values": {"seed": 7}} | facts
+    return studio.library.save(silence, None, Record(**given))  # type: ignore[arg-type]
+
+
+# ---- widgets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "knob"), EVERY_KNOB, ids=lambda value: getattr(value, "name", value))
+def test_every_knob_has_a_widget_that_starts_at_its_default(props: Props, mode: Mode, knob: Knob) -> None:
+    assert props[ui_widgets.identity(mode, knob.name)].get("value") == ui_widgets.shown(knob, knob.default)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_open_is_numbered_without_a_gap_and_the_rest_is_folded(props: Props, mode: Mode) -> None:
+    knobs = knobs_of(MODES[mode])
+    labels = [props[ui_widgets.identity(mode, knob.name)]["label"] for knob in knobs]
+    numbers = sorted(int(label.split(" · ")[0]) for label in labels if label[0].isdigit())
+    assert numbers == list(range(1, 1 + sum(knob.group == "main" for knob in knobs)))
+    folds = {knob.group for knob in knobs} - {"main"}
+    assert {group for group in GROUPS if f"{mode}-{group}-fold" in props} == folds
+    assert not any(props[f"{mode}-{group}-fold"]["open"] for group in folds)
+
+
+def test_a_knob_that_the_checkpoint_cannot_honour_is_disabled_and_says_why() -> None:
+    tempo = widget(knob_of("generate", "bpm"))
+    assert (tempo.interactive, tempo.info) == (False, "this one has no sense of time")
+    assert widget(knob_of("generate", "seed")).interactive is True
+
+
+def test_a_checkpoint_has_no_say_in_the_writing_of_words() -> None:
+    recipe = Recipe(inference_steps=8, guidance_scale=1, shift=1, muted={"seed": "always the same"})
+    assert ui_widgets.muted(knob_of("cover", "seed"), "cover", recipe) == "always the same"
+    assert ui_widgets.muted(knob_of("lyrics", "seed"), "lyrics", recipe) is None
+
+
+def test_an_empty_field_tells_what_the_recipe_would_take() -> None:
+    assert widget(knob_of("generate", "inference_steps")).placeholder == "auto · 8"
+    assert widget(knob_of("generate", "guidance_scale")).placeholder == "auto · 7.5"
+    assert widget(knob_of("generate", "solver")).choices[0] == ("auto · euler", AUTO)
+
+
+def test_the_kind_of_widget_follows_from_the_knob() -> None:
+    kinds = {
+        "segment_start_s": gr.Number,  # 360 000 steps fit on no slider
+        "repaint_strength": gr.Slider,
+        "edit_mode": gr.Radio,
+        "keyscale": gr.Dropdown,
+        "src_audio": gr.Audio,
+        "use_adg": gr.Checkbox,
+        "timesteps": gr.Textbox,
+    }
+    assert {name: type(widget(knob_of("edit", name), "edit")) for name in kinds} == kinds
+
+
+def test_another_checkpoint_enables_what_it_can_and_empties_what_it_cannot() -> None:
+    free = Recipe(inference_steps=27, guidance_scale=7, shift=3)
+    update = ui_widgets.retune(knob_of("generate", "inference_steps"), "generate", free)
+    assert (update["interactive"], update["placeholder"]) == (True, "auto · 27")
+    assert ui_widgets.retune(knob_of("generate", "bpm"), "generate", RECIPE)["value"] is None
+
+
+def test_values_reach_the_request_as_they_came() -> None:
+    """Gradio's own checks would answer first, and name neither field nor rule."""
+    strength = widget(knob_of("cover", "audio_cover_strength"), "cover")
+    assert strength.preprocess(7) == 7
+    assert widget(knob_of("generate", "keyscale")).preprocess("H minor") == "H minor"
+
+
+# ---- the named interface ---------------------------------------------------------------------------------------------
+
+
+def test_the_modes_are_the_endpoints_and_nothing_else_is_public(api: Info) -> None:
+    assert set(api["named_endpoints"]) == {f"/{mode}" for mode in MODES}
+    assert api["unnamed_endpoints"] == {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_endpoint_takes_every_knob_by_name_and_needs_none(api: Info, mode: Mode) -> None:
+    parameters = api["named_endpoints"][f"/{mode}"]["parameters"]
+    assert [each["parameter_name"] for each in parameters] == [knob.name for knob in knobs_of(MODES[mode])]
+    assert [each["parameter_name"] for each in parameters if not each["parameter_has_default"]] == []
+
+
+def test_all_jobs_share_one_slot_and_cancel_does_not_queue_behind_them(blocks: gr.Blocks) -> None:
+    jobs = [fn for fn in blocks.fns.values() if fn.concurrency_id == "gpu"]
+    assert len(jobs) == len(MODES) + 1  # and retake
+    assert {fn.concurrency_limit for fn in jobs} == {1}
+    cancel = next(block._id for block in blocks.blocks.values() if getattr(block, "elem_id", "") == "cancel")
+    assert [fn.queue for fn in blocks.fns.values() if (cancel, "click") in fn.targets] == [False]
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_names_every_field_and_lets_no_markup_through() -> None:
+    error = RequestError([Fault("seed", -1, "must be whole"), Fault("solver", "<img src=x>", "must be known")])
+    assert "seed = -1: must be whole; solver = '<img src=x>': must be known" in told(error)
+    assert "<img" not in refusal(error).message
+    assert "solver = '&lt;img src=x&gt;'" in refusal(error).message
+
+
+def test_a_failure_that_nobody_foresaw_shows_nothing_of_the_inside(caplog: pytest.LogCaptureFixture) -> None:
+    assert refusal(KeyError("layers.3.weight")).message == FAILED
+    assert "layers.3.weight" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (4.4, "4 s"), (22, "20 s"), (89, "90 s"), (100, "2 min"), (3600, "60 min")]
+)
+def test_costs_are_told_in_round_words(seconds: float, words: str) -> None:
+    assert ui_tracks.duration(seconds) == words
+
+
+def test_the_button_tells_the_cost_and_only_the_mode_when_there_is_none(handlers: Handlers) -> None:
+    assert handlers.cost("generate", {"duration_s": 10}).startswith("Generate · about ")
+    assert handlers.cost("generate", {"duration_s": -4}) == "Generate"
+    assert handlers.cost("cover", {}) == "Cover"
+
+
+# ---- tracks ----------------------------------------------------------------------------------------------------------
+
+
+def test_metadata_carry_the_settings_and_no_path_of_this_machine(studio: Studio, tmp_path: Path) -> None:
+    values = {"src_audio": str(tmp_path / "mine.wav"), "seed": 0, "prompt": "rain"}
+    shown = ui_tracks.metadata(saved(studio, mode="cover", values=values, seed=0), ["a"])
+    assert shown["values"] == {"src_audio": "mine.wav", "seed": 0, "prompt": "rain"}
+    assert shown["seed"] == 0
+    assert str(tmp_path) not in json.dumps(shown)
+
+
+def test_titles_stay_on_one_line(studio: Studio) -> None:
+    assert ui_tracks.headline(saved(studio, title="rain\n\non  tin")) == "rain on tin · 0:03 · seed 7"
+
+
+def test_the_history_is_the_library_at_home_and_the_browsers_own_songs_where_strangers_share_it(
+    studio: Studio,
+) -> None:
+    first, second = saved(studio, title="mine"), saved(studio, title="yours")
+    assert [line for _, line in Handlers(studio, hosted=False).history([])] == [second.id, first.id]
+    hosted = Handlers(studio, hosted=True)
+    assert hosted.history([]) == []
+    assert hosted.history([first.id, "../../etc/passwd"]) == [("0:03  mine", first.id)]
+
+
+def test_settings_come_back_without_recordings_that_the_page_may_not_show(handlers: Handlers, tmp_path: Path) -> None:
+    outside = tmp_path / "private.wav"
+    outside.write_bytes(b"RIFF")
+    inside = saved(handlers.studio).path
+    values = {"src_audio": str(outside), "reference_audio": str(inside), "audio_cover_strength": 0.4}
+    settings = handlers.settings(saved(handlers.studio, mode="cover", values=values))
+    assert settings["src_audio"] is None
+    assert settings["reference_audio"] == str(inside.resolve())
+    assert settings["audio_cover_strength"] == 0.4
+    assert set(settings) == {knob.name for knob in knobs_of(SONG_MODES["cover"])}
+
+
+# ---- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def test_words_arrive_piece_by_piece(handlers: Handlers) -> None:
+    outputs = list(handlers.words({"brief": "rain on a tin roof", "seed": 1}, "me"))
+    texts = [text for text, _ in outputs]
+    assert outputs[0] == ("", "queued")
+    assert outputs[-1][1] == "written"
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert "[chorus]" in texts[-1].lower()
+
+
+def test_a_stop_that_comes_before_the_job_is_honoured_once_and_hits_no_other_session(studio: Studio) -> None:
+    jobs = Jobs(studio)
+    jobs.stop("mine")
+    assert any(isinstance(event, TextDelta) for event in jobs.run("lyrics", {"brief": "rain"}, "yours"))
+    with pytest.raises(Cancelled):
+        list(jobs.run("lyrics", {"brief": "rain"}, "mine"))
+    jobs.stop("mine")
+    jobs.expect("mine")
+    assert any(isinstance(event, TextDelta) for event in jobs.run("lyrics", {"brief": "rain"}, "mine"))
+
+
+def test_a_running_job_is_stopped_by_its_own_session_only(studio: Studio) -> None:
+    jobs = Jobs(studio)
+    mine = jobs.run("lyrics", {"brief": "rain"}, "mine")
+    next(mine)
+    jobs.stop("yours")
+    assert next(mine) is not None
+    jobs.stop("mine")
+    with pytest.raises(Cancelled):
+        list(mine)
+
+
+def test_a_cancelled_job_says_so_and_raises_nothing(handlers: Handlers) -> None:
+    handlers.jobs.stop("me")
+    *_, (_, line) = handlers.words({"brief": "rain"}, "me")
+    assert line == "cancelled · nothing was saved"
+
+
+def test_a_request_that_cannot_be_served_is_told_in_the_page_before_it_is_raised(handlers: Handlers) -> None:
+    outputs = handlers.song("generate", {"prompt": "", "duration_s": 3}, "me")
+    lines: list[str] = []
+    with pytest.raises(gr.Error, match="duration_s = 3"):
+        lines.extend(line for _, _, line in outputs)
+    assert lines[-1].startswith("duration_s = 3: must be a number from 10 to 600 seconds")
+    assert handlers.studio.library.list() == ()
