@@ -240,12 +240,16 @@ def locate(checkpoint: Checkpoint) -> Installed | None:
 
 
 def missing(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The patterns that a folder has no file for; of a song, which may have either layout, those of the nearer one."""
-    wanted = [checkpoint.files]
-    if checkpoint.use == "song" and checkpoint.companion:
-        wanted = [DIFFUSERS_SONG, ORIGINAL_SONG]
-    absent = (tuple(pattern for pattern in patterns if not _has(folder, pattern)) for patterns in wanted)
-    return min(absent, key=len)
+    """The patterns that a folder has no file for, of the layout that it is nearest to."""
+    return tuple(pattern for pattern in layout_of(folder, checkpoint) if not _has(folder, pattern))
+
+
+def layout_of(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The patterns of the layout that a folder is nearest to: a song may lie there in either."""
+    layouts = [checkpoint.files]
+    if checkpoint.companion:
+        layouts += [layout for layout in (DIFFUSERS_SONG, ORIGINAL_SONG) if layout != checkpoint.files]
+    return max(layouts, key=lambda layout: sum(_has(folder, pattern) for pattern in layout) / len(layout))
 
 
 def _folders(checkpoint: Checkpoint) -> list[Path]:

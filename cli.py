@@ -12,10 +12,11 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
+import cli_checkpoints
 import tooltips
 from errors import Fault, RequestError, StudioError
 from events import Progress, TextDelta
@@ -31,7 +32,7 @@ COMMON = ("device", "dtype", "out", "fresh")
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each mode, one flag for each of its knobs."""
+    """One subcommand for each mode, one flag for each of its knobs; and one for the checkpoints."""
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
     for mode, request_class in MODES.items():
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
             choices=("float32", "float16", "bfloat16"),
             help="number format of the networks; left out: what suits the device",
         )
+    cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
     return root
 
 
@@ -79,9 +81,11 @@ def _number_or_text(text: str) -> float | str | None:
 def main(argv: Sequence[str]) -> int:
     """The exit code of one job."""
     values = vars(parser().parse_args(argv))
-    mode: Mode = values.pop("mode")
-    options = {name: values.pop(name) for name in COMMON}
+    mode: Mode | Literal["checkpoints"] = values.pop("mode")
     try:
+        if mode == "checkpoints":
+            return cli_checkpoints.run(values.pop("action"), values)
+        options = {name: values.pop(name) for name in COMMON}
         request = parse(MODES[mode], values)
         _check_target(options["out"])
         return _run(request, options["out"], fresh=options["fresh"], device=options["device"], dtype=options["dtype"])

@@ -1,0 +1,130 @@
+"""What the studio put into a checkpoint's folder: each file, its size and what its content hashes to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from errors import CheckpointError
+from events import Transfer
+from meter import Meter
+
+NAME = ".studio.json"
+PARTIAL = ".partial"
+"""Folder of what has not wholly arrived, each file under its digest; away once everything is there."""
+
+BLOCK = 1 << 22
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A file below the checkpoint's folder; its digest reads `sha256:...` or, as git counts, `git:...`.
+
+    A digest may be cut short: then only so many digits are known, and compared.
+    """
+
+    path: str
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What was put into a folder, and from where: a repository and its commit, an address or another folder."""
+
+    checkpoint: str
+    source: str
+    files: tuple[Kept, ...]
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Nothing; the folder tells what was put there."""
+    partial = folder / f"{NAME}.part"
+    partial.write_text(json.dumps({"schema": SCHEMA, **asdict(manifest)}, indent=1), encoding="utf-8")
+    partial.replace(folder / NAME)
+
+
+def read(folder: Path) -> Manifest | None:
+    """What the studio put into the folder; None when nothing. Raises CheckpointError when the record is broken."""
+    try:
+        facts = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if facts["schema"] != SCHEMA:
+            raise ValueError("another version of the studio wrote it")
+        files = tuple(
+            Kept(path=_inside(each["path"]), bytes=int(each["bytes"]), digest=str(each["digest"]))
+            for each in facts["files"]
+        )
+        return Manifest(checkpoint=str(facts["checkpoint"]), source=str(facts["source"]), files=files)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as broken:
+        raise CheckpointError(f"{folder / NAME} cannot be read: {broken}.", "Remove the folder by hand.") from broken
+
+
+def _inside(path: str) -> str:
+    """The path itself; ValueError when it leads out of its folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise ValueError(f"{path} leads out of the folder")
+    return path
+
+
+def partial_of(folder: Path, file: Kept) -> Path:
+    """Where a file lies until it has wholly arrived: by its digest, so that only the same file is ever continued."""
+    return folder / PARTIAL / file.digest.partition(":")[2]
+
+
+def drop_partials(folder: Path, wanted: Iterable[Kept] = ()) -> None:
+    """Nothing; what had begun to arrive is gone, but for the files that are still wanted."""
+    kept = {partial_of(folder, file) for file in wanted}
+    if not kept:
+        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+        return
+    for path in (folder / PARTIAL).glob("*"):
+        if path not in kept:
+            path.unlink(missing_ok=True)
+
+
+def bytes_here(folder: Path) -> int:
+    """Bytes that a download has brought so far."""
+    try:
+        manifest = read(folder)
+    except CheckpointError:
+        return 0
+    files = [] if manifest is None else [folder / file.path for file in manifest.files]
+    return sum(path.stat().st_size for path in (*files, *(folder / PARTIAL).glob("*")) if path.is_file())
+
+
+def has_digest(path: Path, file: Kept, meter: Meter) -> Generator[Transfer, None, bool]:
+    """Whether the content of a path is that of the file; counts the bytes it reads."""
+    if path.stat().st_size != file.bytes:
+        return False
+    kind, _, digest = file.digest.partition(":")
+    found = yield from hashed(path, kind, meter)
+    return found.startswith(digest)
+
+
+def hashed(path: Path, kind: str, meter: Meter) -> Generator[Transfer, None, str]:
+    """The digest of a file in hexadecimal digits; `kind` is `sha256` or `git`, which is the SHA-1 of a git blob."""
+    hasher: _Hash = hashlib.sha256()
+    if kind == "git":
+        hasher = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as source:
+        while block := source.read(BLOCK):
+            hasher.update(block)
+            meter.add(len(block))
+            if meter.due():
+                yield meter.event(f"checking {path.name}")
+    return hasher.hexdigest()

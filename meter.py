@@ -1,0 +1,49 @@
+"""Bytes on their way, counted and told as events."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from events import Stage, Transfer
+
+EVENT_S = 0.2
+"""At least so much time lies between two events of one meter."""
+
+WINDOW_S = 10.0
+"""The rate is that of the last seconds: an average over a long pause would promise too much time."""
+
+
+class Meter:
+    """How far a transfer of `total` bytes is, and how fast it goes."""
+
+    def __init__(self, stage: Stage, total: int = 0) -> None:
+        self.stage = stage
+        self.total = total
+        self.done = 0
+        self._told = 0.0
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def jump(self, done: int) -> None:
+        """Nothing; so many bytes are there, which says nothing about the rate."""
+        self.done = done
+        self._marks = deque([(time.monotonic(), done)])
+
+    def add(self, count: int) -> None:
+        """Nothing; so many bytes more are there."""
+        self.done += count
+
+    def due(self) -> bool:
+        """Whether it is time for the next event."""
+        return time.monotonic() - self._told >= EVENT_S
+
+    def event(self, note: str = "") -> Transfer:
+        """Where the transfer stands."""
+        self._told = time.monotonic()
+        self._marks.append((self._told, self.done))
+        while self._told - self._marks[0][0] > WINDOW_S:
+            self._marks.popleft()
+        (start, before), (now, done) = self._marks[0], self._marks[-1]
+        rate = (done - before) / (now - start) if now - start >= EVENT_S else None
+        left_s = (self.total - done) / rate if rate and self.total else None
+        return Transfer(self.stage, done, self.total, left_s, note, bytes_per_s=rate)

@@ -1,0 +1,62 @@
+"""Whether a folder's weights are whole, told without loading them: networks without memory take every tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+
+from errors import CheckpointError
+from runtimes.layouts import load_parts
+from runtimes.weights import REPAIR, build, fill, read_tensors, weight_files
+
+META = torch.device("meta")
+DTYPE = torch.bfloat16
+"""Most weights are stored in it: a tensor that needs no conversion is not even read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found: the number of parameters, and whether the networks say that they are a turbo.
+
+    Of a song they are those of its own networks; the VAE and the text encoder are looked at and not counted.
+    """
+
+    parameters: int
+    turbo: bool = False
+
+
+def survey_song(folder: Path, companion: Path | None = None) -> Survey:
+    """What a song's checkpoint of either layout holds; raises CheckpointError naming every tensor that is wrong."""
+    parts = load_parts(folder, companion, META, DTYPE)
+    modules = [parts.transformer, parts.condition_encoder, parts.audio_tokenizer, parts.audio_token_detokenizer]
+    return Survey(parameters=sum(map(_count, modules)), turbo=bool(parts.transformer.config.get("is_turbo")))
+
+
+def survey_language(folder: Path) -> Survey:
+    """The same of a language model."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        model = build(lambda: AutoModel.from_config(config))
+    except (OSError, ValueError, KeyError) as unknown:
+        raise CheckpointError(f"{folder / 'config.json'} describes no known model: {unknown}.", REPAIR) from unknown
+    tensors = (
+        (f"model.{key.removeprefix('model.')}", tensor)
+        for key, tensor in read_tensors(weight_files(folder))
+        if key != "lm_head.weight"  # beside the model proper; often tied to the embeddings and left out
+    )
+    fill({"model": model}, tensors, {"model": DTYPE}, META)
+    return Survey(parameters=_count(model))
+
+
+def survey_files(folder: Path) -> Survey:
+    """The number of parameters in all safetensors files below a folder; raises CheckpointError naming a broken one."""
+    tensors = (tensor for _, tensor in read_tensors(sorted(folder.rglob("*.safetensors"))))
+    return Survey(parameters=sum(tensor.numel() for tensor in tensors))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
