@@ -57,6 +57,11 @@ Inbox = queue.SimpleQueue[Event | BaseException | None]
 State = Literal["idle", "loading", "running", "ready"]
 
 
+def outputs_folder() -> Path:
+    """Where songs are kept: ACE_OUTPUTS_DIR, or `outputs` in the repository, whatever the working directory is."""
+    return Path(os.environ.get("ACE_OUTPUTS_DIR") or Path(__file__).parent / "outputs")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How the studio was started; None chooses for the machine.
@@ -68,7 +73,7 @@ class Settings:
     checkpoint: str | None = None
     device: str | None = None
     dtype: DType | None = None
-    outputs: Path = Path("outputs")
+    outputs: Path = dataclasses.field(default_factory=outputs_folder)
     adapter_homes: tuple[Path, ...] | None = () if os.environ.get("SPACE_ID") else None
 
 

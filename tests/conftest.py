@@ -70,7 +70,12 @@ def _free_port() -> int:
 
 def _start(running: App, home: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "app.py"), "--port", running.url.rpartition(":")[2]]
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "ACE_OUTPUTS_DIR": str(running.outputs),
+        "GRADIO_TEMP_DIR": str(home / "uploads"),
+        "PYTHONUNBUFFERED": "1",
+    }
     with running.log.open("wb") as log:
         # A session of its own: whatever the studio starts ends with it.
         return subprocess.Popen(
