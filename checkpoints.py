@@ -80,8 +80,19 @@ _XL_BILLIONS, _2B_BILLIONS = 4.987, 2.394
 _MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
 
 
-def _guided(steps: int, tflop: float) -> Recipe:
-    return Recipe(inference_steps=steps, guidance_scale=7.0, shift=1.0, min_frames=_MIN_FRAMES, dit_tflop=tflop)
+_NO_PLANNER = "its planner, a language model, is not part of this studio yet"
+_NO_TRACKS = "only base checkpoints were trained to make single tracks"
+_MUTED = MappingProxyType({"thinking": _NO_PLANNER, "task": _NO_TRACKS, "tracks": _NO_TRACKS})
+
+
+def _guided(steps: int, tflop: float, muted: Mapping[str, str] = _MUTED) -> Recipe:
+    return Recipe(
+        inference_steps=steps, guidance_scale=7.0, shift=1.0, min_frames=_MIN_FRAMES, dit_tflop=tflop, muted=muted
+    )
+
+
+def _base(tflop: float) -> Recipe:
+    return _guided(50, tflop, MappingProxyType({"thinking": _NO_PLANNER}))
 
 
 def _turbo(tflop: float) -> Recipe:
@@ -92,7 +103,7 @@ def _turbo(tflop: float) -> Recipe:
         shift=3.0,
         min_frames=_MIN_FRAMES,
         dit_tflop=tflop,
-        muted=MappingProxyType(dict.fromkeys(_GUIDANCE_KNOBS, _NO_GUIDANCE)),
+        muted=MappingProxyType({**_MUTED, **dict.fromkeys(_GUIDANCE_KNOBS, _NO_GUIDANCE)}),
     )
 
 
@@ -106,7 +117,7 @@ _NANO = Recipe(
     tracks=("DRUMS", "BASS", "KEYBOARD", "VOCALS"),
     dit_tflop=0.0003,
     vae_tflop=0.003,
-    muted=MappingProxyType({"vocal_language": "nano sings no words"}),
+    muted=MappingProxyType({"vocal_language": "nano sings no words", "task": _NO_TRACKS, "tracks": _NO_TRACKS}),
 )
 
 
@@ -139,10 +150,10 @@ _ROWS = (
     ),
     _song("xl-sft", "ACE-Step 1.5 XL SFT", "acestep-v15-xl-sft-diffusers", 11.5, _guided(27, _XL_TFLOP)),
     _song("xl-turbo", "ACE-Step 1.5 XL turbo", "acestep-v15-xl-turbo-diffusers", 14.4, _turbo(_XL_TFLOP)),
-    _song("xl-base", "ACE-Step 1.5 XL base", "acestep-v15-xl-base-diffusers", 11.5, _guided(50, _XL_TFLOP)),
+    _song("xl-base", "ACE-Step 1.5 XL base", "acestep-v15-xl-base-diffusers", 11.5, _base(_XL_TFLOP)),
     _original("2b-turbo", "ACE-Step 1.5 turbo", "Ace-Step1.5", "acestep-v15-turbo", _turbo(_2B_TFLOP)),
     _original("2b-sft", "ACE-Step 1.5 SFT", "acestep-v15-sft", "", _guided(50, _2B_TFLOP)),
-    _original("2b-base", "ACE-Step 1.5 base", "acestep-v15-base", "", _guided(50, _2B_TFLOP)),
+    _original("2b-base", "ACE-Step 1.5 base", "acestep-v15-base", "", _base(_2B_TFLOP)),
     Checkpoint(
         name="companion", title="VAE and text encoder of the 2B checkpoints", use="companion",
         repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000, parameters=0.765, licence="MIT",

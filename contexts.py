@@ -109,6 +109,11 @@ def cover(runtime: Runtime, source: Tensor, structure: Structure, task_of_latent
     return Scene(task="cover", context=masked(hints), kept=source)
 
 
+def of_tracks(source: Tensor, task: Task) -> Scene:
+    """Lego, extract, complete: the raw source, everything open, under the instruction that names the tracks."""
+    return Scene(task=task, context=masked(source), kept=source)
+
+
 def flow(runtime: Runtime, source: Tensor, window: Window, recipe: Recipe) -> Scene:
     """Flow edit: silence, or the raw source for a checkpoint that takes its structure from latents."""
     if recipe.structure == "latents":

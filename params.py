@@ -24,6 +24,7 @@ Solver = Literal["euler", "heun", "dpm3m", "pingpong"]
 GuidanceRule = Literal["apg", "cfg"]
 Schedule = Literal["linear", "linear_quadratic"]
 Structure = Literal["codes", "latents"]
+CoverTask = Literal["cover", "lego", "extract", "complete"]
 Side = Literal["after", "before"]
 EditMode = Literal["repaint", "flow"]
 RepaintMode = Literal["conservative", "balanced", "aggressive"]
@@ -39,6 +40,7 @@ GROUPS = MappingProxyType(
         "diffusion": "Diffusion · steps, guidance, solver, seed",
         "schedule": "Guidance schedule · when guidance acts",
         "adapters": "Adapters · LoRAs and their weights",
+        "tracks": "Tracks · single instruments, with base checkpoints",
         "planner": "Planner · what is decided before rendering",
         "writer": "Writer · sampling",
     }
@@ -52,6 +54,12 @@ KEYSCALES = tuple(
     for scale in ("major", "minor")
 )
 """The 70 key names that ACE-Step's planner was trained on."""
+
+TRACKS = (
+    *("vocals", "backing_vocals", "drums", "bass", "guitar", "keyboard"),
+    *("percussion", "strings", "synth", "fx", "brass", "woodwinds"),
+)
+"""The instruments that ACE-Step's base checkpoints know by name."""
 
 _LANGUAGE_CODES = """
 ar az bg bn ca cs da de el en es fa fi fr he hi hr ht hu id is it ja ko la lt ms ne nl no pa pl pt ro ru sa sk
@@ -204,6 +212,24 @@ class CoverRequest(SongRequest):
     audio_cover_strength: float = knob(0.93, group="main", low=0, high=1, step=0.01)
     cover_noise_strength: float = knob(0.0, group="main", low=0, high=1, step=0.01)
     cover_structure: Structure | None = knob(group="diffusion")
+    task: CoverTask = knob("cover", group="tracks")
+    tracks: str = knob("", group="tracks", high=200)
+
+    def track_names(self) -> tuple[str, ...]:
+        """The tracks typed by the user, lower-case, in order."""
+        return tuple(name.strip().lower().replace(" ", "_") for name in self.tracks.split(",") if name.strip())
+
+    def combinations(self) -> Iterator[Fault]:
+        """Faults that only several values together can have, those of the tracks among them."""
+        yield from super().combinations()
+        names = self.track_names()
+        if unknown := [name for name in names if name not in TRACKS]:
+            yield Fault("tracks", ", ".join(unknown), f"must name tracks, separated by commas: {', '.join(TRACKS)}")
+        elif (self.task == "cover") == bool(names):
+            rule = "belongs to another task than cover" if names else f"must name the tracks to {self.task}"
+            yield Fault("tracks", self.tracks, rule)
+        elif self.task in ("lego", "extract") and len(names) > 1:
+            yield Fault("tracks", self.tracks, f"must name one track to {self.task}")
 
     @property
     def planned(self) -> bool:
@@ -336,8 +362,9 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
 def resolve(request: Song, recipe: Recipe, draw: Callable[[int], int]) -> Song:
     """The request with every choice made that does not belong to the planner; the only place where dice are thrown.
 
-    `draw(n)` returns a random integer below n. Prompt, lyrics and metadata stay as the user gave them; what the
-    planner adds stands in the plan. Resolving a resolved request changes nothing.
+    `draw(n)` returns a random integer below n. Prompt, lyrics and metadata stay as the user gave them: what the planner
+    adds stands in the plan. A knob that means nothing to the checkpoint stays empty. Resolving a resolved request
+    changes nothing.
     """
     ode_solver = recipe.solver if recipe.solver not in SDE_SOLVERS else "euler"
     solver = request.solver or {"ode": ode_solver, "sde": SDE_SOLVERS[0], None: recipe.solver}[request.infer_method]
@@ -356,4 +383,4 @@ def resolve(request: Song, recipe: Recipe, draw: Callable[[int], int]) -> Song:
         chosen["retake_seed"] = draw(MAX_SEED + 1)
     if isinstance(request, CoverRequest):
         chosen["cover_structure"] = request.cover_structure or recipe.structure
-    return dataclasses.replace(request, **chosen)
+    return dataclasses.replace(request, **{name: value for name, value in chosen.items() if name not in recipe.muted})

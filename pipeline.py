@@ -189,6 +189,8 @@ class _Making:
             return contexts.from_words(runtime, self.frames)
         source = self._source()
         window = self.line.window_frames(runtime.shape)
+        if isinstance(request, CoverRequest) and request.task != "cover":
+            return contexts.of_tracks(source, request.task)
         if isinstance(request, CoverRequest):
             structure = request.cover_structure or recipe.structure
             return contexts.cover(runtime, source, structure, recipe.task_of_latents)
@@ -222,9 +224,10 @@ class _Making:
 
     def condition(self, task: Task, caption: str | None = None, lyrics: str | None = None) -> Condition:
         """The words under the instruction of a task, one item for each variation; given words replace the plan's."""
-        recipe, seconds = self.job.recipe, self.line.samples / self.runtime.shape.sample_rate
-        tracks = recipe.tracks if task == recipe.task_of_latents else ()
-        instruction = prompts.instruction_of(task, tracks)
+        request, seconds = self.job.request, self.line.samples / self.runtime.shape.sample_rate
+        named = request.track_names() if isinstance(request, CoverRequest) and request.task == task else ()
+        usual = self.job.recipe.tracks if task == self.job.recipe.task_of_latents else ()
+        instruction = prompts.instruction_of(task, named or usual)
         texts, words = [], []
         for plan in self.plans:
             metas = prompts.Metas(

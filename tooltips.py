@@ -27,6 +27,11 @@ KNOBS = {
         "Structure",
         "How the source is shown to the model: as audio codes (structure alone) or raw latents (nearer its sound).",
     ),
+    "task": (
+        "Task",
+        "Cover the source, add a track to it (lego), lift one out (extract) or fill up the band (complete).",
+    ),
+    "tracks": ("Tracks", "The instruments that the task is about, separated by commas, such as drums, bass."),
     "extra_duration_s": ("Extra length", "Seconds of music to add."),
     "side": ("Side", "Add the new music after the end or before the start."),
     "overlap_s": ("Overlap", "Seconds of the source next to the seam that are made anew, so that the music flows on."),

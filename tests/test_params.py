@@ -102,6 +102,10 @@ def test_all_faults_are_reported_at_once() -> None:
         ("generate", {"timesteps": "1, fast"}, "timesteps"),
         ("generate", {"timesteps": "1.5, 1"}, "timesteps"),
         ("cover", {"src_audio": None}, "src_audio"),
+        ("cover", {"tracks": "drums"}, "tracks"),
+        ("cover", {"task": "extract"}, "tracks"),
+        ("cover", {"task": "extract", "tracks": "drums, bass"}, "tracks"),
+        ("cover", {"task": "complete", "tracks": "kazoo"}, "tracks"),
         ("edit", {"segment_start_s": 5, "segment_end_s": 5}, "segment_end_s"),
         ("edit", {"n_min": 0.6, "n_max": 0.6}, "n_max"),
         ("edit", {"edit_mode": "flow", "prompt": ""}, "prompt"),
@@ -167,6 +171,13 @@ def test_a_knob_that_means_nothing_to_the_checkpoint_is_refused_with_its_reason(
     refuse_muted(parse(GenerateRequest, {"prompt": "x"}), turbo)
     with pytest.raises(RequestError, match=r"guidance_scale = 5\.0: turbo has no guidance"):
         refuse_muted(parse(GenerateRequest, {"prompt": "x", "guidance_scale": 5}), turbo)
+
+
+def test_a_resolved_request_of_a_checkpoint_with_muted_knobs_can_be_made_again() -> None:
+    turbo = Recipe(inference_steps=8, guidance_scale=1, shift=3, muted={"guidance_scale": "turbo has no guidance"})
+    resolved = resolve(parse(GenerateRequest, {"prompt": "x"}), turbo, random.randrange)
+    assert resolved.guidance_scale is None
+    refuse_muted(resolved, turbo)
 
 
 def test_a_mode_that_the_checkpoint_does_not_serve_is_refused() -> None:

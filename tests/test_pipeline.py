@@ -192,6 +192,8 @@ CONTEXT: dict[str, dict[str, object]] = {
     "n_max": {"edit_mode": "flow"},
     "n_avg": {"edit_mode": "flow"},
     "crossfade_s": {"crossfade_s": 0.1},
+    "task": {"task": "complete", "tracks": "drums"},
+    "tracks": {"task": "extract", "tracks": "drums"},
 }
 """What a knob needs around it to mean anything; tooltips say the same."""
 
@@ -222,6 +224,8 @@ OTHER: dict[str, object] = {
     "audio_cover_strength": 0.4,
     "cover_noise_strength": 0.5,
     "cover_structure": "latents",
+    "task": "lego",
+    "tracks": "bass",
     "extra_duration_s": 6,
     "side": "before",
     "overlap_s": 2,
@@ -324,3 +328,26 @@ def test_the_instruction_of_each_mode_reaches_the_text_encoder(
         take_of(runtime, mode)
         assert [text.split("\n")[1] for text in heard] == instructions
         assert all(f"- duration: {lengths[mode]} seconds" in text for text in heard)
+
+
+@pytest.mark.parametrize(
+    ("task", "tracks", "instruction"),
+    [
+        ("lego", "backing vocals", "Generate the BACKING_VOCALS track based on the audio context:"),
+        ("extract", "drums", "Extract the DRUMS track from the audio:"),
+        ("complete", "drums, bass", "Complete the input track with DRUMS | BASS:"),
+    ],
+)
+def test_the_tasks_of_base_checkpoints_name_their_tracks(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, task: str, tracks: str, instruction: str
+) -> None:
+    heard: list[str] = []
+    condition = type(runtime).condition
+
+    def listening(self: Runtime, texts: list[str], *rest: object) -> object:
+        heard.extend(texts)
+        return condition(self, texts, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(runtime), "condition", listening)
+    take_of(runtime, "cover", task=task, tracks=tracks, audio_cover_strength=1.0)
+    assert [text.split("\n")[1] for text in heard] == [instruction]
