@@ -297,10 +297,17 @@ def _title(request: SongRequest) -> str:
 
 
 def _recorded(record: Record, take: Take, number: int) -> Record:
-    seed = take.request.seed
+    seed, (start, end) = take.request.seed, take.window
     assert seed is not None
     return dataclasses.replace(
-        record, seed=seed, take=number, values=to_json(take.request), plan=take.plan.summary(), notes=take.plan.notes
+        record,
+        seed=seed,
+        take=number,
+        values=to_json(take.request),
+        plan=take.plan.summary(),
+        notes=take.plan.notes,
+        window_start_s=start / audio.SAMPLE_RATE,
+        window_end_s=end / audio.SAMPLE_RATE,
     )
 
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Of the sidecar; one of another schema is left alone."""
 
+NEW_PART = ".new.wav"
+"""Suffix of the file that holds only what is new in a track."""
+
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ class Record:
     `values` are those of the resolved request and `hashes` the SHA-256 of its audio files, both by the name of the
     knob; `plan` is what the planner chose; `adapters` are named by their SHA-256, each with what was applied. `take`
     counts the variations of one request from 0; `seed` is the take's own. `device` and `tflop` tell on what kind of
-    device so much arithmetic took so long. `notes` name every fallback. `key` is the request's cache key.
+    device so much arithmetic took so long. `notes` name every fallback. `window_start_s` and `window_end_s` bound what is new in it. `key` is the request's cache key.
     """
 
     mode: Mode
@@ -66,6 +69,8 @@ class Record:
     plan: Mapping[str, Json] = field(default_factory=dict)
     adapters: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    window_start_s: float = 0.0
+    window_end_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +180,14 @@ class Library:
             log.warning("latents of track %s cannot be read: %s", track.id, error)
             return None
 
+    def new_part(self, track: Track) -> Path:
+        """A wav file of what is new in the track: the window without the source around it."""
+        path = track.path.with_suffix(NEW_PART)
+        if not path.is_file():
+            start, end = (round(edge * audio.SAMPLE_RATE) for edge in (track.window_start_s, track.window_end_s))
+            audio.save_wav(path, audio.load(track.path)[:, start:end], _tags(track))
+        return path
+
     def _read(self, sidecar: Path) -> Track | None:
         try:
             return _from_json(sidecar)
@@ -261,5 +274,5 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _remove(path: Path) -> None:
     """Nothing; the files of the track with that wav are gone, the sidecar first."""
-    for suffix in (".json", ".wav", ".safetensors"):
+    for suffix in (".json", ".wav", ".safetensors", NEW_PART):
         path.with_suffix(suffix).unlink(missing_ok=True)

@@ -105,13 +105,14 @@ def _later(seed: int | None, index: int) -> int:
 class Take:
     """One rendered song: its waveform `(2, S)`, its latents `(T, C)`, the plan it follows, and its request.
 
-    The request is the job's, narrowed to this variation: rendering it again gives this take.
+    `window` are the samples that are new, from the first to the one after the last. The request is the job's, narrowed to this variation: rendering it again gives this take.
     """
 
     audio: NDArray[np.float32]
     latents: NDArray[np.float16]
     plan: Plan
     request: SongRequest
+    window: tuple[int, int]
 
 
 def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Progress | Take]:
@@ -351,6 +352,7 @@ class _Making:
                 latents=contexts.stored(latents[index]),
                 plan=self.plans[index],
                 request=self.job.narrowed(index),
+                window=self.line.window,
             )
 
     def _spliced(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
