@@ -52,7 +52,8 @@ class Record:
     `values` are those of the resolved request and `hashes` the SHA-256 of its audio files, both by the name of the
     knob; `plan` is what the planner chose; `adapters` are named by their SHA-256, each with what was applied. `take`
     counts the variations of one request from 0; `seed` is the take's own. `device` and `tflop` tell on what kind of
-    device so much arithmetic took so long. `notes` name every fallback. `window_start_s` and `window_end_s` bound what is new in it. `key` is the request's cache key.
+    device so much arithmetic took so long. `notes` name every fallback. `window_start_s` and `window_end_s` bound what
+    is new in it. `key` is the request's cache key.
     """
 
     mode: Mode

@@ -105,7 +105,8 @@ def _later(seed: int | None, index: int) -> int:
 class Take:
     """One rendered song: its waveform `(2, S)`, its latents `(T, C)`, the plan it follows, and its request.
 
-    `window` are the samples that are new, from the first to the one after the last. The request is the job's, narrowed to this variation: rendering it again gives this take.
+    `window` are the samples that are new, from the first to the one after the last. The request is the job's, narrowed
+    to this variation: rendering it again gives this take.
     """
 
     audio: NDArray[np.float32]
