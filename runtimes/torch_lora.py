@@ -5,6 +5,7 @@ The weights of the base are never changed, so that taking the adapters away rest
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,8 +36,10 @@ def apply_adapters(dit: Dit, adapters: Sequence[Adapter]) -> None:
     remove_adapters(dit)
     names = [f"adapter_{number}" for number in range(len(heard))]
     try:
-        for name, state in zip(names, states, strict=True):
-            dit.load_lora_adapter(state, prefix=None, adapter_name=name, low_cpu_mem_usage=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
+            for name, state in zip(names, states, strict=True):
+                dit.load_lora_adapter(state, prefix=None, adapter_name=name, low_cpu_mem_usage=True)
     except BaseException:
         remove_adapters(dit)
         raise
