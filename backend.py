@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 import dataclasses
-import itertools
 import logging
 import os
 import platform
@@ -97,6 +97,7 @@ class Studio:
         self.settings = settings or Settings()
         self.library = Library(self.settings.outputs)
         self._stops: dict[str, threading.Event] = {}
+        self._seen: collections.deque[Track] | None = None
         self._state: State = "idle"
         self._note = ""
 
@@ -163,9 +164,11 @@ class Studio:
             return LYRICS_S
         name, device = self._row(request.checkpoint).name, self._device()
         recipe = checkpoints.recipe_of(name)
+        if self._seen is None:
+            self._seen = collections.deque(reversed(self.library.list()[:REMEMBERED]), maxlen=REMEMBERED)
         seen = [
             (track.tflop, track.seconds_taken)
-            for track in itertools.islice(self.library.list(), REMEMBERED)
+            for track in self._seen
             if (track.checkpoint, track.device) == (name, device)
         ]
         return estimates.seconds_for(_work_of(request, recipe), device, seen)
@@ -260,7 +263,10 @@ class Studio:
         record = dataclasses.replace(record, device=self._device(), seconds_taken=taken, tflop=work)
         yield Progress("saving")
         for number, take in enumerate(takes):
-            yield self.library.save(take.audio, take.latents, _recorded(record, take, number))
+            track = self.library.save(take.audio, take.latents, _recorded(record, take, number))
+            if self._seen is not None:
+                self._seen.append(track)
+            yield track
         facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, taken, _peak_gb())
         log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
 

@@ -138,6 +138,7 @@ def _planned(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
     yield Progress("planning")
     facts = None if job.source is None else job.source.facts
     if job.source is not None and facts is None and planner is not None:
+        yield Progress("planning", note="listening to the source")
         facts = listen(job.source.audio, rate)
     if planner is None or not request.planned:
         return [open_plan(request, job.duration_s(rate) or DEFAULT_DURATION_S, facts)] * request.variations
