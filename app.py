@@ -6,10 +6,12 @@ A first word that is no option belongs to the command line's one-shot jobs (see 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -41,11 +43,16 @@ def parser() -> argparse.ArgumentParser:
 def serve(options: argparse.Namespace) -> int:
     """The exit code, once the server is stopped."""
     # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
+    from gradio.utils import get_upload_folder
+
     import theme
     import ui
     from backend import Settings, Studio
 
-    studio = Studio(Settings(checkpoint=options.checkpoint, device=options.device, dtype=options.dtype))
+    settings = Settings(checkpoint=options.checkpoint, device=options.device, dtype=options.dtype)
+    if HOSTED or options.share:
+        settings = dataclasses.replace(settings, adapter_homes=(Path(get_upload_folder()),))
+    studio = Studio(settings)
     studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
     page = ui.build(studio, hosted=HOSTED)
     try:
