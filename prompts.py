@@ -6,12 +6,15 @@ Pure strings and token lists; the layout, line breaks included, is part of the t
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from params import Task
+
+log = logging.getLogger(__name__)
 
 END_OF_TEXT = "<|endoftext|>"
 TEXT_TOKENS = 256
@@ -98,6 +101,7 @@ def _fit(text: str, tail: str, encode: Callable[[str], list[int]], limit: int) -
     ids = encode(text)
     if len(ids) <= limit:
         return ids
+    log.warning("The words are %d tokens too long for %d: their end is left out.", len(ids) - limit, limit)
     head, mark, rest = text.rpartition(tail)
     kept = encode(mark + rest)
     return encode(head)[: limit - len(kept)] + kept
