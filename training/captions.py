@@ -1,0 +1,103 @@
+"""Captions and lyrics for the training pairs: the many ways in which people ask for the eight styles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from composer import STYLES, Score
+
+_MOODS = ("happy", "sad", "dreamy", "dark", "bright", "energetic", "calm", "nostalgic", "warm", "melancholic", "epic",
+          "romantic", "tense", "playful", "gentle", "powerful", "uplifting", "lonely", "smooth", "gritty",
+          "hopeful")  # fmt: skip
+_INSTRUMENTS = {
+    "pop": ("piano", "catchy synth", "bass guitar", "pop drums", "soft keys"),
+    "rock": ("distorted electric guitar", "power chords", "driving drums", "picked bass", "guitar riff"),
+    "electronic": ("saw synth", "sub bass", "four on the floor kick", "analog synth stabs", "open hats"),
+    "lofi": ("electric piano", "dusty drums", "mellow flute", "vinyl texture", "laid-back bass"),
+    "ambient": ("warm pads", "bells", "long reverb", "strings", "deep sub bass"),
+    "jazz": ("electric piano", "upright bass", "brushed drums", "saxophone", "walking bass"),
+    "chiptune": ("square wave lead", "8-bit arpeggios", "pulse bass", "noise drums"),
+    "folk": ("acoustic guitar", "fingerpicking", "flute", "upright bass", "brushes"),
+}
+_PLACES = ("rainy night", "road trip", "sunrise", "late night drive", "summer beach", "old city", "winter morning",
+           "battle", "lost love", "coffee shop", "video", "podcast", "dance floor", "first day of school")  # fmt: skip
+_FRAMES = (
+    "{style}", "{mood} {style}", "{mood} {style} song", "a {mood} {style} track with {one}", "{style}, {one}, {two}",
+    "{mood}, {style}, {one}, {two}", "{style} music for a {place}", "{one} and {two}, {mood} {style} feel",
+    "Write me a {mood} {style} tune about a {place}", "{style} with {one}", "An instrumental {style} piece, {mood}",
+    "{mood} {word} with {one}, {style}", "{word} {style}", "{mood} {word}", "{word}, {one}, {mood} mood",
+    "A {mood} {style} song featuring {one} and {two}, perfect for a {place}.", "{one}, {two}, {word}",
+)  # fmt: skip
+_VAGUE = ("{mood} music", "a song about a {place}", "{mood}", "something {mood} for a {place}", "music", "")
+
+_WORDS = ("night", "light", "love", "again", "river", "moon", "heart", "fire", "rain", "home", "road", "dream", "sky",
+          "time", "alone", "dance", "falling", "waiting", "morning", "shadow", "silver", "ocean", "tonight", "forever",
+          "summer", "remember", "stars", "golden", "window", "running", "I", "you", "we", "the", "my", "your", "in",
+          "and", "of", "to", "a", "with", "will", "never", "always", "under", "over", "through")  # fmt: skip
+_TAGS = ("[Verse]", "[Verse 1]", "[Chorus]", "[Bridge]", "[Verse 2]", "[Pre-Chorus]", "[Hook]")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is said about a piece: its score, the style that it sounds in, its words (empty: none), its length."""
+
+    score: Score
+    style: str
+    lyrics: str
+    seconds: float
+
+
+def caption(style: str, dice: np.random.Generator) -> str:
+    """A request for a style in other words each time; one in twelve does not name it at all.
+
+    Words of no meaning stand around some of them, as they will around a user's.
+    """
+    if dice.random() < 0.08:
+        return _fill(str(dice.choice(_VAGUE)), style, dice)
+    text = _fill(str(dice.choice(_FRAMES)), style, dice)
+    if dice.random() < 0.15:
+        text = f"{text}. {_fill(str(dice.choice(_FRAMES)), style, dice)}"
+    if dice.random() < 0.35:
+        extra = " ".join(_any_word(dice) for _ in range(dice.integers(1, 7)))
+        text = f"{text} {extra}" if dice.random() < 0.5 else f"{extra}, {text}"
+    return text.lower() if dice.random() < 0.5 else text
+
+
+def plain_caption(style: str, dice: np.random.Generator) -> str:
+    """A caption that says how the piece sounds, without words of no meaning."""
+    return _fill(str(dice.choice(_FRAMES)), style, dice)
+
+
+def vague_caption(dice: np.random.Generator) -> str:
+    """A caption that leaves the sound open: for pairs whose reference audio shows it."""
+    return _fill(str(dice.choice(_VAGUE)), "", dice)
+
+
+def _fill(frame: str, style: str, dice: np.random.Generator) -> str:
+    instruments = _INSTRUMENTS.get(style, ("", ""))
+    one, two = dice.choice(instruments, size=2, replace=False)
+    words = STYLES[style].words if style else ("music",)
+    return frame.format(
+        style=style, word=dice.choice(words), mood=dice.choice(_MOODS), place=dice.choice(_PLACES), one=one, two=two
+    )
+
+
+def _any_word(dice: np.random.Generator) -> str:
+    if dice.random() < 0.6:
+        return str(dice.choice(_WORDS))
+    return "".join(dice.choice(list("etaoinshrdlucmfwypvbgk"), size=dice.integers(2, 9)))
+
+
+def draw_lyrics(dice: np.random.Generator) -> str:
+    """A few tagged sections of random lines, or nothing in every other draw."""
+    if dice.random() < 0.5:
+        return ""
+    sections = ["[Intro]"] if dice.random() < 0.3 else []
+    for _ in range(int(dice.integers(1, 4))):
+        lines = (" ".join(dice.choice(_WORDS, size=dice.integers(3, 9))) for _ in range(int(dice.integers(2, 5))))
+        sections.append("\n".join((str(dice.choice(_TAGS)), *lines)))
+    if dice.random() < 0.3:
+        sections.append("[Outro]")
+    return "\n\n".join(sections)

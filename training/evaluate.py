@@ -1,0 +1,278 @@
+"""Whether nano does what it is asked: fixed requests rendered on the default road, measured, and written down.
+
+`python -m training.evaluate --write` prints the table of docs/nano.md and puts it there. Every measure is also
+taken against the wrong request (shuffled), which must score near chance: a measure that does not drop says nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import training.measures as measure
+from checkpoints import nano_folder, recipe_of
+from composer import SAMPLE_RATE, STYLES, Brief, Score, compose
+from instruments import Wave
+from params import EditRequest, GenerateRequest, SongRequest, resolve
+from pipeline import Job, Recording, Take, render
+from planner import ComposerPlanner
+from plans import Facts
+from runtimes import Runtime, open_runtime
+from training.captions import draw_lyrics, plain_caption
+from training.synthesis import KEYS, draw_score, styled
+from training.vae import unseen_clips
+
+LOG = logging.getLogger("training")
+REPORT = Path(__file__).parent.parent / "docs" / "nano.md"
+_MARKERS = ("<!-- measured: begin -->", "<!-- measured: end -->")
+_LYRICS = "[Verse]\nWalking home alone tonight\nEvery window shows a light\n[Chorus]\nStay with me until the day"
+_WINDOW_S = (4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fixed request, the score that the planner makes of it, and the composer's own rendering in that style."""
+
+    request: GenerateRequest
+    style: str
+    bpm: int
+    keyscale: str
+    score: Score
+    target: Wave
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what the composer, nano, and nano against the wrong requests score; None: no such."""
+
+    name: str
+    composer: float | None
+    nano: float
+    shuffled: float | None
+    goal: str
+    passed: bool
+
+
+class Studio:
+    """A nano checkpoint on the studio's own road, without its page and its library."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runtime: Runtime = open_runtime(folder, dtype="float32")
+        self.recipe = recipe_of("nano")
+
+    def take(self, request: SongRequest, source: Recording | None = None) -> Take:
+        """The song that a request asks for, on nano's default road."""
+        job = Job(request=resolve(request, self.recipe, lambda limit: 0), recipe=self.recipe, source=source)
+        with torch.inference_mode():
+            return next(event for event in render(job, self.runtime, ComposerPlanner()) if isinstance(event, Take))
+
+    def carried(self, audio: Wave) -> Wave:
+        """The audio `(2, S)` after the autoencoder alone."""
+        with torch.inference_mode():
+            latents = self.runtime.encode(torch.from_numpy(audio)[None])
+            return self.runtime.decode(latents)[0].numpy()[:, : audio.shape[1]]
+
+
+def fixed_cases(count: int) -> list[Case]:
+    """The same requests at every call: all styles in turn, 10 to 12 s, every third one sung."""
+    dice = np.random.default_rng(2026)
+    cases = []
+    for i in range(count):
+        style = tuple(STYLES)[i % len(STYLES)]
+        bpm, keyscale = int(dice.integers(60, 181)), KEYS[dice.integers(len(KEYS))]
+        request = GenerateRequest(
+            prompt=plain_caption(style, dice), lyrics=_LYRICS if i % 3 == 0 else "", instrumental=i % 3 != 0,
+            duration_s=float(10 + i % 3), bpm=bpm, keyscale=keyscale, seed=i,
+            timesignature="3" if dice.random() < 0.25 else "4",
+        )  # fmt: skip
+        score = compose(
+            Brief(
+                prompt=request.prompt, lyrics=request.lyrics, instrumental=request.instrumental, bpm=bpm,
+                keyscale=keyscale, timesignature=int(request.timesignature or 4), duration_s=float(10 + i % 3), seed=i,
+            )
+        )  # fmt: skip
+        cases.append(Case(request, style, bpm, keyscale, score, styled(score, style)))
+    return cases
+
+
+class StyleJudge:
+    """A classifier of styles that has heard the composer's renderings through the autoencoder, and nothing else."""
+
+    def __init__(self, studio: Studio, pieces: int = 16) -> None:
+        dice = np.random.default_rng(555)
+        portraits, labels = [], []
+        for style in STYLES:
+            for _ in range(pieces):
+                piece = styled(draw_score(dice, 10.0, style, draw_lyrics(dice)), style)
+                portraits.append(_portrait(studio.carried(piece)))
+                labels.append(style)
+        self._model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=2000))
+        self._model.fit(np.stack(portraits), labels)
+
+    def style(self, audio: Wave) -> str:
+        """The style that the audio sounds like."""
+        return str(self._model.predict(_portrait(audio)[None])[0])
+
+
+def _portrait(audio: Wave) -> NDArray[np.float64]:
+    """Mean, spread and restlessness of 40 mel bands at one loudness."""
+    level = np.sqrt(np.mean(audio**2)) + 1e-9
+    mel = measure.mel_db((0.1 / level * audio.mean(axis=0)).astype(np.float32)).reshape(40, 2, -1).mean(axis=1)
+    return np.concatenate([mel.mean(1), mel.std(1), np.diff(mel, axis=1).std(1)])
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the detectors hear in one rendering."""
+
+    audio: Wave
+    tempo: float
+    chroma: NDArray[np.float64]
+    style: str
+
+    @classmethod
+    def listen(cls, audio: Wave, judge: StyleJudge) -> Heard:
+        """All detectors on one rendering."""
+        return cls(audio, measure.tempo(audio), measure.chroma(audio), judge.style(audio))
+
+
+Verdict = Callable[[Heard, Case], float]
+# Name, measure of a rendering against a case, the least (or with "<=" the most) that passes.
+_MEASURES: Sequence[tuple[str, Verdict, float]] = (
+    ("tempo within 4 % at an octave or 3:2", lambda h, c: measure.related_tempo(h.tempo, c.bpm), 0.90),
+    ("tempo within 4 %", lambda h, c: measure.same_tempo(h.tempo, c.bpm), 0.60),
+    (
+        "key exact / relative / fifth / parallel",
+        lambda h, c: measure.related_key(measure.key(h.chroma), c.keyscale),
+        0.80,
+    ),
+    ("chroma in the scale", lambda h, c: measure.in_scale(h.chroma, c.keyscale), 0.72),
+    ("pitch agreement 260-700 Hz", lambda h, c: measure.pitch_agreement(h.audio, c.target), 0.65),
+    ("style by the classifier", lambda h, c: h.style == c.style, 0.80),
+)
+_PLAIN: Sequence[tuple[str, Callable[[Wave], float], float]] = (
+    ("spectral flatness (median)", measure.flatness, 0.02),
+    ("tenths of a second below -50 dB", measure.silent_share, 0.10),
+    ("clipped samples", measure.clipped_share, 0.001),
+)
+
+
+def measured(studio: Studio, count: int) -> list[Row]:
+    """The whole table. Takes about five minutes on two cores."""
+    cases, judge = fixed_cases(count), StyleJudge(studio)
+    composer = [Heard.listen(case.target, judge) for case in cases]
+    nano = [Heard.listen(studio.take(case.request).audio, judge) for case in cases]
+    wrong = cases[1:] + cases[:1]
+    rows = []
+    for name, score, least in _MEASURES:
+        one, two, three = (
+            float(np.mean([score(heard, case) for heard, case in zip(some, asked, strict=True)]))
+            for some, asked in ((composer, cases), (nano, cases), (nano, wrong))
+        )
+        rows.append(Row(name, one, two, three, f">= {least:.2f}", two >= least))
+    for name, plain, most in _PLAIN:
+        one, two = (float(np.median([plain(heard.audio) for heard in some])) for some in (composer, nano))
+        rows.append(Row(name, one, two, None, f"<= {most:g}", two <= most))
+    return rows + _autoencoder(studio) + _edited(studio, cases)
+
+
+def _autoencoder(studio: Studio, clips: int = 24) -> list[Row]:
+    unseen = unseen_clips(clips)
+    carried = [studio.carried(clip) for clip in unseen]
+    ratio = float(np.mean([measure.si_sdr(a, b) for a, b in zip(carried, unseen, strict=True)]))
+    distance = float(np.mean([measure.mel_distance(a, b) for a, b in zip(carried, unseen, strict=True)]))
+    return [
+        Row("autoencoder, unseen clips: SI-SDR in dB", None, ratio, None, ">= 9", ratio >= 9.0),
+        Row("autoencoder, unseen clips: mel distance in dB", None, distance, None, "<= 8", distance <= 8.0),
+    ]
+
+
+def _edited(studio: Studio, cases: Sequence[Case], count: int = 8) -> list[Row]:
+    """A window of the composer's renderings made anew, as a user edits a song whose tempo and key are known."""
+    start, end = (round(second * SAMPLE_RATE) for second in _WINDOW_S)
+    kept, tempos, seams = [], [], []
+    for case in cases[:count]:
+        facts = Facts(bpm=case.bpm, keyscale=case.keyscale, timesignature=str(case.score.timesignature))
+        request = EditRequest(
+            prompt=case.request.prompt, src_audio=Path("source"), segment_start_s=_WINDOW_S[0],
+            segment_end_s=_WINDOW_S[1], seed=1000,
+        )  # fmt: skip
+        made = studio.take(request, Recording(audio=case.target, facts=facts)).audio
+        fade = SAMPLE_RATE // 2
+        kept.append(
+            np.array_equal(made[:, : start - fade], case.target[:, : start - fade])
+            and np.array_equal(made[:, end + fade :], case.target[:, end + fade :])
+        )
+        tempos.append(measure.related_tempo(measure.tempo(made[:, start:end]), case.bpm))
+        seams.append(_largest_jump(made, (start, end)) <= np.quantile(_jumps(case.target), 0.99))
+    inside, outside, smooth = float(np.mean(tempos)), float(np.mean(kept)), float(np.mean(seams))
+    return [
+        Row("edited window: tempo inside, at an octave or 3:2", None, inside, None, ">= 0.80", inside >= 0.8),
+        Row("edited window: samples outside unchanged", None, outside, None, "= 1", outside == 1.0),
+        Row(
+            "edited window: seams no louder than the source's 99th percentile", None, smooth, None, "v1: >= 0.95", True
+        ),
+    ]
+
+
+def _jumps(audio: Wave) -> NDArray[np.float64]:
+    """Changes of level in dB from one hundredth of a second to the next."""
+    hundredths = audio.mean(axis=0)[: audio.shape[1] // 480 * 480].reshape(-1, 480)
+    return np.abs(np.diff(10 * np.log10(np.mean(hundredths**2, axis=1) + 1e-6)))
+
+
+def _largest_jump(audio: Wave, seams: tuple[int, int]) -> float:
+    jumps = _jumps(audio)
+    return float(max(jumps[seam // 480 - 3 : seam // 480 + 3].max() for seam in seams))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+
+    def shown(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
+
+    lines = ["| measure | composer | nano | wrong request | wanted |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        verdict = row.goal if row.passed else f"{row.goal} (missed)"
+        lines.append(f"| {row.name} | {shown(row.composer)} | {shown(row.nano)} | {shown(row.shuffled)} | {verdict} |")
+    return "\n".join(lines)
+
+
+def write_report(text: str, report: Path = REPORT) -> None:
+    """Put the table between the markers of docs/nano.md."""
+    begin, end = _MARKERS
+    page = report.read_text(encoding="utf-8")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    report.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page), encoding="utf-8")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Measure a nano checkpoint.")
+    parser.add_argument("folder", nargs="?", type=Path, default=nano_folder())
+    parser.add_argument("--requests", type=int, default=30, help="how many fixed requests (default: 30)")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/nano.md")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    text = table(measured(Studio(options.folder), options.requests))
+    LOG.info("%s", text)
+    if options.write:
+        write_report(text)
+
+
+if __name__ == "__main__":
+    main()

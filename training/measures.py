@@ -1,0 +1,138 @@
+"""Numbers about audio that say whether a rendering is what was asked for."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+from numpy.typing import NDArray
+
+from composer import parse_key
+from instruments import Wave
+
+SAMPLE_RATE = 48_000
+_HOP = 512
+# Listeners' ratings of how well each pitch class fits a key (Krumhansl and Kessler, 1982), tonic first.
+_PROFILES = {
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+_RELATED_TEMPOS = (1 / 3, 1 / 2, 2 / 3, 1.0, 3 / 2, 2.0, 3.0)
+
+Key = tuple[int, str]
+
+
+def si_sdr(made: Wave, true: Wave) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019) over all channels at once."""
+    samples = min(made.shape[-1], true.shape[-1])
+    a = made[..., :samples].ravel().astype(np.float64)
+    b = true[..., :samples].ravel().astype(np.float64)
+    target = (a @ b) / (b @ b + 1e-9) * b
+    return float(10 * np.log10((target @ target + 1e-12) / (np.sum((a - target) ** 2) + 1e-12)))
+
+
+def mel_distance(made: Wave, true: Wave) -> float:
+    """Mean absolute distance in dB of 80 mel bands from 30 Hz to 20 kHz, down to -60 dB of a power of 1."""
+    samples = min(made.shape[-1], true.shape[-1])
+    return float(np.mean(np.abs(mel_db(made[..., :samples]) - mel_db(true[..., :samples]))))
+
+
+def mel_db(audio: Wave) -> NDArray[np.float64]:
+    """Power in dB of 80 mel bands, `(..., 80, N)`."""
+    power = librosa.feature.melspectrogram(
+        y=audio, sr=SAMPLE_RATE, n_fft=2048, hop_length=_HOP, n_mels=80, fmin=30, fmax=20_000, htk=True, norm=None
+    )
+    return 10 * np.log10(np.maximum(power, 1e-6))
+
+
+def tempo(audio: Wave) -> float:
+    """Beats per minute from 55 to 190: the comb of four beats that best fits the autocorrelated onsets."""
+    onsets = librosa.onset.onset_strength(y=_mono(audio), sr=SAMPLE_RATE, hop_length=_HOP // 2, n_mels=64)
+    onsets = np.maximum(onsets - np.convolve(onsets, np.ones(101) / 101, "same"), 0.0)
+    correlation = librosa.autocorrelate(onsets - onsets.mean())
+    correlation /= correlation[0] + 1e-9
+    tempos = np.arange(55.0, 190.5, 0.5)
+    frames_per_beat = 60.0 * SAMPLE_RATE / (_HOP // 2) / tempos
+    score = sum(
+        weight * np.interp(beats * frames_per_beat, np.arange(len(correlation)), correlation, right=0.0)
+        for beats, weight in ((1, 1.0), (2, 0.8), (3, 0.5), (4, 0.6))
+    )
+    return float(tempos[np.argmax(score)])
+
+
+def same_tempo(found: float, bpm: float) -> bool:
+    """Within 4 %."""
+    return abs(found / bpm - 1.0) < 0.04
+
+
+def related_tempo(found: float, bpm: float) -> bool:
+    """Within 4 % at an octave, a third or 3:2."""
+    return any(same_tempo(found, bpm * ratio) for ratio in _RELATED_TEMPOS)
+
+
+def chroma(audio: Wave) -> NDArray[np.float64]:
+    """How the energy from 65 to 2,100 Hz divides between the twelve pitch classes, C first; sums to 1."""
+    heard = librosa.feature.chroma_cqt(
+        y=_mono(audio), sr=SAMPLE_RATE, hop_length=2048, fmin=librosa.note_to_hz("C2"), n_octaves=5, bins_per_octave=36
+    ).mean(1)
+    return heard / (heard.sum() + 1e-12)
+
+
+def key(heard: NDArray[np.float64]) -> Key:
+    """The major or minor key whose profile correlates best with the chroma."""
+    fits = {
+        (tonic, mode): float(np.corrcoef(np.roll(profile, tonic), heard)[0, 1])
+        for mode, profile in _PROFILES.items()
+        for tonic in range(12)
+    }
+    return max(fits, key=lambda each: fits[each])
+
+
+def related_key(found: Key, keyscale: str) -> bool:
+    """The same key, its relative, its parallel, or one a fifth away."""
+    (tonic, mode), (other, kind) = parse_key(keyscale), found
+    if tonic == other:
+        return True
+    if kind == mode:
+        return (other - tonic) % 12 in (5, 7)
+    return (other - tonic) % 12 == (9 if mode == "major" else 3)
+
+
+def in_scale(heard: NDArray[np.float64], keyscale: str) -> float:
+    """Share of the chroma that lies on the notes of the key."""
+    tonic, mode = parse_key(keyscale)
+    return float(sum(heard[(tonic + step) % 12] for step in _SCALES[mode]))
+
+
+def pitch_agreement(made: Wave, true: Wave, low: float = 260.0, octaves: float = 1.43) -> float:
+    """Share of the moments at which both sound and their loudest semitone from `low` Hz upwards is the same."""
+    bins = round(12 * octaves)
+    first, second = (
+        np.abs(librosa.cqt(_mono(wave), sr=SAMPLE_RATE, hop_length=2048, fmin=low, n_bins=bins))
+        for wave in (made, true)
+    )
+    frames = min(first.shape[1], second.shape[1])
+    first, second = first[:, :frames], second[:, :frames]
+    sounding = second.max(0) > 0.1 * second.max()
+    return float(np.mean(first.argmax(0)[sounding] == second.argmax(0)[sounding]))
+
+
+def flatness(audio: Wave) -> float:
+    """Median spectral flatness: 0 for a tone, about 0.56 for noise."""
+    return float(np.median(librosa.feature.spectral_flatness(y=_mono(audio), n_fft=2048, hop_length=1024)))
+
+
+def silent_share(audio: Wave) -> float:
+    """Share of the tenths of a second below -50 dBFS."""
+    mono = _mono(audio)
+    tenths = mono[: len(mono) // 4800 * 4800].reshape(-1, 4800)
+    return float(np.mean(np.sqrt(np.mean(tenths**2, axis=1)) < 10 ** (-50 / 20)))
+
+
+def clipped_share(audio: Wave) -> float:
+    """Share of the samples at or beyond full scale."""
+    return float(np.mean(np.abs(audio) >= 0.999))
+
+
+def _mono(audio: Wave) -> Wave:
+    return audio.mean(axis=0) if audio.ndim == 2 else audio

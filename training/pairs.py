@@ -1,0 +1,78 @@
+"""Training pairs for the renderer: the same notes as a sketch and in the sound that a caption asks for, as latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from composer import STYLES, sketch
+from instruments import Wave
+from training.captions import Ask, draw_lyrics
+from training.synthesis import draw_score, excerpt, stranger, styled
+
+FRAMES = 816
+_SECONDS = FRAMES / 100
+
+Encode = Callable[[Wave], Tensor]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`FRAMES` frames of one piece three times, `(T, 16)` float16: as it should sound, sketched, and by strangers.
+
+    `ask` tells of the whole piece; its notes may have been written for another style than it sounds in.
+    """
+
+    made: Tensor
+    sketch: Tensor
+    stranger: Tensor
+    ask: Ask
+
+
+def draw_pair(dice: np.random.Generator, encode: Encode) -> Pair:
+    """A stretch from anywhere in a random piece; every third piece is played in another style than it was written."""
+    lyrics = draw_lyrics(dice)
+    seconds = float(np.exp(dice.uniform(np.log(_SECONDS), np.log(90.0))))
+    score = draw_score(dice, seconds, lyrics=lyrics)
+    start = 0.0 if dice.random() < 0.25 else float(dice.uniform(0.0, seconds - _SECONDS))
+    cut = excerpt(score, start, _SECONDS)
+    style = tuple(STYLES)[dice.integers(len(STYLES))] if dice.random() < 0.33 else score.style
+    waves = styled(cut, style), sketch(cut), stranger(cut, dice)
+    made, plain, strange = (encode(wave).half() for wave in waves)
+    return Pair(made, plain, strange, Ask(score, style, lyrics if score.sung else "", seconds))
+
+
+class Pool:
+    """A growing set of pairs: `start` at once, then one more every `interval` draws until there are `limit`."""
+
+    def __init__(self, seed: int, encode: Encode, start: int, limit: int = 4000, interval: int = 6) -> None:
+        self._dice = np.random.default_rng(seed)
+        self._encode, self._limit, self._interval = encode, limit, interval
+        self.pairs = [draw_pair(self._dice, encode) for _ in range(start)]
+        self._draws = 0
+
+    def draw(self, count: int) -> list[Pair]:
+        """`count` pairs at random; the pool grows with the calls."""
+        self._draws += 1
+        if self._draws % self._interval == 0 and len(self.pairs) < self._limit:
+            self.pairs.append(draw_pair(self._dice, self._encode))
+        return [self.pairs[self._dice.integers(len(self.pairs))] for _ in range(count)]
+
+
+def crop(latents: Tensor, first: int, frames: int) -> Tensor:
+    """`frames` float32 frames of float16 latents `(T, 16)`."""
+    return latents[first : first + frames].float()
+
+
+def encoder(compact_encode: Callable[[Tensor], Tensor], mean: Tensor, std: Tensor) -> Encode:
+    """Waveform `(2, S)` to standardised latents `(T, 16)`."""
+
+    @torch.no_grad()
+    def encode(wave: Wave) -> Tensor:
+        return (compact_encode(torch.from_numpy(wave)[None])[0].T - mean) / std
+
+    return encode
