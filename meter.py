@@ -10,7 +10,7 @@ from events import Stage, Transfer
 EVENT_S = 0.2
 """At least so much time lies between two events of one meter."""
 
-WINDOW_S = 10.0
+SHORTEST_S, WINDOW_S = 0.05, 10.0
 """The rate is that of the last seconds: an average over a long pause would promise too much time."""
 
 
@@ -44,6 +44,6 @@ class Meter:
         while self._told - self._marks[0][0] > WINDOW_S:
             self._marks.popleft()
         (start, before), (now, done) = self._marks[0], self._marks[-1]
-        rate = (done - before) / (now - start) if now - start >= EVENT_S else None
+        rate = (done - before) / (now - start) if now - start >= SHORTEST_S else None
         left_s = (self.total - done) / rate if rate and self.total else None
         return Transfer(self.stage, done, self.total, left_s, note, bytes_per_s=rate)
