@@ -7,7 +7,6 @@ another repository, the companion.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,6 @@ from transformers.models.qwen3 import Qwen3Config, Qwen3Model
 
 from errors import CheckpointError
 from runtimes.weights import REPAIR, build, fill, read_json, read_tensors, weight_files
-
-logger = logging.getLogger(__name__)
 
 Config = Mapping[str, Any]
 Network = Any

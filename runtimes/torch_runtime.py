@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Sequence
 from functools import wraps
 from math import prod
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from errors import CheckpointError
+from errors import CheckpointError, StudioError
 from lora import Adapter
 from prompts import fit_lyrics, fit_text
 from runtimes import Condition, DType, LatentShape, RuntimeName
@@ -23,8 +22,7 @@ from runtimes.layouts import Network, Parts, load_parts
 from runtimes.tiling import TILE_S, reach_of, tiles
 from runtimes.torch_dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
 from runtimes.torch_lora import apply_adapters
-
-logger = logging.getLogger(__name__)
+from runtimes.weights import REPAIR
 
 SILENT_REFERENCE_FRAMES = 750
 """Frames of silence that stand for no reference: upstream's `timbre_fix_frame`."""
@@ -40,11 +38,20 @@ def default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def _device_of(name: str) -> torch.device:
+    """The device of that name; raises StudioError when this machine has none."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as unknown:
+        raise StudioError(f"This machine has no device {name!r}.", f"Choose {default_device()}.") from unknown
+    return torch.device(name)
+
+
 def open_torch_runtime(
     folder: Path, companion: Path | None = None, *, device: str | None = None, dtype: DType | None = None
 ) -> TorchRuntime:
     """See runtimes.open_runtime; None takes the machine's best device, and float32 on a CPU, else bfloat16."""
-    place = torch.device(device or default_device())
+    place = _device_of(device or default_device())
     kind: torch.dtype = getattr(torch, dtype or ("float32" if place.type == "cpu" else "bfloat16"))
     return TorchRuntime(load_parts(folder, companion, place, kind), place, kind)
 
@@ -70,7 +77,7 @@ class TorchRuntime:
         self.shape = _shape_of(parts)
         self._grid: Grid | None = None
         self._adapters: tuple[Adapter, ...] | None = ()
-        self._text = Tokenizer.from_file(str(parts.tokenizer_file)) if parts.tokenizer_file else None
+        self._text = _tokenizer_of(parts.tokenizer_file) if parts.tokenizer_file else None
         install_attention(parts.transformer)
         _mend_timbre(parts.condition_encoder, parts.transformer.config.hidden_size)
 
@@ -186,7 +193,7 @@ class TorchRuntime:
 
     def close(self) -> None:
         """See Runtime.close."""
-        del self.parts
+        vars(self).pop("parts", None)
         self._grid = None
         gc.collect()
         if self.device.type == "cuda":
@@ -253,6 +260,19 @@ def _mend_timbre(encoder: Network, dit_width: int) -> None:
     timbre = encoder.timbre_encoder
     if encoder.config.hidden_size != dit_width:
         timbre.embed_tokens = _WithSpecialToken(timbre.embed_tokens, timbre.special_token)
+
+
+def _tokenizer_of(file: Path) -> Tokenizer:
+    """The tokenizer as stored, except that it neither cuts nor pads: prompts.fit_text and fit_lyrics do."""
+    try:
+        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file.name} is missing in {file.parent}.", REPAIR) from None
+    except Exception as broken:  # the library raises no narrower kind
+        raise CheckpointError(f"{file} is no tokenizer: {broken}.", REPAIR) from broken
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _shape_of(parts: Parts) -> LatentShape:

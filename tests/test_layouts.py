@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from errors import CheckpointError
+from errors import CheckpointError, StudioError
 from runtimes import open_runtime
 from runtimes.layouts import DIFFUSERS_PARTS, build_original, load_original, original_key
 from runtimes.torch_runtime import TorchRuntime
@@ -232,6 +232,18 @@ def test_a_diffusers_folder_is_as_strict(tmp_path: Path) -> None:
     save_file(tensors, file)
     with pytest.raises(CheckpointError, match=r"decoder\.conv1\.weight_g is missing"):
         open_runtime(folder, device="cpu")
+
+
+def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
+        open_runtime(folder, device="cpu")
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(StudioError, match=r"This machine has no device 'cuda:99'\. Choose"):
+        open_runtime(GOLDENS[0].folder, device="cuda:99")
 
 
 def test_a_newer_spelling_of_weight_norm_is_read_as_well(tmp_path: Path) -> None:
