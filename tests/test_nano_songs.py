@@ -106,4 +106,4 @@ def test_an_upload_is_listened_to_and_gone_on_with_in_its_tempo(studio: Studio, 
     longer = song_of(studio, "extend", prompt="pop", src_audio=str(upload), extra_duration_s=6)
     assert any("found by listening" in note for note in longer.notes)
     assert longer.plan["bpm"] is not None
-    assert measure.related_tempo(float(longer.plan["bpm"]), BPM)  # type: ignore[arg-type]
+    assert measure.related_tempo(float(longer.plan["bpm"]), BPM)

@@ -106,7 +106,12 @@ def test_extend_keeps_the_source_up_to_overlap_and_crossfade(
     runtime: Runtime, extra_duration_s: float, side: str
 ) -> None:
     source, crossfade_s, overlap_s = noise(SOURCE_S), 0.5, 1.5
-    asked = {"extra_duration_s": extra_duration_s, "side": side, "overlap_s": overlap_s, "crossfade_s": crossfade_s}
+    asked: dict[str, Any] = {
+        "extra_duration_s": extra_duration_s,
+        "side": side,
+        "overlap_s": overlap_s,
+        "crossfade_s": crossfade_s,
+    }
     song = take_of(runtime, "extend", **asked).audio
     extra, touched = round(extra_duration_s * RATE), round((overlap_s + crossfade_s) * RATE)
     assert song.shape[1] == source.shape[1] + extra
@@ -182,7 +187,7 @@ def test_a_window_beyond_the_source_is_refused_with_its_length(runtime: Runtime)
 
 # ---- every knob is alive ---------------------------------------------------------------------------------------------
 
-CONTEXT: dict[str, dict[str, object]] = {
+CONTEXT: dict[str, dict[str, Any]] = {
     "retake_seed": {"retake_variance": 0.5},
     "guidance_rule": {"guidance_scale": 4},
     "vocal_language": {"lyrics": "[verse]\nRain"},
