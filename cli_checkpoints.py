@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from checkpoints import Installed
     from downloads import Row
 
+BAR = "{desc} {bar:20}"
 Result = TypeVar("Result")
 
 
@@ -128,7 +129,7 @@ def _asked(question: str) -> bool:
 
 def _with_bar(events: Generator[Transfer | Result, None, None]) -> Result:
     """The result, which is the last event; the others are drawn on stderr."""
-    with contextlib.closing(events), tqdm(total=1, file=sys.stderr, bar_format="{desc} {bar:20}", leave=False) as bar:
+    with contextlib.closing(events), tqdm(total=1, file=sys.stderr, disable=None, bar_format=BAR, leave=False) as bar:
         for event in events:
             if not isinstance(event, Transfer):
                 return event

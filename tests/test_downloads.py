@@ -182,7 +182,13 @@ def test_a_download_that_was_closed_goes_on_where_it_stopped(
 def test_a_cancelled_download_stops_within_a_second_and_is_no_longer_running(hub: Hub) -> None:
     hub.faults[LARGE] = [Fault("slow", 300)]
     stopped: list[float] = []
-    Thread(target=lambda: (time.sleep(0.3), downloads.cancel("tiny"), stopped.append(time.monotonic()))).start()
+
+    def stop() -> None:
+        time.sleep(0.3)
+        stopped.append(time.monotonic())
+        downloads.cancel("tiny")
+
+    Thread(target=stop).start()
     with pytest.raises(Cancelled):
         fetch(hub)
     assert time.monotonic() - stopped[0] < 1.0
