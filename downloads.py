@@ -173,14 +173,22 @@ def alone(checkpoint: Checkpoint) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, checkpoint.name)
         yield
-    except BlockingIOError:
-        raise Busy(f"Something else is at work on {checkpoint.name}.", "Wait for it, or stop it.") from None
     finally:
         os.close(handle)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _lock(handle: int, name: str) -> None:
+    """Nothing; the open folder is held until it is closed, where the disk knows locks. Raises Busy."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy(f"Something else is at work on {name}.", "Wait for it, or stop it.") from None
+    except OSError as unknown:  # some network disks lock no folders
+        log.warning("%s is not held against other downloads: %s", name, unknown)
 
 
 @contextlib.contextmanager

@@ -175,7 +175,7 @@ def test_a_download_that_was_closed_goes_on_where_it_stopped(
     assert 0 < size < len(files[LARGE])
     assert checkpoints.locate(TINY) is None
     fetch(hub)
-    assert {asked.start for asked in hub.asked if asked.path == LARGE} == {0, size}
+    assert {asked.start for asked in hub.asked if asked.path == LARGE} - {0} == {size}
     assert brought(models / "tiny") == files
 
 
