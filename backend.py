@@ -26,11 +26,13 @@ import estimates
 import lease
 from errors import Cancelled, RequestError
 from events import Progress, TextDelta
+from fingerprint import fingerprint
 from knobs import to_json
 from library import Library, Record, Track, cache_key
 from lora_presets import open_adapters
-from params import LyricsRequest, Recipe, Request, SongRequest, audio_knobs, refuse_muted, resolve
+from params import LyricsRequest, Recipe, Request, SongRequest, audio_knobs
 from plans import Facts
+from resolve import refuse_muted, resolve
 
 if TYPE_CHECKING:
     from checkpoints import Checkpoint, Installed
@@ -189,7 +191,8 @@ class Studio:
             with contextlib.closing(events):
                 for event in events:
                     inbox.put(event)
-                    if stop.is_set():
+                    # With its first track a job is done: the rest is saved rather than half of it lost.
+                    if stop.is_set() and not isinstance(event, Track):
                         raise Cancelled("The job was cancelled.")
             inbox.put(None)
         except Exception as error:
@@ -205,21 +208,31 @@ class Studio:
 
     def _song(self, request: SongRequest, stop: threading.Event, fresh: bool) -> Generator[Event, None, None]:
         """Checked, looked up, and only then rendered: what is wrong is said before a model loads."""
-        place = checkpoints.find(self._row(request.checkpoint).name)
-        name, recipe = place.checkpoint.name, checkpoints.recipe_of(place.checkpoint.name)
+        name = self._row(request.checkpoint).name
+        recipe = checkpoints.recipe_of(name)
+        place = checkpoints.find(name)
         refuse_muted(request, recipe)
         resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
         hashes = _hashes(resolved)
         adapters = open_adapters(resolved.adapter_choices(), place.folder, self.settings.adapter_homes)
-        job = dataclasses.replace(self._job(resolved, recipe, hashes), adapters=adapters)
-        deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters)}
+        weights, vae = fingerprint(place.folder), fingerprint((place.companion or place.folder) / "vae")
+        job = dataclasses.replace(self._job(resolved, recipe, hashes, vae), adapters=adapters)
+        deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
         key = cache_key(to_json(resolved), deciding, self._device(), str(self.settings.dtype))
         known = () if fresh else self.library.find(key)
         if len(known) == resolved.variations:
             yield from known
             return
-        record = Record(mode=resolved.mode, title=_title(resolved), checkpoint=name, seed=0, key=key, hashes=hashes)
-        record = dataclasses.replace(record, adapters={each.sha256: each.summary() for each in adapters})
+        record = Record(
+            mode=resolved.mode,
+            title=_title(resolved),
+            checkpoint=name,
+            seed=0,
+            key=key,
+            vae=vae,
+            hashes=hashes,
+            adapters={each.sha256: each.summary() for each in adapters},
+        )
         while not lease.turn.acquire(timeout=POLL_S):
             if stop.is_set():
                 raise Cancelled("The job was cancelled while it waited.")
@@ -229,15 +242,20 @@ class Studio:
             self._state, self._note = ("ready" if lease.loaded() else "idle"), ""
             lease.turn.release()
 
-    def _job(self, request: SongRequest, recipe: Recipe, hashes: Mapping[str, str]) -> Job:
-        """The job with its recordings read. Raises RequestError when one is unusable or the window lies outside it."""
+    def _job(self, request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: str) -> Job:
+        """The job with its recordings read. Raises RequestError when one is unusable or the window lies outside it.
+
+        Latents that were kept beside a track are of use to the same VAE alone.
+        """
         from pipeline import Job, Recording
 
         recordings: dict[str, Recording] = {}
         for name, path in _sources(request):
-            track = self.library.find_audio(hashes[name])
-            facts, latents = (None, None) if track is None else (_facts_of(track), self.library.latents(track))
-            recordings[name] = Recording(audio=audio.load(path, name), facts=facts, latents=latents)
+            recording = Recording(audio=audio.load(path, name))
+            if track := self.library.find_audio(hashes[name]):
+                latents = self.library.latents(track) if track.vae == vae else None
+                recording = dataclasses.replace(recording, facts=_facts_of(track), latents=latents, gain=track.gain)
+            recordings[name] = recording
         source = recordings.get("src_audio")
         job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
         job.duration_s(audio.SAMPLE_RATE)
@@ -312,6 +330,7 @@ def _recorded(record: Record, take: Take, number: int) -> Record:
         values=to_json(take.request),
         plan=take.plan.summary(),
         notes=take.plan.notes,
+        gain=take.gain,
         window_start_s=start / audio.SAMPLE_RATE,
         window_end_s=end / audio.SAMPLE_RATE,
     )

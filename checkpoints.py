@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from errors import Fault, MissingWeights, RequestError
-from params import Recipe
+from params import GUIDED, Recipe
 
 ROOT = Path(__file__).parent
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
@@ -74,7 +74,6 @@ class Installed:
 
 
 _NO_GUIDANCE = "turbo has its guidance distilled into its weights"
-_GUIDANCE_KNOBS = ("guidance_scale", "guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 _XL_TFLOP, _2B_TFLOP = 0.105, 0.040  # 2 x parameters of the DiT x 12.5 tokens for a second of audio
 _XL_BILLIONS, _2B_BILLIONS = 4.987, 2.394
 _MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
@@ -82,12 +81,19 @@ _MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
 
 _NO_PLANNER = "its planner, a language model, is not part of this studio yet"
 _NO_TRACKS = "only base checkpoints were trained to make single tracks"
-_MUTED = MappingProxyType({"thinking": _NO_PLANNER, "task": _NO_TRACKS, "tracks": _NO_TRACKS})
+_WORDS_ALONE = MappingProxyType({"thinking": False})
+_MUTED = MappingProxyType({"thinking": _NO_PLANNER, "task_type": _NO_TRACKS, "tracks": _NO_TRACKS})
 
 
 def _guided(steps: int, tflop: float, muted: Mapping[str, str] = _MUTED) -> Recipe:
     return Recipe(
-        inference_steps=steps, guidance_scale=7.0, shift=1.0, min_frames=_MIN_FRAMES, dit_tflop=tflop, muted=muted
+        inference_steps=steps,
+        guidance_scale=7.0,
+        shift=1.0,
+        min_frames=_MIN_FRAMES,
+        dit_tflop=tflop,
+        muted=muted,
+        fixed=_WORDS_ALONE,
     )
 
 
@@ -103,7 +109,8 @@ def _turbo(tflop: float) -> Recipe:
         shift=3.0,
         min_frames=_MIN_FRAMES,
         dit_tflop=tflop,
-        muted=MappingProxyType({**_MUTED, **dict.fromkeys(_GUIDANCE_KNOBS, _NO_GUIDANCE)}),
+        muted=MappingProxyType({**_MUTED, **dict.fromkeys(("guidance_scale", *GUIDED), _NO_GUIDANCE)}),
+        fixed=MappingProxyType({**_WORDS_ALONE, "guidance_scale": 1.0}),
     )
 
 
@@ -117,7 +124,8 @@ _NANO = Recipe(
     tracks=("DRUMS", "BASS", "KEYBOARD", "VOCALS"),
     dit_tflop=0.0003,
     vae_tflop=0.003,
-    muted=MappingProxyType({"vocal_language": "nano sings no words", "task": _NO_TRACKS, "tracks": _NO_TRACKS}),
+    muted=MappingProxyType({"vocal_language": "nano sings no words", "task_type": _NO_TRACKS, "tracks": _NO_TRACKS}),
+    fixed=MappingProxyType({"vocal_language": "unknown"}),
 )
 
 

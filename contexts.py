@@ -43,9 +43,18 @@ def reference(runtime: Runtime, wave: NDArray[np.float32]) -> Tensor:
     return runtime.encode(reference_excerpt(torch.from_numpy(wave), runtime.shape.sample_rate)[None])
 
 
-def kept(latents: NDArray[np.float16], runtime: Runtime) -> Tensor:
-    """Latents `(1, T, C)` that were stored beside a track `(T, C)`, back at work."""
-    return torch.from_numpy(latents).float()[None].to(runtime.silence(1).device)
+def kept(latents: NDArray[np.float16], runtime: Runtime, before: int = 0) -> Tensor:
+    """Latents `(1, before + T, C)` that were stored beside a track `(T, C)`, back at work behind some silence."""
+    silence = runtime.silence(before)
+    return torch.cat([silence, torch.from_numpy(latents).to(silence)[None]], dim=1)
+
+
+def place(latents: Tensor, start: int, silence: Tensor) -> Tensor:
+    """Latents `(B, T, C)` from frame `start` on, in as much silence `(1, frames, C)` as there is."""
+    placed = silence.expand(latents.shape[0], -1, -1).clone()
+    stop = min(start + latents.shape[1], silence.shape[1])
+    placed[:, start:stop] = latents[:, : stop - start]
+    return placed
 
 
 def stored(latents: Tensor) -> NDArray[np.float16]:
@@ -68,9 +77,9 @@ def masked(source: Tensor, mask: Tensor | None = None) -> Tensor:
     return torch.cat([source, torch.ones_like(source) if mask is None else mask.expand_as(source)], dim=-1)
 
 
-def window_mask(frames: int, window: Window) -> Tensor:
-    """`(1, T, 1)`: 1 inside the window, 0 outside."""
-    mask = torch.zeros(1, frames, 1)
+def window_mask(latents: Tensor, window: Window) -> Tensor:
+    """`(1, T, 1)` for latents `(B, T, C)`: 1 inside the window, 0 outside."""
+    mask = latents.new_zeros(1, latents.shape[1], 1)
     mask[:, window[0] : window[1]] = 1.0
     return mask
 
@@ -124,12 +133,12 @@ def flow(runtime: Runtime, source: Tensor, window: Window, recipe: Recipe) -> Sc
 def repaint(runtime: Runtime, source: Tensor, window: Window) -> Scene:
     """Edit and Extend: the source, silence inside the window, and only the window open."""
     frames = source.shape[1]
-    mask = window_mask(frames, window)
+    mask = window_mask(source, window)
     context = masked(torch.where(mask.bool(), runtime.silence(frames), source), mask)
     return Scene(task="repaint", context=context, kept=source, window=window)
 
 
 def guided_repaint(source: Tensor, guide: Tensor, window: Window, task: Task) -> Scene:
     """Edit and Extend under a planner's guide: its latents inside the window, the source outside, everything open."""
-    inside = window_mask(source.shape[1], window).bool()
+    inside = window_mask(source, window).bool()
     return Scene(task=task, context=masked(torch.where(inside, guide, source)), kept=source, window=window)

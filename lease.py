@@ -107,13 +107,18 @@ def _render(job: Job, stretch: float = 1.0) -> Iterator[Progress | Take | Studio
 
 
 def leased(job: Job) -> Generator[Progress | Take, None, None]:
-    """The events of `_render`; a lease that ran out is asked for once more, twice as long."""
+    """The events of `_render`, its takes last; a lease that ran out is asked for once more, twice as long."""
     for stretch in (1.0, 2.0):
+        takes = []  # those of a broken attempt are forgotten
         try:
             for event in _render(job, stretch):
                 if isinstance(event, StudioError):
                     raise event
-                yield event
+                if isinstance(event, Progress):
+                    yield event
+                else:
+                    takes.append(event)
+            yield from takes
             return
         except StudioError:
             raise

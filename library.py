@@ -53,7 +53,8 @@ class Record:
     knob; `plan` is what the planner chose; `adapters` are named by their SHA-256, each with what was applied. `take`
     counts the variations of one request from 0; `seed` is the take's own. `device` and `tflop` tell on what kind of
     device so much arithmetic took so long. `notes` name every fallback. `window_start_s` and `window_end_s` bound what
-    is new in it. `key` is the request's cache key.
+    is new in it. `key` is the request's cache key. `vae` is the fingerprint of the VAE that the latents belong to, and
+    the audio is `gain` times what they decode to.
     """
 
     mode: Mode
@@ -70,6 +71,8 @@ class Record:
     plan: Mapping[str, Json] = field(default_factory=dict)
     adapters: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    vae: str = ""
+    gain: float = 1.0
     window_start_s: float = 0.0
     window_end_s: float = 0.0
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 from adapter_list import AdapterChoice, read_choices
-from errors import Fault, RequestError
-from knobs import Knob, knob, knobs_of
+from errors import Fault
+from knobs import Knob, Value, knob, knobs_of
 
 Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
@@ -71,6 +71,9 @@ LANGUAGES = tuple(_LANGUAGE_CODES.split())
 MAX_SEED = 2**31 - 1
 PROMPT_CHARS = 2000
 LYRICS_CHARS = 8000
+GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
+"""Knobs that shape guidance: where there is none they mean nothing."""
+
 SDE_SOLVERS: tuple[Solver, ...] = ("pingpong",)
 
 
@@ -78,11 +81,12 @@ SDE_SOLVERS: tuple[Solver, ...] = ("pingpong",)
 class Recipe:
     """How a checkpoint wants to be run, and what it cannot do.
 
-    `task_of_latents` is the instruction under which the checkpoint accepts raw latents as its structure;
-    `muted` maps a knob's name to the reason why it means nothing here: such a knob is disabled in the page and
-    refused when it is set by name. `modes` are the song modes it serves. `tracks` are named in the instruction of
-    `task_of_latents`. `min_frames` is the shortest song, in latent frames, that it was trained on. `dit_tflop` and
-    `vae_tflop` are the arithmetic of one forward pass for a second of audio: the estimate of the time a job takes.
+    `fixed` are the values that muted knobs have in effect, which may be given as well. `task_of_latents` is the
+    instruction under which the checkpoint accepts raw latents as its structure; `muted` maps a knob's name to the
+    reason why it means nothing here: such a knob is disabled in the page and refused when it is set by name. `modes`
+    are the song modes it serves. `tracks` are named in the instruction of `task_of_latents`. `min_frames` is the
+    shortest song, in latent frames, that it was trained on. `dit_tflop` and `vae_tflop` are the arithmetic of one
+    forward pass for a second of audio: the estimate of the time a job takes.
     """
 
     inference_steps: int
@@ -99,6 +103,7 @@ class Recipe:
     vae_tflop: float = 0.122
     modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
     muted: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +111,7 @@ class SongRequest:
     """What every song mode asks for."""
 
     mode: ClassVar[Mode]
-    needs_words: ClassVar[bool] = True
+    needs_words: ClassVar[bool] = False
     required: ClassVar[tuple[str, ...]] = ()
 
     prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
@@ -138,6 +143,17 @@ class SongRequest:
         """Whether a planner has anything to decide."""
         return True
 
+    def idle(self) -> dict[str, str]:
+        """Knobs that mean nothing beside the other values, with the reason: they must rest at their default."""
+        idle = {}
+        if self.timesteps.strip():
+            idle = dict.fromkeys(("inference_steps", "shift", "schedule"), "is replaced by timesteps")
+        if self.use_adg:
+            idle["guidance_rule"] = "must be empty while use_adg chooses the rule"
+        if self.retake_variance == 0:
+            idle["retake_seed"] = "needs a retake_variance above 0"
+        return idle
+
     def combinations(self) -> Iterator[Fault]:
         """Faults that only several values together can have."""
         if self.needs_words and not (self.prompt.strip() or self.lyrics.strip()):
@@ -149,10 +165,10 @@ class SongRequest:
             yield Fault("cfg_interval_end", self.cfg_interval_end, "must not lie before cfg_interval_start")
         if self.infer_method and self.solver and (self.infer_method == "sde") != (self.solver in SDE_SOLVERS):
             yield Fault("solver", self.solver, f"does not go with infer_method {self.infer_method}")
-        if self.use_adg and self.guidance_rule:
-            yield Fault("guidance_rule", self.guidance_rule, "must be empty while use_adg chooses the rule")
-        if self.retake_seed is not None and self.retake_variance == 0:
-            yield Fault("retake_seed", self.retake_seed, "needs a retake_variance above 0")
+        defaults = {knob.name: knob.default for knob in knobs_of(type(self))}
+        for name, reason in self.idle().items():
+            if getattr(self, name) != defaults[name]:
+                yield Fault(name, getattr(self, name), reason)
         try:
             self.custom_timesteps()
         except ValueError as broken:
@@ -189,6 +205,7 @@ class GenerateRequest(SongRequest):
     """A new song from words."""
 
     mode: ClassVar[Mode] = "generate"
+    needs_words: ClassVar[bool] = True
 
     duration_s: float | None = knob(30.0, group="main", low=10, high=600, step=1, unit="seconds")
     instrumental: bool = knob(False, group="main")
@@ -212,12 +229,19 @@ class CoverRequest(SongRequest):
     audio_cover_strength: float = knob(0.93, group="main", low=0, high=1, step=0.01)
     cover_noise_strength: float = knob(0.0, group="main", low=0, high=1, step=0.01)
     cover_structure: Structure | None = knob(group="diffusion")
-    task: CoverTask = knob("cover", group="tracks")
+    task_type: CoverTask = knob("cover", group="tracks")
     tracks: str = knob("", group="tracks", high=200)
 
     def track_names(self) -> tuple[str, ...]:
         """The tracks typed by the user, lower-case, in order."""
         return tuple(name.strip().lower().replace(" ", "_") for name in self.tracks.split(",") if name.strip())
+
+    def idle(self) -> dict[str, str]:
+        """Knobs that mean nothing beside the other values, with the reason."""
+        if self.task_type == "cover":
+            return super().idle()
+        names = ("audio_cover_strength", "cover_noise_strength", "cover_structure")
+        return super().idle() | dict.fromkeys(names, "belongs to the task_type cover")
 
     def combinations(self) -> Iterator[Fault]:
         """Faults that only several values together can have, those of the tracks among them."""
@@ -225,11 +249,11 @@ class CoverRequest(SongRequest):
         names = self.track_names()
         if unknown := [name for name in names if name not in TRACKS]:
             yield Fault("tracks", ", ".join(unknown), f"must name tracks, separated by commas: {', '.join(TRACKS)}")
-        elif (self.task == "cover") == bool(names):
-            rule = "belongs to another task than cover" if names else f"must name the tracks to {self.task}"
+        elif (self.task_type == "cover") == bool(names):
+            rule = "belongs to another task_type than cover" if names else f"must name the tracks to {self.task_type}"
             yield Fault("tracks", self.tracks, rule)
-        elif self.task in ("lego", "extract") and len(names) > 1:
-            yield Fault("tracks", self.tracks, f"must name one track to {self.task}")
+        elif self.task_type in ("lego", "extract") and len(names) > 1:
+            yield Fault("tracks", self.tracks, f"must name one track to {self.task_type}")
 
     @property
     def planned(self) -> bool:
@@ -243,7 +267,6 @@ class ExtendRequest(SongRequest):
 
     mode: ClassVar[Mode] = "extend"
     required: ClassVar[tuple[str, ...]] = ("src_audio",)
-    needs_words: ClassVar[bool] = False
 
     src_audio: Path | None = knob(group="main")
     extra_duration_s: float = knob(60.0, group="main", low=5, high=120, step=1, unit="seconds")
@@ -258,7 +281,6 @@ class EditRequest(SongRequest):
 
     mode: ClassVar[Mode] = "edit"
     required: ClassVar[tuple[str, ...]] = ("src_audio",)
-    needs_words: ClassVar[bool] = False
 
     src_audio: Path | None = knob(group="main")
     segment_start_s: float = knob(0.0, group="main", low=0, high=3600, step=0.01, unit="seconds")
@@ -276,6 +298,19 @@ class EditRequest(SongRequest):
     def planned(self) -> bool:
         """Whether a planner has anything to decide: a flow edit keeps the notes that are there."""
         return self.edit_mode == "repaint"
+
+    def idle(self) -> dict[str, str]:
+        """Knobs that mean nothing beside the other values, with the reason."""
+        idle = super().idle()
+        if self.edit_mode == "flow":
+            names = ("infer_method", "solver", "retake_variance", "retake_seed")
+            idle |= dict.fromkeys(names, "means nothing to a flow edit, which denoises in its own way")
+        else:
+            only = ("source_prompt", "source_lyrics", "n_min", "n_max", "n_avg")
+            idle |= dict.fromkeys(only, "belongs to the edit_mode flow")
+        if self.repaint_mode != "balanced":
+            idle["repaint_strength"] = "belongs to the repaint_mode balanced"
+        return idle
 
     def combinations(self) -> Iterator[Fault]:
         """Faults that only several values together can have, those of the region and the morph among them."""
@@ -332,7 +367,6 @@ class LyricsRequest:
 
 
 Request = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest
-Song = TypeVar("Song", bound=SongRequest)
 
 MODES: Mapping[Mode, type[Request]] = MappingProxyType(
     {cls.mode: cls for cls in (GenerateRequest, CoverRequest, ExtendRequest, EditRequest, LyricsRequest)}
@@ -347,40 +381,3 @@ SONG_MODES: Mapping[Mode, type[SongRequest]] = MappingProxyType(
 def audio_knobs(request_class: type) -> tuple[Knob, ...]:
     """The knobs of a request that hold files."""
     return tuple(knob for knob in knobs_of(request_class) if knob.kind == "audio")
-
-
-def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
-    """Nothing; raises RequestError for every knob that was set although the recipe says it means nothing."""
-    set_by_name = (k.name for k in knobs_of(type(request)) if getattr(request, k.name) != k.default)
-    faults = [Fault(name, getattr(request, name), recipe.muted[name]) for name in set_by_name if name in recipe.muted]
-    if request.mode not in recipe.modes:
-        faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
-    if faults:
-        raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
-
-
-def resolve(request: Song, recipe: Recipe, draw: Callable[[int], int]) -> Song:
-    """The request with every choice made that does not belong to the planner; the only place where dice are thrown.
-
-    `draw(n)` returns a random integer below n. Prompt, lyrics and metadata stay as the user gave them: what the planner
-    adds stands in the plan. A knob that means nothing to the checkpoint stays empty. Resolving a resolved request
-    changes nothing.
-    """
-    ode_solver = recipe.solver if recipe.solver not in SDE_SOLVERS else "euler"
-    solver = request.solver or {"ode": ode_solver, "sde": SDE_SOLVERS[0], None: recipe.solver}[request.infer_method]
-    chosen: dict[str, Any] = {
-        "seed": draw(MAX_SEED + 1) if request.seed is None else request.seed,
-        "inference_steps": request.inference_steps or recipe.inference_steps,
-        "guidance_scale": request.guidance_scale or recipe.guidance_scale,
-        "shift": request.shift or recipe.shift,
-        "schedule": request.schedule or recipe.schedule,
-        "solver": solver,
-        "infer_method": "sde" if solver in SDE_SOLVERS else "ode",
-    }
-    if not request.use_adg:
-        chosen["guidance_rule"] = request.guidance_rule or "apg"
-    if request.retake_variance > 0 and request.retake_seed is None:
-        chosen["retake_seed"] = draw(MAX_SEED + 1)
-    if isinstance(request, CoverRequest):
-        chosen["cover_structure"] = request.cover_structure or recipe.structure
-    return dataclasses.replace(request, **{name: value for name, value in chosen.items() if name not in recipe.muted})

@@ -21,7 +21,7 @@ from analysis import listen
 from contexts import Scene
 from events import Progress
 from params import MAX_SEED, CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
-from plans import DEFAULT_DURATION_S, Facts, Plan, Planner, Stretch, open_plan
+from plans import DEFAULT_DURATION_S, NO_WORDS, Facts, Plan, Planner, Stretch, open_plan
 from timeline import Timeline, timeline_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from lora import Adapter
     from runtimes import Condition, Runtime
 
+AROUND_S = 0.5
+"""How much of the source is encoded around a guide."""
+
 SHORTEST_FADE_S = 0.01
 """Crossfade beside a window at the least: a hard cut clicks."""
 
@@ -40,12 +43,14 @@ SHORTEST_FADE_S = 0.01
 class Recording:
     """A source: its waveform `(2, S)` at the runtime's rate, and what its track knows about it, if it has one.
 
-    `latents` `(T, C)` were kept when it was rendered: they spare a second pass through the VAE.
+    `latents` `(T, C)` were kept when it was rendered: they spare a second pass through the VAE. The waveform is
+    `gain` times what they decode to.
     """
 
     audio: NDArray[np.float32]
     facts: Facts | None = None
     latents: NDArray[np.float16] | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +110,8 @@ def _later(seed: int | None, index: int) -> int:
 class Take:
     """One rendered song: its waveform `(2, S)`, its latents `(T, C)`, the plan it follows, and its request.
 
-    `window` are the samples that are new, from the first to the one after the last. The request is the job's, narrowed
-    to this variation: rendering it again gives this take.
+    `window` are the samples that are new, from the first to the one after the last. The waveform is `gain` times what
+    the latents decode to. The request is the job's, narrowed to this variation: rendering it again gives this take.
     """
 
     audio: NDArray[np.float32]
@@ -114,6 +119,7 @@ class Take:
     plan: Plan
     request: SongRequest
     window: tuple[int, int]
+    gain: float
 
 
 def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Progress | Take]:
@@ -141,7 +147,7 @@ def _planned(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
         yield Progress("planning", note="listening to the source")
         facts = listen(job.source.audio, rate)
     if planner is None or not request.planned:
-        return [open_plan(request, job.duration_s(rate) or DEFAULT_DURATION_S, facts)] * request.variations
+        return [_unplanned(job, rate, facts)] * request.variations
     stretch = job.stretch(rate, facts)
     plans: list[Plan] = []
     for seed in job.seeds:
@@ -152,6 +158,16 @@ def _planned(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
                 yield event
         stretch = dataclasses.replace(stretch, duration_s=plans[0].duration_s)
     return plans
+
+
+def _unplanned(job: Job, rate: int, facts: Facts | None) -> Plan:
+    """The plan without a planner; what goes undecided is said."""
+    duration_s, notes = job.duration_s(rate), []
+    if isinstance(job.request, GenerateRequest):
+        notes.append("no planner: rendered from the words alone")
+    if duration_s is None:
+        notes.append(f"nobody chose a length: {DEFAULT_DURATION_S:g} seconds")
+    return open_plan(job.request, duration_s or DEFAULT_DURATION_S, facts, tuple(notes))
 
 
 def _watched(steps: Iterable[sampler.Step]) -> Generator[Progress, None, Tensor]:
@@ -192,8 +208,8 @@ class _Making:
             return contexts.from_words(runtime, self.frames)
         source = self._source()
         window = self.line.window_frames(runtime.shape)
-        if isinstance(request, CoverRequest) and request.task != "cover":
-            return contexts.of_tracks(source, request.task)
+        if isinstance(request, CoverRequest) and request.task_type != "cover":
+            return contexts.of_tracks(source, request.task_type)
         if isinstance(request, CoverRequest):
             structure = request.cover_structure or recipe.structure
             return contexts.cover(runtime, source, structure, recipe.task_of_latents)
@@ -207,28 +223,34 @@ class _Making:
         return contexts.fit(latents, self.frames, self.runtime.silence(self.frames))
 
     def _source(self) -> Tensor:
-        """The source's latents at their place in the song."""
+        """The source's latents at their place in the song: the kept ones if they lie on its frames."""
         recording = self.job.source
         assert recording is not None
-        if recording.latents is not None and self.line.offset == 0:
-            return self._fit(contexts.kept(recording.latents, self.runtime))
+        before, rest = divmod(self.line.offset, self.runtime.shape.hop)
+        if recording.latents is not None and rest == 0:
+            return self._fit(contexts.kept(recording.latents, self.runtime, before))
         return self._fit(contexts.encode(self.runtime, [self.line.place(recording.audio)]))
 
     def _guide(self) -> Tensor | None:
-        """The planner's guides in the song's time, with the source around them; None when there are none."""
-        waves, (start, stop) = [], self.line.window
+        """The latents of the planner's guides at their place in the song; None when there are none.
+
+        Around the window a little of the source is encoded with them, so that the edges sound as they will.
+        """
+        waves, (start, stop), hop = [], self.line.window, self.runtime.shape.hop
+        around = hop * self.runtime.shape.frames_of(round(AROUND_S * self.runtime.shape.sample_rate))
+        left = max(0, start // hop * hop - around)
         for plan in self.plans:
             if plan.guide is None:
                 return None
             wave = self.line.place(None if self.job.source is None else self.job.source.audio)
             wave[:, start:stop] = plan.guide[:, : stop - start]
-            waves.append(wave)
-        return self._fit(contexts.encode(self.runtime, waves))
+            waves.append(wave[:, left : stop + around])
+        return contexts.place(contexts.encode(self.runtime, waves), left // hop, self.runtime.silence(self.frames))
 
     def condition(self, task: Task, caption: str | None = None, lyrics: str | None = None) -> Condition:
         """The words under the instruction of a task, one item for each variation; given words replace the plan's."""
         request, seconds = self.job.request, self.line.samples / self.runtime.shape.sample_rate
-        named = request.track_names() if isinstance(request, CoverRequest) and request.task == task else ()
+        named = request.track_names() if isinstance(request, CoverRequest) and request.task_type == task else ()
         usual = self.job.recipe.tracks if task == self.job.recipe.task_of_latents else ()
         instruction = prompts.instruction_of(task, named or usual)
         texts, words = [], []
@@ -272,7 +294,7 @@ class _Making:
     ) -> Iterator[sampler.Step]:
         request, x = self.job.request, noise
         later, switch = None, 0
-        if isinstance(request, CoverRequest):
+        if isinstance(request, CoverRequest) and request.task_type == "cover":
             if request.cover_noise_strength > 0 and scene.kept is not None:
                 levels = sampler.levels_from(levels, request.cover_noise_strength)
                 x = sampler.renoise(scene.kept, noise, levels[0])
@@ -328,7 +350,9 @@ class _Making:
     ) -> Iterator[sampler.Step]:
         """The steps of a flow edit from the source's words to the request's; the surroundings go back at the end."""
         assert scene.kept is not None
-        words = self.condition(scene.task, request.source_prompt, request.source_lyrics)
+        facts = self.job.source.facts if self.job.source else None
+        caption = request.source_prompt.strip() or (facts.caption if facts else "")
+        words = self.condition(scene.task, caption, request.source_lyrics.strip() or NO_WORDS)
         morph = flow_edit.Morph(
             levels=levels,
             source=sampler.View(context=scene.context, condition=words),
@@ -349,17 +373,26 @@ class _Making:
         """One take for each variation: decoded, cut to length, and the source put back where it is kept."""
         latents = latents[:, : self.line.frames(self.runtime.shape)]
         for index, wave in enumerate(contexts.decode(self.runtime, latents, self.line.samples)):
+            finished, gain = self._finished(wave)
             yield Take(
-                audio=self._spliced(audio.limit_peak(wave)),
+                audio=finished,
+                gain=gain,
                 latents=contexts.stored(latents[index]),
                 plan=self.plans[index],
                 request=self.job.narrowed(index),
                 window=self.line.window,
             )
 
-    def _spliced(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _finished(self, wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """The song and its gain over the decoded wave: turned down if it is too loud, or put into its source.
+
+        Beside a source the level is the source's: there, rare peaks are cut off instead.
+        """
         recording = self.job.source
         if recording is None or isinstance(self.job.request, CoverRequest):
-            return wave
+            limited = audio.limit_peak(wave)
+            return limited, 1.0 / max(1.0, float(abs(wave).max(initial=0.0)))
+        gain = recording.gain if recording.latents is not None else 1.0
         fade = round(max(SHORTEST_FADE_S, self._blend().wave_s) * self.runtime.shape.sample_rate)
-        return audio.splice(self.line.place(recording.audio), wave, self.line.window, fade)
+        inside = (gain * wave).clip(-1.0, 1.0)
+        return audio.splice(self.line.place(recording.audio), inside, self.line.window, fade), gain

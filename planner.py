@@ -10,6 +10,9 @@ from events import Progress
 from params import SongRequest
 from plans import DEFAULT_DURATION_S, Facts, Plan, Stretch, open_plan
 
+SHORTEST_S = 0.5
+"""The composer writes no less; of a shorter stretch it is the beginning that counts."""
+
 LINE_S = 3.5
 """A sung line takes about two bars at a middling tempo."""
 
@@ -26,7 +29,7 @@ class ComposerPlanner:
         """One Progress, then the Plan with its guide over the stretch."""
         yield Progress("planning", note="composing")
         known = stretch.surroundings or Facts()
-        duration_s = stretch.duration_s or length_from_words(request.lyrics)
+        duration_s = length_from_words(request.lyrics) if stretch.duration_s is None else stretch.duration_s
         draft = open_plan(request, duration_s, stretch.surroundings)
         inside = stretch.surroundings is not None
         metre = draft.timesignature
@@ -38,7 +41,7 @@ class ComposerPlanner:
                 bpm=draft.bpm,
                 keyscale=draft.keyscale,
                 timesignature=int(metre) if metre else None,
-                duration_s=duration_s,
+                duration_s=max(duration_s, SHORTEST_S),
                 seed=seed,
                 anchor_s=known.anchor_s - stretch.start_s,
                 opens=not inside,

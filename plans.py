@@ -90,7 +90,7 @@ class Planner(Protocol):
         ...
 
 
-def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = None) -> Plan:
+def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = None, notes: tuple[str, ...] = ()) -> Plan:
     """The plan that decides nothing: the user's values, then what is known about the source."""
     known = facts or Facts()
     instrumental = bool(getattr(request, "instrumental", False)) or not request.lyrics.strip()
@@ -103,4 +103,5 @@ def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = Non
         timesignature=request.timesignature or known.timesignature,
         vocal_language="unknown" if instrumental else request.vocal_language or "unknown",
         anchor_s=known.anchor_s,
+        notes=notes,
     )

@@ -81,4 +81,7 @@ def _edited(request: EditRequest, source: int, rate: int) -> Timeline:
     if end > source + rate // 100:
         rule = f"must not lie after the end of the source, which is {length_s:.2f} seconds long"
         raise RequestError([Fault("segment_end_s", request.segment_end_s, rule)])
+    if start >= min(end, source):
+        rule = f"must lie before the end of the source, which is {length_s:.2f} seconds long"
+        raise RequestError([Fault("segment_start_s", request.segment_start_s, rule)])
     return Timeline(samples=source, window=(start, min(end, source)))

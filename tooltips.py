@@ -27,7 +27,7 @@ KNOBS = {
         "Structure",
         "How the source is shown to the model: as audio codes (structure alone) or raw latents (nearer its sound).",
     ),
-    "task": (
+    "task_type": (
         "Task",
         "Cover the source, add a track to it (lego), lift one out (extract) or fill up the band (complete).",
     ),

@@ -23,7 +23,7 @@ LAYERS = (
     {"lease"},
     {"pipeline", "planner", "composer", "lyrics_lm", "musicgen", "post_process", "library", "estimates", "downloads"},
     {"runtimes", "sampler", "contexts", "flow_edit", "lora", "audio", "analysis", "timeline", "prompts", "plans"},
-    {"params", "checkpoints"},
+    {"params", "resolve", "checkpoints", "fingerprint"},
     {"knobs"},
     {"errors", "events", "tooltips", "adapter_list"},
 )

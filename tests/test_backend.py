@@ -119,6 +119,16 @@ def test_a_cancel_acts_within_one_step_saves_nothing_and_frees_the_studio(studio
     assert made_by(studio, request_of("generate", **QUICK))
 
 
+def test_a_cancel_while_takes_are_being_saved_loses_none_of_them(studio: Studio) -> None:
+    request = request_of("generate", **{**QUICK, "inference_steps": 1}, variations=3)
+    tracks = []
+    for event in studio.run(request, job="late"):
+        if isinstance(event, Track):
+            tracks.append(event)
+            studio.cancel("late")
+    assert len(tracks) == 3
+
+
 def test_a_caller_that_goes_away_frees_the_studio(studio: Studio) -> None:
     events = studio.run(request_of("generate", **{**QUICK, "inference_steps": 200}))
     next(event for event in events if isinstance(event, Progress) and event.stage == "denoising")
@@ -199,6 +209,20 @@ def test_an_edit_of_a_song_leaves_everything_else_bit_for_bit(shared: Studio, so
     outside = np.r_[0 : 4 * RATE - fade, round(6.5 * RATE) + fade : before.shape[1]]
     assert np.array_equal(after[:, outside], before[:, outside])
     assert not np.array_equal(after[:, 4 * RATE : 6 * RATE], before[:, 4 * RATE : 6 * RATE])
+
+
+def test_latents_of_another_vae_are_left_alone(shared: Studio, song: Track, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request_of("extend", src_audio=str(song.path), extra_duration_s=5, seed=1, inference_steps=1)
+    with_latents = samples_of(made_by(shared, asked)[0].path)
+    monkeypatch.setattr("backend.fingerprint", lambda folder: "another")
+    assert not np.array_equal(samples_of(made_by(shared, asked)[0].path), with_latents)
+
+
+def test_the_shortest_edit_is_made_anew(shared: Studio, song: Track) -> None:
+    asked = {"src_audio": str(song.path), "segment_start_s": 4, "segment_end_s": 4.1, "seed": 1, "inference_steps": 2}
+    (edited,) = made_by(shared, request_of("edit", **asked))
+    window = slice(4 * RATE, round(4.1 * RATE))
+    assert not np.array_equal(samples_of(edited.path)[:, window], samples_of(song.path)[:, window])
 
 
 def test_another_source_under_the_same_name_is_another_request(shared: Studio, song: Track, tmp_path: Path) -> None:

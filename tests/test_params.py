@@ -26,9 +26,8 @@ from params import (
     GenerateRequest,
     Recipe,
     SongRequest,
-    refuse_muted,
-    resolve,
 )
+from resolve import refuse_muted, resolve
 
 RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)
 GIVEN: dict[str, dict[str, object]] = {
@@ -66,7 +65,7 @@ def test_no_words_stand_in_the_tooltips_for_a_knob_that_does_not_exist() -> None
     assert set(tooltips.MODES) == set(MODES)
 
 
-NONSENSE: list[object] = [math.nan, math.inf, -1, 10**10, "no such thing", [], {"a": 1}, "x" * 200_000]
+NONSENSE: list[object] = [math.nan, math.inf, -1, 10**10, 10**400, "no such thing", [], {"a": 1}, "x" * 200_000]
 
 
 @pytest.mark.parametrize(("mode", "knob"), ALL_KNOBS)
@@ -81,6 +80,14 @@ def test_nonsense_is_answered_with_field_value_and_rule(mode: str, knob: Knob) -
         fault = faults_of(mode, **{knob.name: nonsense})[knob.name]
         assert fault.rule == knob.rule
         assert knob.name in str(fault)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("broken", ["x\ud800", "\udcff.wav"])
+def test_half_a_character_is_neither_text_nor_a_path(mode: str, broken: str) -> None:
+    written = {knob.name: knob for knob in knobs_of(MODES[mode]) if knob.kind in ("text", "audio")}  # type: ignore[index]
+    found = faults_of(mode, **dict.fromkeys(written, broken))
+    assert {name: fault.rule for name, fault in found.items()} == {name: knob.rule for name, knob in written.items()}
 
 
 def test_all_faults_are_reported_at_once() -> None:
@@ -103,11 +110,16 @@ def test_all_faults_are_reported_at_once() -> None:
         ("generate", {"timesteps": "1.5, 1"}, "timesteps"),
         ("cover", {"src_audio": None}, "src_audio"),
         ("cover", {"tracks": "drums"}, "tracks"),
-        ("cover", {"task": "extract"}, "tracks"),
-        ("cover", {"task": "extract", "tracks": "drums, bass"}, "tracks"),
-        ("cover", {"task": "complete", "tracks": "kazoo"}, "tracks"),
+        ("cover", {"task_type": "extract"}, "tracks"),
+        ("cover", {"task_type": "extract", "tracks": "drums, bass"}, "tracks"),
+        ("cover", {"task_type": "complete", "tracks": "kazoo"}, "tracks"),
+        ("cover", {"task_type": "lego", "tracks": "bass", "audio_cover_strength": 0.5}, "audio_cover_strength"),
+        ("generate", {"timesteps": "1, 0.5", "shift": 3}, "shift"),
+        ("edit", {"source_prompt": "piano"}, "source_prompt"),
+        ("edit", {"edit_mode": "flow", "prompt": "x", "solver": "heun"}, "solver"),
+        ("edit", {"repaint_mode": "aggressive", "repaint_strength": 0.8}, "repaint_strength"),
         ("edit", {"segment_start_s": 5, "segment_end_s": 5}, "segment_end_s"),
-        ("edit", {"n_min": 0.6, "n_max": 0.6}, "n_max"),
+        ("edit", {"edit_mode": "flow", "prompt": "x", "n_min": 0.6, "n_max": 0.6}, "n_max"),
         ("edit", {"edit_mode": "flow", "prompt": ""}, "prompt"),
         ("lyrics", {"brief": "\n"}, "brief"),
     ],
@@ -161,9 +173,19 @@ def test_resolving_twice_changes_nothing_and_the_values_survive_json(cls: type[S
 
 
 def test_paths_are_paths_again_after_json() -> None:
+    request = parse(CoverRequest, {**GIVEN["cover"], "src_audio": "/music/song.wav"})
+    assert request.src_audio == Path("/music/song.wav")
+    assert to_json(request)["src_audio"] == "/music/song.wav"
+
+
+def test_a_path_means_the_same_file_from_every_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     request = parse(CoverRequest, GIVEN["cover"])
-    assert request.src_audio == Path("song.wav")
-    assert to_json(request)["src_audio"] == "song.wav"
+    monkeypatch.chdir("/")
+    assert request.src_audio == tmp_path / "song.wav"
+    assert parse(CoverRequest, to_json(request)) == request
 
 
 def test_a_knob_that_means_nothing_to_the_checkpoint_is_refused_with_its_reason() -> None:
@@ -178,6 +200,22 @@ def test_a_resolved_request_of_a_checkpoint_with_muted_knobs_can_be_made_again()
     resolved = resolve(parse(GenerateRequest, {"prompt": "x"}), turbo, random.randrange)
     assert resolved.guidance_scale is None
     refuse_muted(resolved, turbo)
+
+
+def test_what_shapes_guidance_is_refused_where_there_is_none() -> None:
+    unguided = Recipe(inference_steps=8, guidance_scale=1, shift=1)
+    with pytest.raises(RequestError, match="use_adg = True: needs a guidance_scale above 1"):
+        refuse_muted(parse(GenerateRequest, {"prompt": "x", "use_adg": True}), unguided)
+    refuse_muted(parse(GenerateRequest, {"prompt": "x", "use_adg": True, "guidance_scale": 3}), unguided)
+    assert resolve(parse(GenerateRequest, {"prompt": "x"}), unguided, random.randrange).guidance_rule is None
+
+
+def test_a_muted_knob_may_be_given_the_value_that_it_has_in_effect() -> None:
+    alone = Recipe(
+        inference_steps=8, guidance_scale=1, shift=1, muted={"thinking": "no planner"}, fixed={"thinking": False}
+    )
+    refuse_muted(parse(GenerateRequest, {"prompt": "x", "thinking": False}), alone)
+    assert not resolve(parse(GenerateRequest, {"prompt": "x"}), alone, random.randrange).thinking
 
 
 def test_a_mode_that_the_checkpoint_does_not_serve_is_refused() -> None:

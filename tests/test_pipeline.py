@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import contexts
@@ -14,9 +16,10 @@ import pipeline
 from errors import RequestError
 from events import Progress
 from knobs import Knob, knobs_of, parse
-from params import SONG_MODES, Recipe, resolve
+from params import SONG_MODES, Recipe
 from pipeline import Job, Recording, Take
 from plans import Facts
+from resolve import resolve
 from runtimes import Runtime, open_runtime
 from tests.tiny import RATE, save_tiny
 
@@ -180,6 +183,35 @@ def test_a_song_that_would_be_longer_than_ten_minutes_is_refused(runtime: Runtim
         takes_of(job, runtime)
 
 
+def test_a_window_that_begins_at_the_end_of_the_source_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(RequestError, match=r"segment_start_s = 10\.25"):
+        takes_of(job_of("edit", segment_start_s=10.25, segment_end_s=10.26), runtime)
+
+
+def test_a_song_that_is_too_loud_is_turned_down_and_its_gain_is_told(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loud = contexts.decode
+    monkeypatch.setattr(contexts, "decode", lambda *parts: [40 * wave for wave in loud(*parts)])
+    take = take_of(runtime, "generate")
+    assert np.abs(take.audio).max() == pytest.approx(1.0)
+    (decoded,) = contexts.decode(runtime, contexts.kept(take.latents, runtime), take.audio.shape[1])
+    np.testing.assert_allclose(take.gain * decoded, take.audio, atol=0.05)
+
+
+def test_a_new_stretch_keeps_the_level_of_a_source_that_was_turned_down(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, latents = job_of("edit"), take_of(runtime, "generate", duration_s=SOURCE_S).latents
+    source = Recording(audio=noise(SOURCE_S), latents=latents)
+    plain, halved = (
+        takes_of(Job(request=job.request, recipe=RECIPE, source=each), runtime)[0]
+        for each in (dataclasses.replace(source, gain=0.5), dataclasses.replace(source, gain=0.25))
+    )
+    inside = slice(4 * RATE, 5 * RATE)
+    np.testing.assert_allclose(halved.audio[:, inside], 0.5 * plain.audio[:, inside], atol=1e-6)
+
+
 def test_a_window_beyond_the_source_is_refused_with_its_length(runtime: Runtime) -> None:
     with pytest.raises(RequestError, match=r"segment_end_s = 12\.0: .* 10\.25 seconds long"):
         takes_of(job_of("edit", segment_end_s=12), runtime)
@@ -189,7 +221,6 @@ def test_a_window_beyond_the_source_is_refused_with_its_length(runtime: Runtime)
 
 CONTEXT: dict[str, dict[str, Any]] = {
     "retake_seed": {"retake_variance": 0.5},
-    "guidance_rule": {"guidance_scale": 4},
     "vocal_language": {"lyrics": "[verse]\nRain"},
     "source_prompt": {"edit_mode": "flow"},
     "source_lyrics": {"edit_mode": "flow"},
@@ -197,8 +228,8 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "n_max": {"edit_mode": "flow"},
     "n_avg": {"edit_mode": "flow"},
     "crossfade_s": {"crossfade_s": 0.1},
-    "task": {"task": "complete", "tracks": "drums"},
-    "tracks": {"task": "extract", "tracks": "drums"},
+    "task_type": {"task_type": "complete", "tracks": "drums"},
+    "tracks": {"task_type": "extract", "tracks": "drums"},
 }
 """What a knob needs around it to mean anything; tooltips say the same."""
 
@@ -229,7 +260,7 @@ OTHER: dict[str, object] = {
     "audio_cover_strength": 0.4,
     "cover_noise_strength": 0.5,
     "cover_structure": "latents",
-    "task": "lego",
+    "task_type": "lego",
     "tracks": "bass",
     "extra_duration_s": 6,
     "side": "before",
@@ -307,6 +338,43 @@ def test_the_contexts_are_those_the_model_was_trained_on(runtime: Runtime) -> No
     assert scene.context[0, :, channels:].sum(dim=-1).tolist() == [0.0] * 10 + [channels] * 10 + [0.0] * 20
 
 
+class Elsewhere:
+    """As much of a runtime as a scene needs, on a device that is not the CPU."""
+
+    def silence(self, frames: int) -> torch.Tensor:
+        return torch.zeros(1, frames, 4, device="meta")
+
+    def latents_to_codes(self, latents: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1, 8, dtype=torch.int64, device="meta")
+
+    def codes_to_latents(self, codes: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1, 40, 4, device="meta")
+
+
+def test_every_scene_stays_on_the_device_of_its_latents() -> None:
+    runtime, source = Elsewhere(), torch.zeros(1, 40, 4, device="meta")
+    scenes = [
+        contexts.from_words(runtime, 40),  # type: ignore[arg-type]
+        contexts.cover(runtime, source, "codes", "cover"),  # type: ignore[arg-type]
+        contexts.repaint(runtime, source, (3, 9)),  # type: ignore[arg-type]
+        contexts.guided_repaint(source, source, (3, 9), "complete"),
+        contexts.flow(runtime, source, (3, 9), RECIPE),  # type: ignore[arg-type]
+        contexts.of_tracks(source, "lego"),
+    ]
+    assert {scene.context.device.type for scene in scenes} == {"meta"}
+    assert contexts.kept(np.zeros((5, 4), np.float16), runtime, 2).shape == (1, 7, 4)  # type: ignore[arg-type]
+
+
+def test_a_guide_stands_in_the_window_and_the_source_around_it(runtime: Runtime) -> None:
+    source, guide = torch.zeros(1, 40, 4), torch.ones(2, 40, 4)
+    scene = contexts.guided_repaint(source, guide, (10, 20), "complete")
+    assert scene.context.shape == (2, 40, 8)
+    assert scene.context[1, :, 0].tolist() == [0.0] * 10 + [1.0] * 10 + [0.0] * 20
+    assert (scene.context[..., 4:] == 1).all()
+    placed = contexts.place(guide[:, :6], 36, runtime.silence(40))
+    assert (placed[:, 36:] == 1).all() and np.array_equal(placed[0, :36], runtime.silence(40)[0, :36])
+
+
 def test_the_instruction_of_each_mode_reaches_the_text_encoder(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,5 +422,5 @@ def test_the_tasks_of_base_checkpoints_name_their_tracks(
         return condition(self, texts, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(runtime), "condition", listening)
-    take_of(runtime, "cover", task=task, tracks=tracks, audio_cover_strength=1.0)
+    take_of(runtime, "cover", task_type=task, tracks=tracks)
     assert [text.split("\n")[1] for text in heard] == [instruction]

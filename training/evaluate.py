@@ -25,10 +25,11 @@ import training.measures as measure
 from checkpoints import nano_folder, recipe_of
 from composer import SAMPLE_RATE, STYLES, Brief, Score, compose
 from instruments import Wave
-from params import EditRequest, GenerateRequest, SongRequest, resolve
+from params import EditRequest, GenerateRequest, SongRequest
 from pipeline import Job, Recording, Take, render
 from planner import ComposerPlanner
 from plans import Facts
+from resolve import resolve
 from runtimes import Runtime, open_runtime
 from training.captions import draw_lyrics, plain_caption
 from training.synthesis import KEYS, draw_score, styled
