@@ -9,7 +9,6 @@ docs/knobs.md all read the same `Knob`.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -94,18 +93,22 @@ _WRONG = object()
 
 def _text(knob: Knob, value: object) -> object:
     assert knob.high is not None
-    if not isinstance(value, str) or len(value) > knob.high:
+    if not isinstance(value, str) or len(value) > knob.high or not _is_whole(value):
         return _WRONG
     return value.replace("\r\n", "\n").replace("\x00", "")
 
 
+def _is_whole(text: str) -> bool:
+    """Whether the text can be written to a file: half a surrogate pair, which JSON can spell, cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _number(knob: Knob, value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return _WRONG
-    if knob.kind == "integer" and value != int(value):
-        return _WRONG
     assert knob.low is not None and knob.high is not None
-    if not knob.low <= value <= knob.high:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _WRONG
+    # The range comes first: it leaves out NaN, and whole numbers too large to become a float.
+    if not knob.low <= value <= knob.high or (knob.kind == "integer" and value != int(value)):
         return _WRONG
     return int(value) if knob.kind == "integer" else float(value)
 
@@ -119,7 +122,10 @@ def _choice(knob: Knob, value: object) -> object:
 
 
 def _audio(knob: Knob, value: object) -> object:
-    return Path(value) if isinstance(value, str | Path) and "\x00" not in str(value) else _WRONG
+    """Absolute, for the request may be made again from another working directory."""
+    if not isinstance(value, str | Path) or "\x00" in str(value) or not _is_whole(str(value)):
+        return _WRONG
+    return Path(value).absolute()
 
 
 _PARSERS = {"text": _text, "integer": _number, "number": _number, "flag": _flag, "choice": _choice, "audio": _audio}
