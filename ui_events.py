@@ -29,7 +29,7 @@ AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 """For events that must not wait behind a song."""
 
 Updates = dict[Any, object]
-"""What a handler changes: components that are not named stay as they are."""
+"""What a handler changes: components that are not named stay as they are. gr.skip() changes none; {} would raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def _finish(job: Any, page: Page, handlers: Handlers, *, shows_song: bool) -> No
     def show(shown: Mapping[str, Any] | None, made: Sequence[str] | None) -> Updates:
         track = handlers.find(shown)
         if track is None or shown is None:
-            return {}
+            return gr.skip()
         made = [*(made or ()), *(identity for identity in shown["takes"] if identity not in (made or ()))]
         return {
             **_song(page, track, shown["takes"]),
@@ -260,7 +260,7 @@ def _song_actions(page: Page, handlers: Handlers) -> None:
     def pick(identity: str, shown: Mapping[str, Any]) -> Updates:
         track = handlers.by_id(identity)
         if track is None:
-            return {}
+            return gr.skip()
         sound = {song.player: str(track.path), song.metadata: ui_tracks.metadata(track, shown["takes"])}
         return {**_song(page, track, shown["takes"]), **sound}
 
@@ -280,7 +280,7 @@ def _send(page: Page, handlers: Handlers, mode: Mode, button: gr.Button) -> None
     def send(shown: Mapping[str, Any] | None) -> Updates:
         track = handlers.find(shown)
         if track is None:
-            return {}
+            return gr.skip()
         texts = {widgets[name]: track.values.get(name) or "" for name in words}
         return {widgets["src_audio"]: str(track.path), page.rail: mode, **texts}
 
@@ -296,7 +296,7 @@ def _history(page: Page, handlers: Handlers) -> None:
     def recall(identity: str) -> Updates:
         track = handlers.by_id(identity)
         if track is None:
-            return {}
+            return gr.skip()
         knobs = {knob.name: knob for knob in knobs_of(MODES[track.mode])}
         settings = handlers.settings(track)
         return {

@@ -1,0 +1,307 @@
+"""The page as a person meets it: making a song, stopping one, being told what is wrong, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from gradio_client import Client
+from playwright.sync_api import Page, expect
+
+import checkpoints
+import tooltips
+from params import MODES
+from tests.browser.conftest import shoot
+from tests.conftest import App
+
+SONG_MS = 120_000
+"""How long a song may take on a machine that is busy with something else, in milliseconds."""
+
+NASTY = "lofi hip hop <b>rain</b> ${document.title='owned'} {{value}}"
+"""A prompt that would show if any of it were read as markup or as a template."""
+
+NAMELESS = """fields => fields.filter(e => e.checkVisibility()).filter(
+  e => !(e.ariaLabel || e.innerText || [...(e.labels ?? [])].map((label) => label.innerText).join())
+).map(e => e.outerHTML)"""
+"""The fields without a name for those who cannot see them."""
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def song(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The metadata of a song in the library."""
+    client = Client(app.url, verbose=False, download_files=str(tmp_path_factory.mktemp("song")))
+    values = {"prompt": NASTY, "duration_s": 10, "inference_steps": 2, "seed": 0, "bpm": 90}
+    _, metadata, _ = client.predict(**values, api_name="/generate")
+    client.close()
+    return dict(metadata)
+
+
+def pick(page: Page, mode: str) -> None:
+    page.locator("#modes label", has_text=tooltips.MODES[mode][0]).click()
+    expect(page.locator(f"#{mode}-form")).to_be_visible()
+
+
+def recall(page: Page, words: str) -> None:
+    page.reload()
+    page.locator("#history label", has_text=words).first.click()
+    expect(page.locator("#song-title h2")).to_contain_text(words)
+
+
+def files(app: App) -> set[str]:
+    return {path.name for path in app.outputs.glob("*")}
+
+
+def quick(page: Page, mode: str = "generate") -> None:
+    """Few steps, so that a test need not wait."""
+    page.locator(f"#{mode}-diffusion-fold button").first.click()
+    page.locator(f"#{mode}-inference-steps input").fill("2")
+
+
+# ---- a song ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_and_one_press_make_a_song_that_plays(page: Page, app: App) -> None:
+    page.locator("#generate-prompt textarea").fill("ambient piano")
+    page.locator(".chips button", has_text="10 s").click()
+    quick(page)
+    expect(page.locator("#run-generate")).to_have_text(re.compile(r"Generate · about \d+ (s|min) on this machine"))
+    before = files(app)
+    page.locator("#run-generate").click()
+    expect(page.locator("#cancel")).to_be_visible()
+    expect(page.locator("#run-generate")).to_be_hidden()
+    expect(page.locator("#song-title h2")).to_have_text(
+        re.compile(r"^ambient piano · 0:10 · seed \d+$"), timeout=SONG_MS
+    )
+    expect(page.locator("#run-generate")).to_be_visible()
+    assert len(files(app) - before) == 3  # sound, sidecar, latents
+    expect(page.locator("#player #duration")).to_have_text("0:10")
+    page.locator("#player").get_by_label("Play", exact=True).click()
+    expect(page.locator("#player #time")).to_have_text("0:01")
+    shoot(page, "song")
+
+
+def test_a_finished_song_is_found_again_after_a_reload_with_its_settings(page: Page, song: dict[str, Any]) -> None:
+    recall(page, "lofi hip hop")
+    expect(page.locator("#generate-prompt textarea")).to_have_value(NASTY)
+    page.locator("#generate-music-fold button").first.click()
+    expect(page.locator("#generate-bpm input")).to_have_value("90")
+    expect(page.locator("#player #duration")).to_have_text("0:10")
+
+
+def test_what_a_user_wrote_is_shown_as_written(page: Page, song: dict[str, Any]) -> None:
+    recall(page, "lofi hip hop")
+    expect(page.locator("#song-title h2")).to_contain_text(NASTY)
+    expect(page).to_have_title("ACE Music Studio")
+    assert page.locator("#song-title h2 > *, #history b").count() == 0
+
+
+def test_takes_stand_side_by_side_and_are_played_in_turn(page: Page) -> None:
+    page.locator("#generate-prompt textarea").fill("chiptune")
+    page.locator(".chips button", has_text="10 s").click()
+    quick(page)
+    page.locator("#generate-variations input[type=number]").fill("2")
+    page.locator("#generate-seed input").fill("100")
+    page.locator("#run-generate").click()
+    title = page.locator("#song-title h2")
+    expect(title).to_have_text("chiptune · 0:10 · seed 100", timeout=SONG_MS)
+    page.locator("#takes label", has_text="Take 2").click()
+    expect(title).to_have_text("chiptune · 0:10 · seed 101")
+    page.locator("#takes label", has_text="Take 1").click()
+    expect(title).to_have_text("chiptune · 0:10 · seed 100")
+
+
+def test_a_retake_changes_the_seed_and_nothing_else(page: Page, app: App, song: dict[str, Any]) -> None:
+    recall(page, "lofi hip hop")
+    first = page.locator("#song-title h2").inner_text()
+    page.locator("#generate-prompt textarea").fill("what stands in the form does not count")
+    page.locator("#retake").click()
+    expect(page.locator("#song-title h2")).not_to_have_text(first, timeout=SONG_MS)
+    page.locator("#metadata-fold button").first.click()
+    expect(page.locator("#metadata")).to_contain_text("lofi hip hop")
+    assert page.locator("#song-title h2").inner_text().rpartition(" ")[0] == first.rpartition(" ")[0]
+
+
+def test_the_seed_can_be_locked_and_unlocked(page: Page, song: dict[str, Any]) -> None:
+    recall(page, "lofi hip hop")
+    page.locator("#generate-diffusion-fold button").first.click()
+    page.locator("#generate-seed input").fill("77")
+    page.locator("#lock").click()
+    expect(page.locator("#lock")).to_have_text("Unlock seed")
+    expect(page.locator("#generate-seed input")).not_to_have_value("77")
+    page.locator("#lock").click()
+    expect(page.locator("#generate-seed input")).to_have_value("")
+
+
+@pytest.mark.parametrize("mode", ["cover", "extend", "edit"])
+def test_a_song_is_sent_on_as_the_source_of_another_mode(page: Page, song: dict[str, Any], mode: str) -> None:
+    recall(page, "lofi hip hop")
+    page.locator(f"#send-{mode}").click()
+    expect(page.locator(f"#{mode}-form")).to_be_visible()
+    expect(page.locator(f"#{mode}-src-audio .waveform-container")).to_be_visible()
+    expect(page.locator("#modes input:checked")).to_have_value(mode)
+    expect(page.locator(f"#run-{mode}")).to_have_text(re.compile("about"))
+
+
+# ---- stopping, and being told what is wrong --------------------------------------------------------------------------
+
+
+def test_cancel_acts_and_leaves_nothing_behind(page: Page, app: App) -> None:
+    page.locator("#generate-prompt textarea").fill("rock")
+    page.locator("#generate-diffusion-fold button").first.click()
+    page.locator("#generate-inference-steps input").fill("200")
+    before = files(app)
+    page.locator("#run-generate").click()
+    expect(page.locator("#progress")).to_have_text(re.compile(r"denoising · \d+ of 200"), timeout=SONG_MS)
+    expect(page.locator("#status")).to_have_text(re.compile(r"denoising \d+ of 200"))
+    page.locator("#cancel").click()
+    expect(page.locator("#progress")).to_have_text("cancelled · nothing was saved", timeout=30_000)
+    expect(page.locator("#run-generate")).to_be_visible()
+    assert files(app) == before
+
+
+def test_a_wrong_value_is_told_in_the_page_at_its_field_and_nothing_is_written(page: Page, app: App) -> None:
+    before = files(app)
+    page.locator("#generate-duration-s input").fill("3")
+    page.locator("#run-generate").click()
+    line = page.locator("#progress")
+    expect(line).to_contain_text("duration_s = 3: must be a number from 10 to 600 seconds")
+    expect(line).to_contain_text("prompt = '': must not be empty when the lyrics are empty too")
+    expect(page.locator("#generate-duration-s")).to_have_class(re.compile(r"\bfault\b"))
+    expect(page.locator("#generate-lyrics")).not_to_have_class(re.compile(r"\bfault\b"))
+    expect(page.get_by_test_id("toast-text")).to_contain_text("duration_s = 3")
+    expect(page.locator("#run-generate")).to_be_visible()
+    expect(page.locator("#no-song")).to_be_visible()
+    assert files(app) == before
+
+
+def test_a_knob_that_nano_cannot_honour_says_why(page: Page) -> None:
+    muted = checkpoints.recipe_of("nano").muted
+    assert muted
+    for fold in page.locator("#generate-form .gr-accordion > button").all():
+        fold.click()
+    for name, reason in muted.items():
+        knob = page.locator(f"#generate-{name.replace('_', '-')}")
+        if knob.count():
+            expect(knob).to_contain_text(reason)
+            expect(knob.locator("input, textarea").first).to_be_disabled()
+
+
+# ---- modes -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rail_shows_one_form_one_button_and_its_kind_of_result(page: Page) -> None:
+    for mode in MODES:
+        pick(page, mode)
+        expect(page.locator(".mode:visible")).to_have_count(1)
+        expect(page.locator("#dock .run:visible")).to_have_count(1)
+        expect(page.locator(f"#run-{mode}")).to_be_visible()
+        expect(page.locator("#words" if mode == "lyrics" else "#song")).to_be_visible()
+        expect(page.locator("#song" if mode == "lyrics" else "#words")).to_be_hidden()
+        shoot(page, f"mode-{mode}")
+
+
+def test_numbers_that_the_studio_chooses_start_empty(page: Page) -> None:
+    page.locator("#generate-diffusion-fold button").first.click()
+    steps = page.locator("#generate-inference-steps input")
+    expect(steps).to_have_value("")
+    expect(steps).to_have_attribute("placeholder", f"auto · {checkpoints.recipe_of('nano').inference_steps}")
+
+
+def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
+    pick(page, "lyrics")
+    page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
+    page.locator("#run-lyrics").click()
+    expect(page.locator("#progress")).to_have_text("written", timeout=60_000)
+    words = page.locator("#draft textarea").input_value()
+    assert "[chorus" in words.lower()
+    page.locator("#use-lyrics").click()
+    expect(page.locator("#generate-lyrics textarea")).to_have_value(words)
+    expect(page.locator("#run-generate")).to_be_visible()
+
+
+def test_a_stretch_is_marked_by_dragging_and_by_numbers(page: Page, tmp_path: Path) -> None:
+    source = tmp_path / "tone.wav"
+    soundfile.write(source, np.sin(np.arange(8 * 8000) / 9).astype(np.float32), 8000)
+    pick(page, "edit")
+    page.locator("#edit-src-audio input[type=file]").set_input_files(source)
+    canvas = page.locator("#edit-form .region canvas")
+    line = page.locator("#edit-form .region p")
+    expect(line).to_have_text("0:00.0 – 0:10.0 of 0:08.0")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 30)
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 40)
+    page.mouse.up()
+    start, end = page.locator("#edit-segment-start-s input"), page.locator("#edit-segment-end-s input")
+    expect(start).to_have_value(re.compile(r"^2(\.0\d*)?$|^1\.9\d*$"))
+    expect(end).to_have_value(re.compile(r"^6(\.0\d*)?$|^5\.9\d*$"))
+    end.fill("3.5")
+    expect(line).to_have_text(re.compile(r"– 0:03\.5 of 0:08\.0"))
+    shoot(page, "region")
+
+
+# ---- for everyone ----------------------------------------------------------------------------------------------------
+
+
+def test_the_keyboard_reaches_the_modes_the_fields_and_the_button_with_a_visible_focus(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.locator("#modes input:checked")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#cover-form")).to_be_visible()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#generate-form")).to_be_visible()
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.closest('[id]')?.id"))
+        if seen[-1] == "run-generate":
+            break
+    assert seen[-1] == "run-generate"
+    assert {"generate-prompt", "generate-lyrics", "generate-duration-s", "generate-instrumental"} <= set(seen)
+    expect(page.locator("#run-generate")).to_have_css("outline", "rgb(255, 255, 255) solid 2px")
+
+
+def test_everything_has_a_name_and_text_stands_out_from_its_ground(page: Page) -> None:
+    assert page.locator("h1").all_inner_texts() == ["ACE MUSIC STUDIO"]
+    for mode in MODES:
+        pick(page, mode)
+        for fold in page.locator(f"#{mode}-form .gr-accordion > button").all():
+            fold.click()
+        fields = page.locator(f"#{mode}-form").locator("input, textarea, button")
+        assert fields.count() > 5
+        assert fields.evaluate_all(NAMELESS) == []
+        assert page.evaluate(CONTRAST) == []
+
+
+def test_on_a_phone_everything_fits_and_the_button_is_in_reach(phone: Page) -> None:
+    for mode in MODES:
+        pick(phone, mode)
+        width = phone.evaluate("document.documentElement.scrollWidth")
+        assert width == phone.viewport_size["width"]  # type: ignore[index]
+        wide = "e => [...e.querySelectorAll('*')].filter(x => x.getBoundingClientRect().right > innerWidth + 1).length"
+        assert phone.locator("#work").evaluate(wide) == 0
+        button = phone.locator(f"#run-{mode}").bounding_box()
+        assert button is not None
+        assert 600 < button["y"] < button["y"] + button["height"] <= 844
+        assert button["height"] >= 44
+    shoot(phone, "phone")
+
+
+def test_on_a_phone_the_modes_are_one_strip_and_fields_do_not_make_it_zoom(phone: Page) -> None:
+    pills = [pill.bounding_box() for pill in phone.locator("#modes label").all()]
+    assert len({pill["y"] for pill in pills if pill}) == 1
+    assert all(pill["height"] >= 40 for pill in pills if pill)
+    for field in ("#generate-prompt textarea", "#generate-duration-s input"):
+        assert phone.locator(field).evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 16
+    form, result = phone.locator("#work").bounding_box(), phone.locator("#result").bounding_box()
+    assert form is not None and result is not None
+    assert form["y"] + form["height"] <= result["y"] + 1
