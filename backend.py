@@ -199,11 +199,11 @@ class Studio:
             inbox.put(lease.as_studio_error(error) or error)
 
     def _lyrics(self, request: LyricsRequest) -> Generator[Event, None, None]:
-        from lyrics_lm import write
+        from lyrics_lm import WRITER, note, write
 
         resolved = request.resolved(secrets.randbelow)
         assert resolved.seed is not None
-        yield Progress("writing", note=f"writing with seed {resolved.seed}")
+        yield Progress("writing", note=" · ".join(filter(None, [WRITER, f"seed {resolved.seed}", note(resolved)])))
         yield from write(resolved, resolved.seed)
 
     def _song(self, request: SongRequest, stop: threading.Event, fresh: bool) -> Generator[Event, None, None]:

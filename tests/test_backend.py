@@ -173,13 +173,10 @@ def test_estimates_grow_with_length_and_steps_and_learn_from_the_library(shared:
     assert estimate() == pytest.approx(song.seconds_taken, rel=2.0)
 
 
-def test_lyrics_come_as_text(studio: Studio) -> None:
-    deltas = [
-        event.text
-        for event in studio.run(parse(LyricsRequest, {"brief": "rain at night", "seed": 1}))
-        if isinstance(event, TextDelta)
-    ]
-    assert "[chorus]" in "".join(deltas)
+def test_lyrics_come_as_text_and_say_who_wrote_them(studio: Studio) -> None:
+    events = list(studio.run(parse(LyricsRequest, {"brief": "rain at night", "seed": 1})))
+    assert "[chorus]" in "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert any(isinstance(event, Progress) and event.note == "built-in writer · seed 1" for event in events)
 
 
 # ---- sources ---------------------------------------------------------------------------------------------------------
