@@ -49,6 +49,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     made = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
     return Page(
         blocks=blocks,
+        library=handlers.studio.library,
         status=status,
         rail=rail,
         history=history,

@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.utils import get_upload_folder
 
 import ui_tracks
 import ui_widgets
 from knobs import knobs_of
-from library import Track
+from library import Library, Track
 from params import MODES, SONG_MODES, Mode
 from ui_api import endpoint
 from ui_form import REGION, Form
@@ -37,6 +39,7 @@ class Page:
     """Every component that an event reads or writes; `made` are the ids of the songs of this browser."""
 
     blocks: gr.Blocks
+    library: Library
     status: gr.HTML
     rail: gr.Radio
     history: gr.Radio
@@ -164,7 +167,7 @@ def _finish(job: Any, page: Page, handlers: Handlers, *, shows_song: bool) -> No
 
 def _song_outputs(page: Page) -> list[Component | gr.Column]:
     song = page.song
-    return [song.empty, song.filled, song.title, song.takes, song.wav, song.sidecar]
+    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, song.sidecar]
 
 
 def _song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
@@ -177,8 +180,16 @@ def _song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.title: ui_tracks.headline(track),
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
         song.wav: gr.update(value=str(track.path)),
-        song.sidecar: gr.update(value=str(track.sidecar)),
+        song.part: _part(page, track),
+        song.sidecar: gr.update(value=str(ui_tracks.sheet(track, takes, Path(get_upload_folder())))),
     }
+
+
+def _part(page: Page, track: Track) -> object:
+    """The download of what is new, where a source stands beside it."""
+    if track.mode != "extend":
+        return gr.update(visible=False)
+    return gr.update(value=str(page.library.new_part(track)), visible=True)
 
 
 def _listed(handlers: Handlers, made: Sequence[str] | None, current: str | None = None) -> object:

@@ -86,12 +86,14 @@ class Handlers:
 
     def words(self, values: Mapping[str, object], session: str) -> Iterator[WordsOutput]:
         """The outputs of the lyrics mode: the text as it grows."""
-        text = ""
+        text, written = "", "written"
         yield text, QUEUED
         try:
             for event in self.jobs.run("lyrics", values, session):
                 if isinstance(event, TextDelta):
                     text += event.text
+                elif str(event) != QUEUED:
+                    written = f"written · {event}"
                 yield text, "writing" if isinstance(event, TextDelta) else str(event)
         except Cancelled:
             yield text, CANCELLED
@@ -99,7 +101,7 @@ class Handlers:
         except Exception as failure:
             yield text, told(failure)
             raise refusal(failure) from failure
-        yield text, "written"
+        yield text, written
 
     def find(self, shown: Mapping[str, object] | None) -> Track | None:
         """The track whose metadata are shown, if it is still in the library."""
@@ -108,14 +110,15 @@ class Handlers:
     def by_id(self, identity: str) -> Track | None:
         """The track of that id, or None."""
         try:
-            return self.studio.library.get(identity)
+            return self.studio.library.get(str(identity))
         except (StudioError, KeyError):
             return None
 
     def history(self, made: Sequence[str] | None) -> list[tuple[str, str]]:
         """(line, id) of the newest songs: all of the library, or, where strangers share it, those of this browser."""
         if self._hosted:
-            tracks = [track for track in map(self.by_id, reversed(made or ())) if track]
+            newest = list(reversed(made or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
+            tracks = [track for track in map(self.by_id, newest) if track]
         else:
             tracks = list(self.studio.library.list())
         return [(ui_tracks.entry(track), track.id) for track in tracks[:HISTORY_LENGTH]]

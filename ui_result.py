@@ -36,6 +36,7 @@ class SongPane:
     lock: gr.Button
     send: Mapping[Mode, gr.Button]
     wav: gr.DownloadButton
+    part: gr.DownloadButton
     sidecar: gr.DownloadButton
     metadata: gr.JSON
 
@@ -70,6 +71,7 @@ def build_song_pane() -> SongPane:
                 retake = gr.Button("Retake", elem_id="retake")
                 lock = gr.Button(LOCK, elem_id="lock")
                 wav = gr.DownloadButton("Download wav", elem_id="wav")
+                part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.MODES[mode][0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
@@ -86,6 +88,7 @@ def build_song_pane() -> SongPane:
         lock=lock,
         send=send,
         wav=wav,
+        part=part,
         sidecar=sidecar,
         metadata=metadata,
     )

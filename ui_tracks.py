@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,16 @@ def metadata(track: Track, takes: Sequence[str]) -> Metadata:
         "values": _without_paths(track),
         "plan": dict(track.plan),
         "notes": list(track.notes),
+        "adapters": {digest: dict(facts) for digest, facts in track.adapters.items()},
     }
+
+
+def sheet(track: Track, takes: Sequence[str], folder: Path) -> Path:
+    """A file in the folder that holds the metadata: what a visitor may keep, unlike the sidecar with its paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{track.id}.json"
+    path.write_text(json.dumps(metadata(track, takes), ensure_ascii=False, indent=1), encoding="utf-8")
+    return path
 
 
 def _without_paths(track: Track) -> Metadata:

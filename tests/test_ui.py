@@ -200,6 +200,13 @@ def test_metadata_carry_the_settings_and_no_path_of_this_machine(studio: Studio,
     assert str(tmp_path) not in json.dumps(shown)
 
 
+def test_the_metadata_to_keep_hold_no_path_of_this_machine(studio: Studio, tmp_path: Path) -> None:
+    track = saved(studio, mode="cover", values={"src_audio": str(tmp_path / "mine.wav")}, seed=0)
+    kept = ui_tracks.sheet(track, [track.id], tmp_path / "kept").read_text(encoding="utf-8")
+    assert json.loads(kept)["id"] == track.id
+    assert str(tmp_path) not in kept
+
+
 def test_titles_stay_on_one_line(studio: Studio) -> None:
     assert ui_tracks.headline(saved(studio, title="rain\n\non  tin")) == "rain on tin · 0:03 · seed 7"
 
@@ -211,7 +218,7 @@ def test_the_history_is_the_library_at_home_and_the_browsers_own_songs_where_str
     assert [line for _, line in Handlers(studio, hosted=False).history([])] == [second.id, first.id]
     hosted = Handlers(studio, hosted=True)
     assert hosted.history([]) == []
-    assert hosted.history([first.id, "../../etc/passwd"]) == [("0:03  mine", first.id)]
+    assert hosted.history([first.id, "../../etc/passwd", 7]) == [("0:03  mine", first.id)]
 
 
 def test_settings_come_back_without_recordings_that_the_page_may_not_show(handlers: Handlers, tmp_path: Path) -> None:
@@ -233,7 +240,7 @@ def test_words_arrive_piece_by_piece(handlers: Handlers) -> None:
     outputs = list(handlers.words({"brief": "rain on a tin roof", "seed": 1}, "me"))
     texts = [text for text, _ in outputs]
     assert outputs[0] == ("", "queued")
-    assert outputs[-1][1] == "written"
+    assert outputs[-1][1] == "written · built-in writer · seed 1"
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert "[chorus]" in texts[-1].lower()
 
