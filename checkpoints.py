@@ -188,21 +188,21 @@ PREFERRED = ("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "
 """Song checkpoints in the order in which the studio takes the first that is installed."""
 
 
-def row(name: str) -> Checkpoint:
-    """The checkpoint of that name; raises RequestError when there is none."""
-    try:
-        return CHECKPOINTS[name]
-    except KeyError:
-        rule = f"must be one of {', '.join(CHECKPOINTS)}"
-        raise RequestError([Fault("checkpoint", name, rule)]) from None
+def row(name: str, use: Use | None = None) -> Checkpoint:
+    """The checkpoint of that name, and of that use when one is asked for.
+
+    Raises RequestError when there is none, listing those there are.
+    """
+    known = {each.name: each for each in CHECKPOINTS.values() if use in (None, each.use)}
+    if name not in known:
+        raise RequestError([Fault("checkpoint", name, f"must be one of {', '.join(known)}")])
+    return known[name]
 
 
 def recipe_of(name: str) -> Recipe:
     """The recipe of a song's checkpoint; raises RequestError when it renders no songs."""
-    recipe = row(name).recipe
-    if recipe is None:
-        rule = f"must be one of {', '.join(PREFERRED)}"
-        raise RequestError([Fault("checkpoint", name, rule)])
+    recipe = row(name, "song").recipe
+    assert recipe is not None
     return recipe
 
 

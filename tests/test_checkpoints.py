@@ -54,9 +54,15 @@ def test_an_unknown_name_is_a_bad_request_that_lists_the_known_ones() -> None:
     assert "xl-sft" in fault.rule
 
 
-def test_weights_that_render_no_songs_have_no_recipe() -> None:
-    with pytest.raises(RequestError, match="must be one of xl-sft"):
-        recipe_of("htdemucs")
+@pytest.mark.parametrize("name", [row.name for row in CHECKPOINTS.values() if row.use != "song"])
+def test_weights_that_render_no_songs_are_no_song_checkpoint(name: str) -> None:
+    assert checkpoints.row(name).name == name
+    for refuse in (recipe_of, lambda name: checkpoints.row(name, "song")):
+        with pytest.raises(RequestError) as caught:
+            refuse(name)
+        (fault,) = caught.value.faults
+        assert (fault.field, fault.value) == ("checkpoint", name)
+        assert set(fault.rule.removeprefix("must be one of ").split(", ")) == set(PREFERRED)
 
 
 def test_the_best_song_checkpoint_that_is_installed_is_the_default(machine: Path) -> None:
@@ -129,7 +135,8 @@ def test_turbo_runs_eight_steps_at_shift_three_without_guidance() -> None:
         assert recipe.muted["guidance_scale"] == "turbo has its guidance distilled into its weights"
     for name in ("xl-sft", "xl-base", "2b-sft", "2b-base"):
         recipe = recipe_of(name)
-        assert (recipe.shift, recipe.guidance_scale, recipe.muted) == (1.0, 7.0, {})
+        assert (recipe.shift, recipe.guidance_scale) == (1.0, 7.0)
+        assert "guidance_scale" not in recipe.muted
 
 
 def test_what_a_recipe_mutes_is_a_knob() -> None:
