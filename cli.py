@@ -7,28 +7,28 @@ the words). The exit code is 0 when done, otherwise that of the error (see error
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
 from tqdm import tqdm
 
 import cli_checkpoints
 import tooltips
 from errors import Fault, RequestError, StudioError
+from estimates import DeviceKind
 from events import Progress, TextDelta
 from knobs import Knob, knobs_of, parse
 from library import Track
-from params import MODES, Mode, Request
+from params import MODES, SONG_MODES, Mode, Request
+from runtimes import DType
 
-if TYPE_CHECKING:
-    from runtimes import DType
-
-COMMON = ("device", "dtype", "out", "fresh")
-"""Options of a one-shot job that are not knobs."""
+SUFFIX = ".wav"
+Values = Mapping[str, object]
+"""Knobs by name, as they were typed."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,18 +40,22 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(mode, help=sentence, description=f"{title}. {sentence}.")
         for knob in knobs_of(request_class):
             _add_flag(command, knob)
-        command.add_argument("--out", type=Path, help="copy the result to this file")
-        command.add_argument(
-            "--fresh", action="store_true", help="render again even if this very song is in the library"
-        )
-        command.add_argument("--device", help="cpu, cuda or mps; left out: the best there is")
-        command.add_argument(
-            "--dtype",
-            choices=("float32", "float16", "bfloat16"),
-            help="number format of the networks; left out: what suits the device",
-        )
+        if mode in SONG_MODES:
+            command.add_argument("--out", type=Path, help=f"copy the song to this {SUFFIX} file")
+            command.add_argument("--fresh", action="store_true", help="render again what is in the library already")
+            add_machine_flags(command)
+        else:
+            command.add_argument("--out", type=Path, help="write the words to this file too")
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
     return root
+
+
+def add_machine_flags(command: argparse.ArgumentParser) -> None:
+    """Nothing; the parser knows the flags that say where and in what format the networks run."""
+    command.add_argument("--device", choices=get_args(DeviceKind), help="left out: the best there is")
+    command.add_argument(
+        "--dtype", choices=get_args(DType), help="number format of the networks; left out: what suits the device"
+    )
 
 
 def _add_flag(command: argparse.ArgumentParser, knob: Knob) -> None:
@@ -84,43 +88,64 @@ def main(argv: Sequence[str]) -> int:
     mode: Mode | Literal["checkpoints"] = values.pop("mode")
     try:
         if mode == "checkpoints":
-            return cli_checkpoints.run(values.pop("action"), values)
-        options = {name: values.pop(name) for name in COMMON}
-        request = parse(MODES[mode], values)
-        _check_target(options["out"])
-        return _run(request, options["out"], fresh=options["fresh"], device=options["device"], dtype=options["dtype"])
+            cli_checkpoints.run(values.pop("action"), values)
+        elif mode == "lyrics":
+            out = values.pop("out")
+            _write_words(values, out)
+        else:
+            options = {name: values.pop(name) for name in ("out", "fresh", "device", "dtype")}
+            _make_songs(mode, values, **options)
     except StudioError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("Cancelled.\n")
         return 1
+    return 0
 
 
-def _check_target(out: Path | None) -> None:
+def _make_songs(
+    mode: Mode, values: Values, *, out: Path | None, fresh: bool, device: DeviceKind | None, dtype: DType | None
+) -> None:
+    request = parse(MODES[mode], values)
+    if out is not None and out.suffix.lower() != SUFFIX:
+        raise RequestError([Fault("out", str(out), f"must end in {SUFFIX}")])
+    _check_folder(out)
+    with _running(request, fresh=fresh, device=device, dtype=dtype) as events:
+        tracks = [event for event in events if isinstance(event, Track)]
+    for number, track in enumerate(tracks, start=1):
+        path = track.path if out is None else _save(track.path.read_bytes(), _numbered(out, number))
+        sys.stdout.write(json.dumps(_report(track, path)) + "\n")
+
+
+def _write_words(values: Values, out: Path | None) -> None:
+    request = parse(MODES["lyrics"], values)
+    _check_folder(out)
+    words = []
+    with _running(request) as events:
+        for event in events:
+            if isinstance(event, TextDelta):
+                sys.stdout.write(event.text)
+                words.append(event.text)
+    if out is not None:
+        _save("".join(words).encode(), out)
+
+
+def _check_folder(out: Path | None) -> None:
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise RequestError([Fault("out", str(out), "must be a file in a folder that exists")])
 
 
-def _run(request: Request, out: Path | None, *, fresh: bool, device: str | None, dtype: DType | None) -> int:
-    from backend import Settings, Studio
+@contextlib.contextmanager
+def _running(
+    request: Request, *, fresh: bool = False, device: DeviceKind | None = None, dtype: DType | None = None
+) -> Iterator[Iterable[TextDelta | Track]]:
+    """The results of a job on a studio of its own, both closed in the end."""
+    from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
     studio = Studio(Settings(device=device, dtype=dtype))
-    tracks = []
-    events = studio.run(request, fresh=fresh)
-    try:
-        for event in _with_bar(events):
-            if isinstance(event, TextDelta):
-                sys.stdout.write(event.text)
-            else:
-                tracks.append(event)
-    finally:
-        events.close()
-        studio.close()
-    for number, track in enumerate(tracks, start=1):
-        path = track.path if out is None else _copy(track.path, _numbered(out, number))
-        sys.stdout.write(json.dumps(_report(track, path)) + "\n")
-    return 0
+    with contextlib.closing(studio), contextlib.closing(studio.run(request, fresh=fresh)) as events:
+        yield _with_bar(events)
 
 
 def _with_bar(events: Iterable[Progress | TextDelta | Track]) -> Iterable[TextDelta | Track]:
@@ -138,9 +163,9 @@ def _numbered(out: Path, number: int) -> Path:
     return out if number == 1 else out.with_stem(f"{out.stem}-{number}")
 
 
-def _copy(source: Path, target: Path) -> Path:
+def _save(content: bytes, target: Path) -> Path:
     partial = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, partial)
+    partial.write_bytes(content)
     return partial.replace(target)
 
 

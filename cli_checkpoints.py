@@ -44,8 +44,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     command.add_argument("folder", metavar="FOLDER", type=Path)
 
 
-def run(action: str, options: Mapping[str, Any]) -> int:
-    """The exit code of one action; raises StudioErrors."""
+def run(action: str, options: Mapping[str, Any]) -> None:
+    """Nothing; one action is done and told. Raises StudioErrors."""
     actions: Mapping[str, Callable[..., None]] = {
         "list": _list,
         "download": _download,
@@ -54,7 +54,6 @@ def run(action: str, options: Mapping[str, Any]) -> int:
         "import": _import,
     }
     actions[action](**options)
-    return 0
 
 
 def _list(as_json: bool) -> None:

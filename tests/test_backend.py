@@ -8,25 +8,32 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
 
+import app as server
 import audio
 import checkpoints
 import cli
 import lease
 from backend import Settings, Studio
 from errors import Cancelled, MissingWeights, RequestError
+from estimates import DeviceKind
 from events import Progress, TextDelta
 from knobs import parse
 from library import Track
 from params import MODES, GenerateRequest, LyricsRequest, Request
+from runtimes import DType
 
 Wave = NDArray[np.float32]
 RATE = audio.SAMPLE_RATE
+ABSENT = "mps" if torch.cuda.is_available() else "cuda"
+"""A device that this machine does not have: no machine has both."""
 QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 2, "seed": 3}
 
 
@@ -327,6 +334,59 @@ def test_the_command_line_prints_one_json_line_and_writes_the_song(
     assert "denoising" in printed.err
 
 
+def test_the_words_of_a_song_are_printed_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACE_OUTPUTS_DIR", str(tmp_path / "outputs"))
+    words = tmp_path / "words.txt"
+    assert cli.main(["lyrics", "--brief", "rain at night", "--seed", "1", "--out", str(words)]) == 0
+    assert "[chorus]" in words.read_text(encoding="utf-8")
+    assert capsys.readouterr().out == words.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [words]
+
+
+@pytest.mark.parametrize("flags", [["--fresh"], ["--device", "cpu"], ["--dtype", "float32"]])
+def test_lyrics_take_no_flag_that_would_do_nothing(flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["lyrics", "--brief", "rain", *flags])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("job", [[], ["generate", "--prompt", "x"]], ids=["page", "job"])
+def test_the_page_and_the_jobs_know_the_same_devices_and_formats(job: list[str]) -> None:
+    read = (cli if job else server).parser().parse_args
+    for device in get_args(DeviceKind):
+        assert read([*job, "--device", device]).device == device
+    for dtype in get_args(DType):
+        assert read([*job, "--dtype", dtype]).dtype == dtype
+    for wrong in (["--device", "tpu"], ["--dtype", "int8"]):
+        with pytest.raises(SystemExit):
+            read([*job, *wrong])
+
+
+@pytest.mark.parametrize(
+    ("flags", "strangers"),
+    [
+        ([], False),
+        (["--host", "localhost"], False),
+        (["--host", "127.0.0.5"], False),
+        (["--host", "::1"], False),
+        (["--host", "0.0.0.0"], True),
+        (["--host", "::"], True),
+        (["--host", "192.168.1.7"], True),
+        (["--host", "studio.local"], True),
+        (["--share"], True),
+    ],
+)
+def test_whoever_may_be_a_stranger_opens_presets_and_uploads_only(
+    flags: list[str], strangers: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    options = server.parser().parse_args(flags)
+    assert server.open_to_strangers(options) == strangers
+    assert server.settings_of(options).adapter_homes == ((tmp_path,) if strangers else None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -337,7 +397,11 @@ def test_the_command_line_prints_one_json_line_and_writes_the_song(
         (["cover", "--prompt", "x"], 2, "src_audio = None"),
         (["extend", "--src-audio", "nowhere.wav"], 2, "src_audio = 'nowhere.wav': must be a file that exists"),
         (["generate", "--prompt", "x", "--out", "no/such/folder/a.wav"], 2, "out = 'no/such/folder/a.wav'"),
+        (["generate", "--prompt", "x", "--out", "song.mp3"], 2, "out = 'song.mp3': must end in .wav"),
+        (["lyrics", "--brief", "x", "--out", "no/such/folder/words.txt"], 2, "out = 'no/such/folder/words.txt'"),
         (["generate", "--prompt", "x", "--checkpoint", "xl-sft"], 3, "is not installed"),
+        (["generate", "--prompt", "x", "--device", ABSENT], 1, f"no device '{ABSENT}'. Choose "),
+        (["generate", "--prompt", "x", "--checkpoint", "lm-1.7b"], 2, "checkpoint = 'lm-1.7b': must be one of nano"),
     ],
 )
 def test_the_exit_code_tells_what_went_wrong_and_the_message_why(
