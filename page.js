@@ -176,5 +176,5 @@
   document.addEventListener("focusin", oneGroup);
   document.addEventListener("keydown", oneGroup, true);
 
-  window.studio = { text, status, progress, busy, panes, spanned, region };
+  window.studio = { text, status, progress, busy, panes, region };
 })();

@@ -1,7 +1,7 @@
-"""The look of the page: a monochrome palette, the Gradio theme made of it, and where the style sheet and script lie.
+"""The look of the page: a monochrome palette, the Gradio theme made of it, the places of its style sheets and script.
 
-Colours and faces are named here and nowhere else: theme.css takes them from the variables that Gradio derives from the
-theme. Every face ships with Gradio or the system, so that the page loads nothing from the network.
+Colours and faces are named here and nowhere else: the style sheets take them from the variables that Gradio derives
+from the theme. Every face ships with Gradio or the system, so that the page loads nothing from the network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 HERE = Path(__file__).resolve().parent
-STYLES = HERE / "theme.css"
+STYLES = tuple(HERE / name for name in ("theme.css", "theme_form.css", "theme_controls.css", "theme_result.css"))
 SCRIPT = HERE / "page.js"
 
 MONO = gr.themes.Color(

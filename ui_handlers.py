@@ -28,6 +28,7 @@ TOAST_S = 8
 QUEUED = "queued"
 SAVED = "saved"
 CANCELLED = "cancelled · nothing was saved"
+GONE = "The song is no longer in the library."
 FAILED = "The studio failed; its log says why."
 
 SongOutput = tuple[object, object, str]
@@ -80,6 +81,7 @@ class Handlers:
         """The outputs of the shown song made once more with a new seed, everything else equal."""
         track = self.find(shown)
         if track is None:
+            yield gr.skip(), gr.skip(), GONE
             return
         values = self._asked(track) | {"seed": None}
         yield from self.song(track.mode, values, request.session_hash or "")

@@ -11,10 +11,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import ui
+import ui_adapters
 import ui_tracks
 import ui_widgets
+from adapter_list import read_choices
 from backend import Settings, Studio
 from errors import Cancelled, Fault, RequestError
 from events import TextDelta
@@ -189,6 +192,35 @@ def test_the_button_tells_the_cost_and_only_the_mode_when_there_is_none(handlers
     assert handlers.cost("cover", {}) == "Cover"
 
 
+# ---- adapters --------------------------------------------------------------------------------------------------------
+
+
+def adapter_file(folder: Path) -> Path:
+    module = "base_model.model.layers.0.self_attn.q_proj"
+    folder.mkdir(parents=True)
+    path = folder / "warm, old.safetensors"
+    save_file({f"{module}.lora_A.weight": np.ones((4, 8), "f"), f"{module}.lora_B.weight": np.ones((8, 4), "f")}, path)
+    return path
+
+
+def test_an_uploaded_adapter_stands_in_the_list_and_is_described(tmp_path: Path) -> None:
+    path = adapter_file(tmp_path / "one")
+    text, line = ui_adapters.add_files("other = 0.5", [str(path)])
+    assert [(choice.name, choice.weight) for choice in read_choices(text)] == [("other", 0.5), (str(path), 1.0)]
+    assert "rank 4" in line and "Added" in line
+
+
+def test_an_upload_that_is_no_adapter_leaves_the_list_and_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"\x00" * 40)
+    assert ui_adapters.add_files("other", [str(broken)])[0] == "other"
+    assert ui_adapters.add_files("other", [str(broken)])[1].startswith("Not added: ")
+    path = str(adapter_file(tmp_path / "two"))
+    assert ui_adapters.add_files(ui_adapters.add_files("", [path])[0], [path])[1] == (
+        "Not added: must name each adapter once"
+    )
+
+
 # ---- tracks ----------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +250,7 @@ def test_the_history_is_the_library_at_home_and_the_browsers_own_songs_where_str
     assert [line for _, line in Handlers(studio, hosted=False).history([])] == [second.id, first.id]
     hosted = Handlers(studio, hosted=True)
     assert hosted.history([]) == []
-    assert hosted.history([first.id, "../../etc/passwd", 7]) == [("0:03  mine", first.id)]
+    assert hosted.history([first.id, "../../etc/passwd", 7]) == [("0:03  mine", first.id)]  # type: ignore[list-item]
 
 
 def test_settings_come_back_without_recordings_that_the_page_may_not_show(handlers: Handlers, tmp_path: Path) -> None:
