@@ -42,27 +42,40 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--host", default="0.0.0.0" if HOSTED else "127.0.0.1", help="default: this machine only")
     options.add_argument("--share", action="store_true", help="make a public link through Gradio's servers")
     options.add_argument("--checkpoint", help="the weights to run on; left out: the best that is installed")
-    options.add_argument("--device", choices=("cpu", "cuda", "mps"), help="left out: the best there is")
-    options.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="left out: what suits the device")
+    cli.add_machine_flags(options)
     return options
+
+
+def open_to_strangers(options: argparse.Namespace) -> bool:
+    """Whether others than whoever sits at this machine reach the page: their songs and files are not its owner's."""
+    try:
+        here = ipaddress.ip_address(options.host).is_loopback
+    except ValueError:
+        here = options.host == "localhost"
+    return HOSTED or options.share or not here
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """How the studio starts; strangers open no adapters but presets and uploads."""
+    from gradio.utils import get_upload_folder
+
+    from backend import Settings
+
+    settings = Settings(checkpoint=options.checkpoint, device=options.device, dtype=options.dtype)
+    homes = (Path(get_upload_folder()),) if open_to_strangers(options) else None
+    return dataclasses.replace(settings, adapter_homes=homes)
 
 
 def serve(options: argparse.Namespace) -> int:
     """The exit code, once the server is stopped."""
     # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
-    from gradio.utils import get_upload_folder
-
     import theme
     import ui
-    from backend import Settings, Studio
+    from backend import Studio
 
-    settings = Settings(checkpoint=options.checkpoint, device=options.device, dtype=options.dtype)
-    shared = HOSTED or options.share
-    if shared:
-        settings = dataclasses.replace(settings, adapter_homes=(Path(get_upload_folder()),))
-    studio = Studio(settings)
+    studio = Studio(settings_of(options))
     studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
-    page = ui.build(studio, hosted=shared)
+    page = ui.build(studio, hosted=open_to_strangers(options))
     try:
         page.launch(
             server_name=options.host,
