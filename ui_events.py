@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
+import ui_adapters
 import ui_tracks
 import ui_widgets
 from knobs import knobs_of
@@ -61,6 +62,8 @@ def wire(page: Page, handlers: Handlers) -> None:
         _retune(form, page.runs[mode], handlers)
         if form.region:
             _mark_region(form, form.region)
+        if form.adapters:
+            ui_adapters.wire(form.adapters, form.widgets["adapters"])
     page.cancel.click(_stop(handlers), **AT_ONCE)
     _song_actions(page, handlers)
     _history(page, handlers)

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+import ui_adapters
 import ui_widgets
 from knobs import Knob, Value, knobs_of
 from params import GROUPS, MODES, Mode, Recipe
@@ -33,7 +34,7 @@ _REGION_TEMPLATE = """
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one mode: its column, the waveform that marks a stretch, and the widget of each knob by name.
+    """The form of one mode: its column, the waveform that marks a stretch, the widget of each knob, the adapters' tools.
 
     The widgets stand in the order in which the knobs are declared: that of the endpoint's parameters.
     """
@@ -42,13 +43,14 @@ class Form:
     column: gr.Column
     widgets: Mapping[str, Component]
     region: gr.HTML | None
+    adapters: ui_adapters.AdapterTools | None
 
 
 def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
     """The form inside the open layout; `choices` are what the knobs of those names offer on this machine."""
     knobs = knobs_of(MODES[mode])
     widgets: dict[str, Component] = {}
-    region = None
+    region, tools = None, None
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.MODES[mode]
         gr.HTML(f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"])
@@ -66,8 +68,10 @@ def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, v
                 with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold"), gr.Row(elem_classes=["pair"]):
                     for knob in folded:
                         _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
+                    if group == "adapters":
+                        tools = ui_adapters.build(mode)
     in_order = {knob.name: widgets[knob.name] for knob in knobs}
-    return Form(mode=mode, column=column, widgets=in_order, region=region)
+    return Form(mode=mode, column=column, widgets=in_order, region=region, adapters=tools)
 
 
 def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:

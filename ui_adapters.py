@@ -1,0 +1,76 @@
+"""The tools beside the list of adapters: add an uploaded file or a preset, and say what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from gradio.components import Component
+from gradio.utils import get_upload_folder
+
+import ui_result
+from adapter_list import AdapterChoice, read_choices, write_choices
+from errors import AdapterError
+from lora import describe
+from lora_presets import gather, presets
+from params import Mode
+
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterTools:
+    """A button for files, a list of presets (None when there are none), and the line that says what was added."""
+
+    upload: gr.UploadButton
+    preset: gr.Dropdown | None
+    line: gr.HTML
+
+
+def build(mode: Mode) -> AdapterTools:
+    """The tools of one mode's form, inside the open layout."""
+    known = sorted(presets())
+    with gr.Column(elem_classes=["cell", "tall"], min_width=0):
+        upload = gr.UploadButton(
+            "Add a LoRA: .safetensors, or the two files of a PEFT folder",
+            file_count="multiple",
+            file_types=[".safetensors", ".json"],
+            elem_id=f"{mode}-add-adapter",
+        )
+        preset = gr.Dropdown(known, value=None, label="Add a preset") if known else None
+        line = ui_result.text("p", f"{mode}-adapter-line")
+    return AdapterTools(upload=upload, preset=preset, line=line)
+
+
+def wire(tools: AdapterTools, listed: Component) -> None:
+    """Nothing; what the tools add stands in the list, `listed`."""
+    tools.upload.upload(add_files, inputs=[listed, tools.upload], outputs=[listed, tools.line], **PRIVATE)
+    if tools.preset is not None:
+        tools.preset.input(add_preset, inputs=[listed, tools.preset], outputs=[listed, tools.line], **PRIVATE)
+
+
+def add_files(text: str, files: Sequence[str]) -> tuple[str, str]:
+    """The list with the uploaded adapter in it and what it is; the list as it was and the reason when it is refused."""
+    try:
+        adapter = describe(gather([Path(file) for file in files], Path(get_upload_folder())))
+        facts = f"{adapter.kind}, rank {adapter.rank}, {adapter.bytes / 1e6:.1f} MB, {adapter.sha256[:8]}"
+        return _with(text, str(adapter.path)), f"Added {adapter.title}: {facts}"
+    except (AdapterError, ValueError) as refused:
+        return text, f"Not added: {refused}"
+
+
+def add_preset(text: str, name: str) -> tuple[str, str]:
+    """The list with a preset in it, and a line that says so."""
+    try:
+        return _with(text, name), f"Added {name}"
+    except ValueError as refused:
+        return text, f"Not added: {refused}"
+
+
+def _with(text: str, name: str) -> str:
+    """The list with one choice more; raises ValueError with the rule that it would break."""
+    longer = write_choices([*read_choices(text or ""), AdapterChoice(name)])
+    read_choices(longer)
+    return longer
