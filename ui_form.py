@@ -34,7 +34,7 @@ _REGION_TEMPLATE = """
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one mode: its column, the waveform that marks a stretch, the widget of each knob, the adapters' tools.
+    """The form of one mode: its column, the waveform that marks a stretch, each knob's widget, the adapters' tools.
 
     The widgets stand in the order in which the knobs are declared: that of the endpoint's parameters.
     """
