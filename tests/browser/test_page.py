@@ -217,7 +217,7 @@ def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
     pick(page, "lyrics")
     page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     page.locator("#run-lyrics").click()
-    expect(page.locator("#progress")).to_have_text("written", timeout=60_000)
+    expect(page.locator("#progress p")).to_have_text(re.compile("^written"), timeout=60_000)
     words = page.locator("#draft textarea").input_value()
     assert "[chorus" in words.lower()
     page.locator("#use-lyrics").click()
