@@ -1,6 +1,6 @@
 """The parity folders: tiny checkpoints in upstream's layout, and what upstream's code made of given inputs.
 
-ACE_PARITY_DIR points to other folders of the same format.
+ACE_PARITY_DIR points to other folders of the same format, or to one of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import Literal, NotRequired, TypedDict
 from safetensors.torch import load_file
 from torch import Tensor
 
-DATA = Path(os.environ.get("ACE_PARITY_DIR") or Path(__file__).parent / "data" / "parity")
+DATA = Path(os.environ.get("ACE_PARITY_DIR") or Path(__file__).parent / "data" / "parity").resolve()
+
+TOLERANCE = 1e-5
+"""The largest relative error that counts as equal."""
 
 
 class Arguments(TypedDict):
@@ -72,6 +75,16 @@ class Golden:
         """Whether the upstream of this folder puts the source back outside a repainted window: XL's does, always."""
         return "encoder_hidden_size" in self.config
 
+    @property
+    def adapters(self) -> Path:
+        """The folder of one adapter in several spellings, with what upstream made with it; not every golden has one."""
+        return self.folder / "lora"
+
+    @cached_property
+    def spellings(self) -> list[Path]:
+        """The adapter's files and PEFT folders."""
+        return sorted(path for path in self.adapters.glob("*") if path.stem not in ("expected", "wrong_base"))
+
     @cached_property
     def references(self) -> list[Tensor]:
         """Reference latents `(n, T, C)` per batch item."""
@@ -80,7 +93,12 @@ class Golden:
         return [packed[order == item] for item in range(len(self.inputs["noise"]))]
 
 
-GOLDENS = [Golden(cases.parent) for cases in sorted(DATA.glob("*/cases.json"))]
+def goldens_in(place: Path) -> list[Golden]:
+    """The parity folder that a place is, or those that lie in it."""
+    return [Golden(cases.parent) for cases in sorted([*place.glob("cases.json"), *place.glob("*/cases.json")])]
+
+
+GOLDENS = goldens_in(DATA)
 
 
 def relative_error(answer: Tensor, expected: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Adapters: equal to upstream in five spellings, refused with the reason, gone without a trace."""
+"""Adapters: read in every spelling, refused with the reason, gone without a trace (see test_parity.py for upstream)."""
 
 from __future__ import annotations
 
@@ -21,43 +21,11 @@ from lora_presets import gather, locate, open_adapters, presets
 from runtimes import Runtime, open_runtime
 from runtimes.layouts import DIFFUSERS_PARTS
 from runtimes.torch_runtime import TorchRuntime
-from tests.parity import GOLDENS, Golden, relative_error
-from tests.test_parity import TOLERANCE, runtime_of, target_latents
+from tests.parity import TOLERANCE, relative_error
 from tests.tiny import CHANNELS, save_tiny
 
-CASE = "ode_apg_shift1"
 Q = "layers.0.self_attn.q_proj"
 TINY_SIDES = (32, 32)  # of Q in the tiny checkpoint
-
-with_lora = [golden for golden in GOLDENS if (golden.folder / "lora").is_dir()]
-every_folder = pytest.mark.parametrize("golden", with_lora, ids=lambda golden: golden.folder.name)
-every_spelling = pytest.mark.parametrize(
-    ("golden", "spelling"),
-    [
-        pytest.param(golden, path.name, id=f"{golden.folder.name}-{path.name}")
-        for golden in with_lora
-        for path in sorted((golden.folder / "lora").iterdir())
-        if path.stem not in ("expected", "wrong_base")
-    ],
-)
-
-
-def lora_of(golden: Golden, name: str) -> Path:
-    return golden.folder / "lora" / name
-
-
-@pytest.fixture
-def bare() -> Iterator[Callable[[Golden], Runtime]]:
-    """A parity folder's runtime, whose adapters are taken away when the test is over."""
-    used: list[Runtime] = []
-
-    def take(golden: Golden) -> Runtime:
-        used.append(runtime_of(golden))
-        return used[-1]
-
-    yield take
-    for runtime in used:
-        runtime.set_adapters(())
 
 
 @pytest.fixture(scope="module")
@@ -113,57 +81,6 @@ def heard(runtime: Runtime, *adapters: Adapter) -> Tensor:
 
 def weighed(adapter: Adapter, weight: float) -> Adapter:
     return dataclasses.replace(adapter, weight=weight)
-
-
-# ---- equal to upstream -----------------------------------------------------------------------------------------------
-
-
-@every_spelling
-@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
-def test_an_adapter_does_what_upstream_does_with_it(
-    golden: Golden, spelling: str, weight: float, bare: Callable[[Golden], Runtime]
-) -> None:
-    expected = Golden(golden.folder / "lora").expected[f"scale_{weight}.target_latents"]
-    adapter = describe(lora_of(golden, spelling))
-    check_fit(adapter, sides_of(golden.folder))
-    bare(golden).set_adapters([weighed(adapter, weight)])
-    assert relative_error(target_latents(golden, CASE), expected) <= TOLERANCE
-
-
-@every_folder
-def test_without_adapters_and_at_weight_zero_the_base_answers_bit_for_bit(
-    golden: Golden, bare: Callable[[Golden], Runtime]
-) -> None:
-    runtime, adapter = bare(golden), describe(lora_of(golden, "peft_folder"))
-    base = target_latents(golden, CASE)
-    runtime.set_adapters([weighed(adapter, 0)])
-    assert torch.equal(target_latents(golden, CASE), base)
-    runtime.set_adapters([adapter])
-    assert relative_error(target_latents(golden, CASE), base) > 1e-3
-    runtime.set_adapters([])
-    assert torch.equal(target_latents(golden, CASE), base)
-
-
-@every_folder
-def test_an_adapter_of_another_base_is_refused_before_anything_changes(
-    golden: Golden, bare: Callable[[Golden], Runtime]
-) -> None:
-    runtime, wrong = bare(golden), describe(lora_of(golden, "wrong_base.safetensors"))
-    with pytest.raises(AdapterError, match=r"layers\.\d+"):
-        check_fit(wrong, sides_of(golden.folder))
-    good = describe(lora_of(golden, "kohya.safetensors"))
-    runtime.set_adapters([good])
-    before = target_latents(golden, CASE)
-    with pytest.raises(AdapterError, match=r"layers\.\d+"):
-        runtime.set_adapters([weighed(good, 0.5), wrong])
-    assert torch.equal(target_latents(golden, CASE), before)
-
-
-@every_folder
-def test_all_spellings_name_the_same_layers_and_factors(golden: Golden) -> None:
-    spelt = [path for path in (golden.folder / "lora").iterdir() if path.stem not in ("expected", "wrong_base")]
-    found = {frozenset((layer.name, layer.rank, layer.scale) for layer in describe(path).layers) for path in spelt}
-    assert len(found) == 1
 
 
 # ---- in the network --------------------------------------------------------------------------------------------------

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from errors import AdapterError
+from lora import Adapter, check_fit, describe, sides_of
 from runtimes import Runtime, open_runtime
 from runtimes.torch_runtime import TorchRuntime
 from sampler import Guidance, Run, View, Window, denoise, levels_from, noise_levels, renoise, retake_noise
-from tests.parity import GOLDENS, Arguments, Golden, relative_error
+from tests.parity import DATA, GOLDENS, TOLERANCE, Arguments, Golden, goldens_in, relative_error
 
-TOLERANCE = 1e-5
 ADG_TOLERANCE = 1e-3  # upstream's arc cosine loses the digits of small angles
+ADAPTED = "ode_apg_shift1"
+"""The case that upstream made with adapters too."""
 
-pytestmark = pytest.mark.skipif(not GOLDENS, reason="no parity folders")
+with_adapters = [golden for golden in GOLDENS if golden.spellings]
 every_folder = pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.folder.name)
 every_case = pytest.mark.parametrize(
     ("golden", "case"),
     [(golden, case) for golden in GOLDENS for case in golden.cases],
     ids=[f"{golden.folder.name}-{case}" for golden in GOLDENS for case in golden.cases],
 )
+every_adapter = pytest.mark.parametrize("golden", with_adapters, ids=lambda golden: golden.folder.name)
+every_spelling = pytest.mark.parametrize(
+    ("golden", "spelling"),
+    [(golden, spelling) for golden in with_adapters for spelling in golden.spellings],
+    ids=[f"{golden.folder.name}-{spelling.name}" for golden in with_adapters for spelling in golden.spellings],
+)
+
+
+def test_there_are_cases_to_compare() -> None:
+    assert GOLDENS, f"{DATA} neither is nor holds a folder with a cases.json"
+    assert all(golden.cases for golden in GOLDENS)
+
+
+def test_a_parity_folder_is_found_by_itself_and_among_others() -> None:
+    for golden in GOLDENS:
+        assert goldens_in(golden.folder) == [golden]
+        assert golden in goldens_in(golden.folder.parent)
+        assert goldens_in(golden.folder / "nowhere") == []
 
 
 @cache
@@ -131,3 +155,71 @@ def test_codes_stand_for_the_states_and_latents_that_upstream_gives_them(golden:
     states = runtime.parts.audio_tokenizer.quantizer.get_output_from_indices(codes)
     assert relative_error(states, golden.expected["modules.tokenize.quantized"]) <= TOLERANCE
     assert relative_error(runtime.codes_to_latents(codes), golden.expected["modules.detokenize"]) <= TOLERANCE
+
+
+# ---- adapters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare() -> Iterator[Callable[[Golden], Runtime]]:
+    """A parity folder's runtime, whose adapters are taken away when the test is over."""
+    used: list[Runtime] = []
+
+    def take(golden: Golden) -> Runtime:
+        used.append(runtime_of(golden))
+        return used[-1]
+
+    yield take
+    for runtime in used:
+        runtime.set_adapters(())
+
+
+def weighed(adapter: Adapter, weight: float) -> Adapter:
+    return dataclasses.replace(adapter, weight=weight)
+
+
+@every_spelling
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
+def test_an_adapter_does_what_upstream_does_with_it(
+    golden: Golden, spelling: Path, weight: float, bare: Callable[[Golden], Runtime]
+) -> None:
+    expected = Golden(golden.adapters).expected[f"scale_{weight}.target_latents"]
+    adapter = describe(spelling)
+    check_fit(adapter, sides_of(golden.folder))
+    bare(golden).set_adapters([weighed(adapter, weight)])
+    assert relative_error(target_latents(golden, ADAPTED), expected) <= TOLERANCE
+
+
+@every_spelling
+def test_without_adapters_and_at_weight_zero_the_base_answers_bit_for_bit(
+    golden: Golden, spelling: Path, bare: Callable[[Golden], Runtime]
+) -> None:
+    runtime, adapter = bare(golden), describe(spelling)
+    base = target_latents(golden, ADAPTED)
+    runtime.set_adapters([weighed(adapter, 0)])
+    assert torch.equal(target_latents(golden, ADAPTED), base)
+    runtime.set_adapters([adapter])
+    assert relative_error(target_latents(golden, ADAPTED), base) > 1e-3
+    runtime.set_adapters([])
+    assert torch.equal(target_latents(golden, ADAPTED), base)
+
+
+@every_adapter
+def test_an_adapter_of_another_base_is_refused_before_anything_changes(
+    golden: Golden, bare: Callable[[Golden], Runtime]
+) -> None:
+    runtime, wrong = bare(golden), describe(golden.adapters / "wrong_base.safetensors")
+    with pytest.raises(AdapterError, match=r"layers\.\d+"):
+        check_fit(wrong, sides_of(golden.folder))
+    good = describe(golden.spellings[0])
+    runtime.set_adapters([good])
+    before = target_latents(golden, ADAPTED)
+    with pytest.raises(AdapterError, match=r"layers\.\d+"):
+        runtime.set_adapters([weighed(good, 0.5), wrong])
+    assert torch.equal(target_latents(golden, ADAPTED), before)
+
+
+@every_adapter
+def test_all_spellings_name_the_same_layers_and_factors(golden: Golden) -> None:
+    adapters = [describe(spelling) for spelling in golden.spellings]
+    assert len({frozenset((layer.name, layer.rank, layer.scale) for layer in each.layers) for each in adapters}) == 1
