@@ -1,4 +1,4 @@
-"""docs/knobs.md, written from the tables: `python -m reference` brings the page up to date."""
+"""docs/knobs.md, written from the tables: `.venv/bin/python -m reference` brings the page up to date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = Path(__file__).parent / "docs" / "knobs.md"
 
 HEADER = """# The knobs
 
-Written from params.py and tooltips.py by `python -m reference`; a test fails when this page is stale.
+Written from params.py and tooltips.py by `.venv/bin/python -m reference`; a test fails when this page is stale.
 "auto" means that the planner, the checkpoint's recipe or the dice choose.
 """
 

@@ -12,7 +12,7 @@ KNOBS = {
     "prompt": ("Style prompt", "Genre, instruments, mood and tempo, as you would tell a band."),
     "lyrics": ("Lyrics", "Words under section tags such as [verse] and [chorus]; empty makes an instrumental."),
     "duration_s": ("Length", "Seconds of music; empty lets the planner choose."),
-    "instrumental": ("Instrumental", "No singing: the sections of the lyrics are kept, their words are not sung."),
+    "instrumental": ("Instrumental", "No singing: the words of the lyrics are not sung."),
     "src_audio": ("Source audio", "The recording to work on: wav, flac, mp3, ogg or m4a."),
     "reference_audio": ("Reference audio", "A recording whose sound the cover should take on; its notes are not used."),
     "audio_cover_strength": (
@@ -58,7 +58,7 @@ KNOBS = {
     "bpm": ("Tempo", "Beats per minute; empty lets the planner choose."),
     "keyscale": ("Key", "Key and scale; auto lets the planner choose."),
     "timesignature": ("Metre", "Beats in a bar; auto lets the planner choose."),
-    "vocal_language": ("Language", "The language that is sung; auto reads it from the lyrics where it can."),
+    "vocal_language": ("Language", "The language that is sung; auto names none to the model."),
     "checkpoint": ("Checkpoint", "The weights that render the song; auto takes the one that the studio runs on."),
     "seed": ("Seed", "The same seed and settings give the same samples; empty draws one and shows it."),
     "inference_steps": ("Steps", "Denoising steps: more is finer and slower; empty takes the checkpoint's own number."),

@@ -236,4 +236,4 @@ def test_an_error_with_faults_survives_the_way_between_processes() -> None:
 
 
 def test_the_page_of_knobs_is_up_to_date() -> None:
-    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: python -m reference"
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: .venv/bin/python -m reference"
