@@ -187,6 +187,9 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({row.name: row for row 
 PREFERRED = ("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "nano")
 """Song checkpoints in the order in which the studio takes the first that is installed."""
 
+ON_SPACES = ("xl-sft",)
+"""What a hosted Space brings along when it is built: `preload_from_hub` in README.md."""
+
 
 def row(name: str, use: Use | None = None) -> Checkpoint:
     """The checkpoint of that name, and of that use when one is asked for.

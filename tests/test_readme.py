@@ -1,0 +1,57 @@
+"""What README.md promises: the Space's facts, the commands, the links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from huggingface_hub import metadata_load
+
+import checkpoints
+import cli
+from knobs import parse
+from params import MODES
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+COMMANDS = [line for line in re.findall(r"^\./studio (\w+ --.*)$", TEXT, re.MULTILINE) if not line.startswith("test")]
+
+
+def test_the_space_is_told_what_the_studio_is_tested_with() -> None:
+    facts = metadata_load(README)
+    assert facts["sdk"] == "gradio"
+    assert facts["sdk_version"] == version("gradio")
+    assert facts["app_file"] == "app.py" and (ROOT / "app.py").is_file()
+    assert facts["license"] == "mit" and (ROOT / "LICENSE").is_file()
+    assert facts["python_version"] == "3.11"
+    assert len(facts["short_description"]) <= 60
+
+
+def test_the_space_preloads_exactly_what_it_runs_on() -> None:
+    assert metadata_load(README)["preload_from_hub"] == [checkpoints.row(name).repo for name in checkpoints.ON_SPACES]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_one_that_the_studio_takes(command: str) -> None:
+    values = vars(cli.parser().parse_args(shlex.split(command)))
+    mode = values.pop("mode")
+    parse(
+        MODES[mode], {name: value for name, value in values.items() if name not in ("out", "fresh", "device", "dtype")}
+    )
+
+
+def test_the_commands_are_there() -> None:
+    assert {command.split()[0] for command in COMMANDS} == set(MODES)
+
+
+@pytest.mark.parametrize(
+    "document", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda document: document.name
+)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert not missing
