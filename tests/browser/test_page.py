@@ -48,7 +48,6 @@ def pick(page: Page, mode: str) -> None:
 
 
 def recall(page: Page, words: str) -> None:
-    page.reload()
     page.locator("#history label", has_text=words).first.click()
     expect(page.locator("#song-title h2")).to_contain_text(words)
 
@@ -87,6 +86,7 @@ def test_a_prompt_and_one_press_make_a_song_that_plays(page: Page, app: App) -> 
 
 
 def test_a_finished_song_is_found_again_after_a_reload_with_its_settings(page: Page, song: dict[str, Any]) -> None:
+    page.reload()
     recall(page, "lofi hip hop")
     expect(page.locator("#generate-prompt textarea")).to_have_value(NASTY)
     page.locator("#generate-music-fold button").first.click()
