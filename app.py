@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is first imported
+# Read when torch is first imported. Threads that wait must not spin: on a machine that is busy with other things
+# they take the time from those that work.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 HOSTED = bool(os.environ.get("SPACE_ID"))
 """Whether this is a Hugging Face Space: strangers share it, and a proxy stands in front."""
