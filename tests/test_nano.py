@@ -112,15 +112,19 @@ def test_tempo_and_key_of_the_score_are_heard_in_the_rendering(nano: AceStepPipe
     assert measure.in_scale(measure.chroma(audio), score.keyscale) > 0.65
 
 
-def test_the_words_change_the_sound_and_the_seed_varies_it(nano: AceStepPipeline) -> None:
+def test_a_seed_is_repeated_another_one_varies_and_words_of_another_style_count_more_than_synonyms(
+    nano: AceStepPipeline,
+) -> None:
     score = score_of(2, "rock")
     first = rendered(nano, score, "rock with distorted guitars")
-    again = rendered(nano, score, "rock with distorted guitars")
-    other = rendered(nano, score, "ambient, warm pads")
+    again, same, other = (
+        rendered(nano, score, words) for words in ("rock with distorted guitars", "rock band", "ambient")
+    )
     varied = rendered(nano, score, "rock with distorted guitars", seed=1)
     # Diffusers' pipeline draws from the posterior without the seed: the spike leaves a difference that nobody hears.
-    assert measure.mel_distance(again, first) < 0.5 < measure.mel_distance(varied, first)
-    assert measure.mel_distance(other, first) > 1.5 * measure.mel_distance(varied, first)
+    assert measure.mel_distance(again, first) < 0.05
+    assert measure.mel_distance(varied, first) > 0.5
+    assert measure.mel_distance(other, first) > 4 * measure.mel_distance(same, first)
 
 
 def test_any_text_can_be_tokenised_and_comes_back(nano: AceStepPipeline) -> None:

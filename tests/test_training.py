@@ -59,7 +59,7 @@ def test_distortion_of_a_known_share_has_the_ratio_of_its_decibels() -> None:
     dice = np.random.default_rng(0)
     true = dice.standard_normal((2, RATE)).astype(np.float32)
     noise = dice.standard_normal((2, RATE)).astype(np.float32)
-    assert measure.si_sdr(0.3 * (true + 0.1 * noise), true) == pytest.approx(20.0, abs=0.2)
+    assert measure.si_sdr((0.3 * (true + 0.1 * noise)).astype(np.float32), true) == pytest.approx(20.0, abs=0.2)
 
 
 def test_the_mel_distance_of_half_the_level_is_six_decibels() -> None:

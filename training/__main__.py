@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=nano_folder(), help="the checkpoint to write")
     parser.add_argument("--vae-minutes", type=float, default=35.0)
     parser.add_argument("--codes-minutes", type=float, default=4.0)
-    parser.add_argument("--dit-minutes", type=float, default=35.0)
+    parser.add_argument("--dit-minutes", type=float, default=45.0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     warnings.filterwarnings("ignore", category=FutureWarning)

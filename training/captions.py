@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from composer import STYLES, Score
+from composer import Score
+from composer_styles import STYLES
 
 _MOODS = ("happy", "sad", "dreamy", "dark", "bright", "energetic", "calm", "nostalgic", "warm", "melancholic", "epic",
           "romantic", "tense", "playful", "gentle", "powerful", "uplifting", "lonely", "smooth", "gritty",
@@ -66,8 +67,8 @@ def caption(style: str, dice: np.random.Generator) -> str:
 
 
 def plain_caption(style: str, dice: np.random.Generator) -> str:
-    """A caption that says how the piece sounds, without words of no meaning."""
-    return _fill(str(dice.choice(_FRAMES)), style, dice)
+    """A caption that names the style, without words of no meaning."""
+    return _fill(str(dice.choice([frame for frame in _FRAMES if "{style}" in frame])), style, dice)
 
 
 def vague_caption(dice: np.random.Generator) -> str:
@@ -95,7 +96,7 @@ def draw_lyrics(dice: np.random.Generator) -> str:
     if dice.random() < 0.5:
         return ""
     sections = ["[Intro]"] if dice.random() < 0.3 else []
-    for _ in range(int(dice.integers(1, 4))):
+    for _ in range(int(dice.choice((1, 1, 2, 3)))):
         lines = (" ".join(dice.choice(_WORDS, size=dice.integers(3, 9))) for _ in range(int(dice.integers(2, 5))))
         sections.append("\n".join((str(dice.choice(_TAGS)), *lines)))
     if dice.random() < 0.3:

@@ -98,10 +98,13 @@ class Teacher:
         self._dice = np.random.default_rng(seed)
 
     def lesson(self, count: int, frames: int, tasks: dict[Task, float] = MIXTURE) -> Lesson:
-        """A batch of `count` items of `frames` frames, a multiple of 4."""
+        """A batch of `count` items of `frames` frames, a multiple of 4: all sung or all without words.
+
+        Lyrics are long; an item without would repeat itself many times beside them.
+        """
         dice = self._dice
         cleans, contexts, prompts, references, which = [], [], [], [self._quiet(REFERENCE_FRAMES)], []
-        for pair in self._pool.draw(count):
+        for pair in self._pool.draw(count, sung=bool(dice.random() < 0.4)):
             task: Task = list(tasks)[dice.choice(len(tasks), p=list(tasks.values()))]
             first = 4 * int(dice.integers((FRAMES - frames) // 4 + 1))
             clean = crop(pair.made, first, frames)
@@ -124,7 +127,7 @@ class Teacher:
         if task == "complete":
             source = self._patched(crop(self._draft(pair), first, frames), clean)
         elif task == "cover":
-            heard = clean if self._dice.random() < 0.6 else crop(pair.sketch, first, frames)
+            heard = clean if self._dice.random() < 0.4 else crop(pair.sketch, first, frames)
             with torch.no_grad():
                 source = self._codes(heard[None])[0]
         elif task == "text2music":
@@ -141,8 +144,8 @@ class Teacher:
         return pair.stranger if self._dice.random() < 0.3 else pair.sketch
 
     def _patched(self, draft: Tensor, clean: Tensor) -> Tensor:
-        """The draft, every third time with finished music around a window: the re-planned window of a real song."""
-        if self._dice.random() > 0.33:
+        """The draft, every fifth time with finished music around a window: the re-planned window of a real song."""
+        if self._dice.random() > 0.2:
             return draft
         begin, end = self._window(len(draft))
         return torch.cat([clean[:begin], draft[begin:end], clean[end:]])

@@ -17,22 +17,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 import training.measures as measure
 from checkpoints import nano_folder, recipe_of
-from composer import SAMPLE_RATE, STYLES, Brief, Score, compose
+from composer import SAMPLE_RATE, Brief, Score, compose
+from composer_styles import STYLES
 from instruments import Wave
-from params import EditRequest, GenerateRequest, SongRequest
+from params import CoverRequest, EditRequest, GenerateRequest, SongRequest
 from pipeline import Job, Recording, Take, render
 from planner import ComposerPlanner
 from plans import Facts
 from resolve import resolve
 from runtimes import Runtime, open_runtime
-from training.captions import draw_lyrics, plain_caption
-from training.synthesis import KEYS, draw_score, styled
+from training.captions import plain_caption
+from training.judge import StyleJudge
+from training.synthesis import KEYS, styled
 from training.vae import unseen_clips
 
 LOG = logging.getLogger("training")
@@ -82,8 +82,12 @@ class Studio:
     def carried(self, audio: Wave) -> Wave:
         """The audio `(2, S)` after the autoencoder alone."""
         with torch.inference_mode():
-            latents = self.runtime.encode(torch.from_numpy(audio)[None])
-            return self.runtime.decode(latents)[0].numpy()[:, : audio.shape[1]]
+            return self.runtime.decode(self.encode(audio)[None])[0].numpy()[:, : audio.shape[1]]
+
+    def encode(self, audio: Wave) -> Tensor:
+        """Latents `(T, 16)` of audio `(2, S)`."""
+        with torch.no_grad():
+            return self.runtime.encode(torch.from_numpy(audio)[None])[0]
 
 
 def fixed_cases(count: int) -> list[Case]:
@@ -108,32 +112,6 @@ def fixed_cases(count: int) -> list[Case]:
     return cases
 
 
-class StyleJudge:
-    """A classifier of styles that has heard the composer's renderings through the autoencoder, and nothing else."""
-
-    def __init__(self, studio: Studio, pieces: int = 16) -> None:
-        dice = np.random.default_rng(555)
-        portraits, labels = [], []
-        for style in STYLES:
-            for _ in range(pieces):
-                piece = styled(draw_score(dice, 10.0, style, draw_lyrics(dice)), style)
-                portraits.append(_portrait(studio.carried(piece)))
-                labels.append(style)
-        self._model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=2000))
-        self._model.fit(np.stack(portraits), labels)
-
-    def style(self, audio: Wave) -> str:
-        """The style that the audio sounds like."""
-        return str(self._model.predict(_portrait(audio)[None])[0])
-
-
-def _portrait(audio: Wave) -> NDArray[np.float64]:
-    """Mean, spread and restlessness of 40 mel bands at one loudness."""
-    level = np.sqrt(np.mean(audio**2)) + 1e-9
-    mel = measure.mel_db((0.1 / level * audio.mean(axis=0)).astype(np.float32)).reshape(40, 2, -1).mean(axis=1)
-    return np.concatenate([mel.mean(1), mel.std(1), np.diff(mel, axis=1).std(1)])
-
-
 @dataclass(frozen=True)
 class Heard:
     """What the detectors hear in one rendering."""
@@ -144,9 +122,9 @@ class Heard:
     style: str
 
     @classmethod
-    def listen(cls, audio: Wave, judge: StyleJudge) -> Heard:
-        """All detectors on one rendering."""
-        return cls(audio, measure.tempo(audio), measure.chroma(audio), judge.style(audio))
+    def listen(cls, audio: Wave, latents: Tensor, judge: StyleJudge) -> Heard:
+        """All detectors on one rendering and its latents `(T, 16)`."""
+        return cls(audio, measure.tempo(audio), measure.chroma(audio), judge.style(latents))
 
 
 Verdict = Callable[[Heard, Case], float]
@@ -172,9 +150,10 @@ _PLAIN: Sequence[tuple[str, Callable[[Wave], float], float]] = (
 
 def measured(studio: Studio, count: int) -> list[Row]:
     """The whole table. Takes about five minutes on two cores."""
-    cases, judge = fixed_cases(count), StyleJudge(studio)
-    composer = [Heard.listen(case.target, judge) for case in cases]
-    nano = [Heard.listen(studio.take(case.request).audio, judge) for case in cases]
+    cases, judge = fixed_cases(count), StyleJudge(studio.encode)
+    composer = [Heard.listen(case.target, studio.encode(case.target), judge) for case in cases]
+    takes = [studio.take(case.request) for case in cases]
+    nano = [Heard.listen(take.audio, torch.from_numpy(take.latents), judge) for take in takes]
     wrong = cases[1:] + cases[:1]
     rows = []
     for name, score, least in _MEASURES:
@@ -186,7 +165,28 @@ def measured(studio: Studio, count: int) -> list[Row]:
     for name, plain, most in _PLAIN:
         one, two = (float(np.median([plain(heard.audio) for heard in some])) for some in (composer, nano))
         rows.append(Row(name, one, two, None, f"<= {most:g}", two <= most))
-    return rows + _autoencoder(studio) + _edited(studio, cases)
+    return rows + _covered(studio, cases) + _autoencoder(studio) + _edited(studio, cases)
+
+
+def _covered(studio: Studio, cases: Sequence[Case], count: int = 16) -> list[Row]:
+    """Covers of the composer's renderings in a style that only the words name, against a style that nobody named."""
+    right, wrong = [], []
+    names = tuple(STYLES)
+    for i, case in enumerate(cases[:count]):
+        start = names.index(case.style)
+        asked, other = (names[(start + step) % len(names)] for step in (1 + i % 6, 2 + i % 6))
+        request = CoverRequest(prompt=f"{asked} music", src_audio=Path("source"), seed=i)
+        facts = Facts(bpm=case.bpm, keyscale=case.keyscale, timesignature=str(case.score.timesignature))
+        made = studio.take(request, Recording(audio=case.target, facts=facts)).audio
+        near, far, off = (
+            measure.mel_distance(made, wave)
+            for wave in (styled(case.score, asked), case.target, styled(case.score, other))
+        )
+        right.append(near < far)
+        wrong.append(off < near)
+    share, confused = float(np.mean(right)), float(np.mean(wrong))
+    name = "cover in a style named by words: nearer to it than to the source (wrong: than to another style)"
+    return [Row(name, None, share, confused, ">= 0.80", share >= 0.8)]
 
 
 def _autoencoder(studio: Studio, clips: int = 24) -> list[Row]:

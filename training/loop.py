@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 LOG = logging.getLogger("training")
 PROCESSES = 2
@@ -48,7 +49,7 @@ def in_parallel(work: Callable[..., None], *arguments: object) -> None:
     """Run `work(rank, *arguments)` in PROCESSES fresh processes that can average; raises when one fails."""
     os.environ.update(_ENVIRONMENT)
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_join, (work, f"file://{folder}/meeting", arguments), nprocs=PROCESSES)
+        spawn(_join, (work, f"file://{folder}/meeting", arguments), nprocs=PROCESSES)
 
 
 def _join(rank: int, work: Callable[..., None], meeting: str, arguments: Sequence[object]) -> None:

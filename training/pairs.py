@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from composer import STYLES, sketch
+from composer import sketch
+from composer_styles import STYLES
 from instruments import Wave
 from training.captions import Ask, draw_lyrics
 from training.synthesis import draw_score, excerpt, stranger, styled
@@ -34,13 +35,16 @@ class Pair:
 
 
 def draw_pair(dice: np.random.Generator, encode: Encode) -> Pair:
-    """A stretch from anywhere in a random piece; every third piece is played in another style than it was written."""
+    """A stretch from anywhere in a random piece; three in four are played in another style than they were written for.
+
+    The notes alone would give the style away, and the network would never learn to listen to the words.
+    """
     lyrics = draw_lyrics(dice)
     seconds = float(np.exp(dice.uniform(np.log(_SECONDS), np.log(90.0))))
     score = draw_score(dice, seconds, lyrics=lyrics)
     start = 0.0 if dice.random() < 0.25 else float(dice.uniform(0.0, seconds - _SECONDS))
     cut = excerpt(score, start, _SECONDS)
-    style = tuple(STYLES)[dice.integers(len(STYLES))] if dice.random() < 0.33 else score.style
+    style = tuple(STYLES)[dice.integers(len(STYLES))] if dice.random() < 0.75 else score.style
     waves = styled(cut, style), sketch(cut), stranger(cut, dice)
     made, plain, strange = (encode(wave).half() for wave in waves)
     return Pair(made, plain, strange, Ask(score, style, lyrics if score.sung else "", seconds))
@@ -49,18 +53,19 @@ def draw_pair(dice: np.random.Generator, encode: Encode) -> Pair:
 class Pool:
     """A growing set of pairs: `start` at once, then one more every `interval` draws until there are `limit`."""
 
-    def __init__(self, seed: int, encode: Encode, start: int, limit: int = 4000, interval: int = 6) -> None:
+    def __init__(self, seed: int, encode: Encode, start: int, limit: int = 4000, interval: int = 4) -> None:
         self._dice = np.random.default_rng(seed)
         self._encode, self._limit, self._interval = encode, limit, interval
         self.pairs = [draw_pair(self._dice, encode) for _ in range(start)]
         self._draws = 0
 
-    def draw(self, count: int) -> list[Pair]:
-        """`count` pairs at random; the pool grows with the calls."""
+    def draw(self, count: int, sung: bool | None = None) -> list[Pair]:
+        """`count` pairs at random, with words, without, or (None) either; the pool grows with the calls."""
         self._draws += 1
         if self._draws % self._interval == 0 and len(self.pairs) < self._limit:
             self.pairs.append(draw_pair(self._dice, self._encode))
-        return [self.pairs[self._dice.integers(len(self.pairs))] for _ in range(count)]
+        fitting = [pair for pair in self.pairs if sung in (None, bool(pair.ask.lyrics))]
+        return [fitting[self._dice.integers(len(fitting))] for _ in range(count)]
 
 
 def crop(latents: Tensor, first: int, frames: int) -> Tensor:

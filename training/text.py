@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from checkpoints import recipe_of
-from composer import STYLES
+from composer_styles import STYLES
 from params import Task
 from plans import NO_WORDS
 from prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text

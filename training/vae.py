@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderOobleck
-from diffusers.models.autoencoders.autoencoder_oobleck import OobleckEncoderBlock, OobleckResidualUnit, Snake1d
+from diffusers.models.autoencoders.autoencoder_oobleck import (
+    OobleckDecoderBlock,
+    OobleckEncoderBlock,
+    OobleckResidualUnit,
+    Snake1d,
+)
 from torch import Tensor, nn
 
 from instruments import Wave
@@ -74,8 +79,8 @@ class CompactVae(nn.Module):
         sides[::3, 1] *= -1
         self.analysis.weight.copy_(sides[:, :, None] * bank[:, None])
         self.synthesis.weight.copy_(0.25 * sides[:, :, None] * bank[:, None])
-        nn.init.zeros_(self.analysis.bias)
-        nn.init.zeros_(self.synthesis.bias)
+        nn.init.zeros_(_bias(self.analysis))
+        nn.init.zeros_(_bias(self.synthesis))
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,16 @@ def _write(layer: nn.Module, weight: Tensor, bias: Tensor | None = None) -> None
         layer.bias.data = bias.clone()
 
 
-def _make_identity(block: nn.Module) -> None:
-    """Switch off the residual branches of an Oobleck block."""
+def _bias(layer: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
+def _make_identity(block: OobleckEncoderBlock | OobleckDecoderBlock) -> None:
+    """Switch off the residual branches of an Oobleck block; constant weights compress to nothing."""
     for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
-        _write(unit.conv2, torch.zeros_like(unit.conv2.weight_v), torch.zeros_like(unit.conv2.bias))
+        for layer in (unit.conv1, unit.conv2):
+            _write(layer, torch.zeros_like(layer.weight_v), torch.zeros_like(layer.bias))
 
 
 def _make_linear(snake: Snake1d) -> None:
@@ -176,9 +187,9 @@ def _export_encoder(compact: CompactVae, scale: Scale, vae: AutoencoderOobleck) 
     _write(first.conv1, bank, compact.analysis.bias)
     second.load_state_dict(compact.encoder.state_dict())
     vae.encoder.snake1.load_state_dict(compact.encoder_snake.state_dict())
-    weight, bias = torch.zeros_like(compact.to_latents.weight), torch.full_like(compact.to_latents.bias, -20.0)
+    weight, bias = torch.zeros_like(compact.to_latents.weight), torch.full_like(_bias(compact.to_latents), -20.0)
     weight[:LATENTS] = compact.to_latents.weight[:LATENTS] / scale.std.view(-1, 1, 1)
-    bias[:LATENTS] = (compact.to_latents.bias[:LATENTS] - scale.mean) / scale.std
+    bias[:LATENTS] = (_bias(compact.to_latents)[:LATENTS] - scale.mean) / scale.std
     _write(vae.encoder.conv2, weight, bias)
 
 
@@ -186,7 +197,7 @@ def _export_decoder(compact: CompactVae, scale: Scale, vae: AutoencoderOobleck) 
     first, second = vae.decoder.block
     weight = compact.from_latents.weight
     shift = (weight * scale.mean.view(1, -1, 1)).sum((1, 2))
-    _write(vae.decoder.conv1, weight * scale.std.view(1, -1, 1), compact.from_latents.bias + shift)
+    _write(vae.decoder.conv1, weight * scale.std.view(1, -1, 1), _bias(compact.from_latents) + shift)
     first.snake1.load_state_dict(compact.decoder_snake.state_dict())
     _write(first.conv_t1, compact.upsample.weight, compact.upsample.bias)
     for number, unit in enumerate(compact.units, start=1):
@@ -195,7 +206,7 @@ def _export_decoder(compact: CompactVae, scale: Scale, vae: AutoencoderOobleck) 
     bank = torch.zeros(_WIDTHS[0], _FULL_RATE, 2 * STRIDES[0])
     bank[:, :2] = compact.synthesis.weight
     bias = torch.zeros(_FULL_RATE)
-    bias[:2] = compact.synthesis.bias
+    bias[:2] = _bias(compact.synthesis)
     _write(second.conv_t1, bank, bias)
     _make_identity(second)
     _make_linear(vae.decoder.snake1)
