@@ -375,17 +375,21 @@ def test_a_guide_stands_in_the_window_and_the_source_around_it(runtime: Runtime)
     assert (placed[:, 36:] == 1).all() and np.array_equal(placed[0, :36], runtime.silence(40)[0, :36])
 
 
-def test_the_instruction_of_each_mode_reaches_the_text_encoder(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: list[str] = []
+@pytest.fixture
+def heard(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that reach the text encoder."""
+    texts_heard: list[str] = []
     condition = type(runtime).condition
 
     def listening(self: Runtime, texts: list[str], *rest: object) -> object:
-        heard.extend(texts)
+        texts_heard.extend(texts)
         return condition(self, texts, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(runtime), "condition", listening)
+    return texts_heard
+
+
+def test_the_instruction_of_each_mode_reaches_the_text_encoder(runtime: Runtime, heard: list[str]) -> None:
     expected = {
         "generate": ["Fill the audio semantic mask based on the given conditions:"],
         "cover": [
@@ -412,15 +416,7 @@ def test_the_instruction_of_each_mode_reaches_the_text_encoder(
     ],
 )
 def test_the_tasks_of_base_checkpoints_name_their_tracks(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, task: str, tracks: str, instruction: str
+    runtime: Runtime, heard: list[str], task: str, tracks: str, instruction: str
 ) -> None:
-    heard: list[str] = []
-    condition = type(runtime).condition
-
-    def listening(self: Runtime, texts: list[str], *rest: object) -> object:
-        heard.extend(texts)
-        return condition(self, texts, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(runtime), "condition", listening)
     take_of(runtime, "cover", task_type=task, tracks=tracks)
     assert [text.split("\n")[1] for text in heard] == [instruction]

@@ -6,16 +6,12 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import PROFILES
 from composer import parse_key
 from instruments import Wave
 
 SAMPLE_RATE = 48_000
 _HOP = 512
-# Listeners' ratings of how well each pitch class fits a key (Krumhansl and Kessler, 1982), tonic first.
-_PROFILES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
-}
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _RELATED_TEMPOS = (1 / 3, 1 / 2, 2 / 3, 1.0, 3 / 2, 2.0, 3.0)
 
@@ -82,7 +78,7 @@ def key(heard: NDArray[np.float64]) -> Key:
     """The major or minor key whose profile correlates best with the chroma."""
     fits = {
         (tonic, mode): float(np.corrcoef(np.roll(profile, tonic), heard)[0, 1])
-        for mode, profile in _PROFILES.items()
+        for mode, profile in PROFILES.items()
         for tonic in range(12)
     }
     return max(fits, key=lambda each: fits[each])
