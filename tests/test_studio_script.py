@@ -103,17 +103,6 @@ def test_the_exit_code_is_the_apps(made: Checkout) -> None:
     assert made.run("generate", APP_EXIT="3")[0] == 3
 
 
-def test_the_second_run_costs_less_than_a_fifth_of_a_second(made: Checkout) -> None:
-    def seconds(command: list[str]) -> float:
-        began = time.perf_counter()
-        subprocess.run(command, env={"PATH": str(made.bin)}, capture_output=True, check=True)
-        return time.perf_counter() - began
-
-    alone = min(seconds([str(made.venv / "bin/python"), str(made.root / "app.py")]) for _ in range(5))
-    with_studio = min(seconds([str(made.root / "studio")]) for _ in range(5))
-    assert with_studio - alone < 0.2
-
-
 def test_a_link_to_the_command_works_from_anywhere(made: Checkout) -> None:
     link = made.bin / "my-studio"
     link.symlink_to(made.root / "studio")
