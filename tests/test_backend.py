@@ -172,6 +172,24 @@ def test_one_job_runs_at_a_time(studio: Studio) -> None:
     assert len(studio.library.list()) == 3
 
 
+def test_a_song_without_a_plan_is_another_song_and_says_so(shared: Studio, song: Track) -> None:
+    (alone,) = made_by(shared, request_of("generate", **QUICK, thinking=False))
+    assert alone.plan["planner"] == "none"
+    assert any("from the words alone" in note for note in alone.notes)
+    assert not np.array_equal(samples_of(alone.path), samples_of(song.path))
+
+
+def test_another_checkpoint_renders_by_its_own_recipe(
+    shared: Studio, song: Track, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xl-turbo").symlink_to(checkpoints.find("nano").folder)
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    asked = {name: value for name, value in QUICK.items() if name != "inference_steps"}
+    (other,) = made_by(shared, request_of("generate", **asked, checkpoint="xl-turbo"))
+    assert (other.checkpoint, other.values["inference_steps"], other.values["shift"]) == ("xl-turbo", 8, 3.0)
+    assert not np.array_equal(samples_of(other.path), samples_of(song.path))
+
+
 def test_estimates_grow_with_length_and_steps_and_learn_from_the_library(shared: Studio, song: Track) -> None:
     def estimate(**values: object) -> float:
         return shared.estimate_s(request_of("generate", **{**QUICK, **values}))
