@@ -30,7 +30,8 @@ from fingerprint import fingerprint
 from knobs import to_json
 from library import Library, Record, Track, cache_key
 from lora_presets import open_adapters
-from params import LyricsRequest, Recipe, Request, SongRequest, audio_knobs
+from params import Recipe, Request, SongRequest, audio_knobs
+from params_words import LyricsRequest
 from plans import Facts
 from resolve import refuse_muted, resolve
 

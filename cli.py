@@ -23,7 +23,8 @@ from estimates import DeviceKind
 from events import Progress, TextDelta
 from knobs import Knob, knobs_of, parse
 from library import Track
-from params import MODES, SONG_MODES, Mode, Request
+from params import MODES, SONG_MODES, Request
+from params_tables import Mode
 from runtimes import DType
 
 SUFFIX = ".wav"

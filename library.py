@@ -26,7 +26,7 @@ from safetensors.numpy import save as to_safetensors
 import audio
 from errors import Fault, RequestError, StudioError
 from knobs import Json
-from params import Mode
+from params_tables import Mode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

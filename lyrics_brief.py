@@ -10,7 +10,7 @@ from functools import cache
 import lyrics_words as vocabulary
 import pronunciation
 from lyrics_words import COMMON, FIELDS, NounKind
-from params import Tone
+from params_words import Tone
 
 _CONTROL = re.compile(
     r"<\|[^|]*\|>|<(script|style)\b.*?</\1>|<[^<>]*>|\[[^\[\]]*\]|https?://\S+", re.IGNORECASE | re.DOTALL

@@ -16,7 +16,7 @@ import lyrics_lines as material
 from lyrics_brief import Noun, Subject, understand
 from lyrics_lines import Mood
 from lyrics_words import phrases
-from params import LyricsRequest, Rhyme
+from params_words import LyricsRequest, Rhyme
 from pronunciation import is_iambic, last_word, near_rhyme, rhyme, shape
 
 VERSE_SYLLABLES = 8

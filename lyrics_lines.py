@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lyrics_words import NounKind
-from params import Tone
+from params_words import Tone
 
 Mood = Literal["any"] | Tone
 

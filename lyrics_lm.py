@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from events import TextDelta
 from lyrics_brief import understand
 from lyrics_builtin import SongWriter
-from params import LyricsRequest
+from params_words import LyricsRequest
 
 WRITER = "built-in writer"
 """Who writes, as the page shows it: a small program with lines of its own, not a language model."""

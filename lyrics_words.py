@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from params import Tone
+from params_words import Tone
 
 NounKind = Literal["any", "sight", "sound", "place", "person", "time", "feeling"]
 

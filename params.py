@@ -5,8 +5,7 @@ Whatever shows, checks, sends, saves or documents a knob derives from the tables
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import ClassVar, Literal
 from adapter_list import AdapterChoice, read_choices
 from errors import Fault
 from knobs import Knob, Value, knob, knobs_of
+from params_tables import KEYSCALES, LANGUAGES, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
+from params_words import LyricsRequest
 
-Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 InferMethod = Literal["ode", "sde"]
 Solver = Literal["euler", "heun", "dpm3m", "pingpong"]
@@ -28,32 +28,6 @@ CoverTask = Literal["cover", "lego", "extract", "complete"]
 Side = Literal["after", "before"]
 EditMode = Literal["repaint", "flow"]
 RepaintMode = Literal["conservative", "balanced", "aggressive"]
-Rhyme = Literal["strict", "loose", "none"]
-Tone = Literal["hopeful", "tender", "sad", "angry", "playful", "dreamy"]
-TimeSignature = Literal["2", "3", "4", "6"]
-
-GROUPS = MappingProxyType(
-    {
-        "main": "",
-        "region": "Region and blending",
-        "music": "Music · tempo, key, metre, language",
-        "diffusion": "Diffusion · steps, guidance, solver, seed",
-        "schedule": "Guidance schedule · when guidance acts",
-        "adapters": "Adapters · LoRAs and their weights",
-        "tracks": "Tracks · single instruments, with base checkpoints",
-        "planner": "Planner · what is decided before rendering",
-        "writer": "Writer · sampling",
-    }
-)
-"""Folds of the form, in order: the first is always open, the others start closed."""
-
-KEYSCALES = tuple(
-    f"{note}{accidental} {scale}"
-    for note in "CDEFGAB"
-    for accidental in ("", "#", "b", "♯", "♭")
-    for scale in ("major", "minor")
-)
-"""The 70 key names that ACE-Step's planner was trained on."""
 
 TRACKS = (
     *("vocals", "backing_vocals", "drums", "bass", "guitar", "keyboard"),
@@ -61,16 +35,6 @@ TRACKS = (
 )
 """The instruments that ACE-Step's base checkpoints know by name."""
 
-_LANGUAGE_CODES = """
-ar az bg bn ca cs da de el en es fa fi fr he hi hr ht hu id is it ja ko la lt ms ne nl no pa pl pt ro ru sa sk
-sr sv sw ta te th tl tr uk ur vi yue zh unknown
-"""
-LANGUAGES = tuple(_LANGUAGE_CODES.split())
-"""Language codes that ACE-Step was trained on, and `unknown` for songs without words."""
-
-MAX_SEED = 2**31 - 1
-PROMPT_CHARS = 2000
-LYRICS_CHARS = 8000
 GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 """Knobs that shape guidance: where there is none they mean nothing."""
 
@@ -321,49 +285,6 @@ class EditRequest(SongRequest):
             yield Fault("n_max", self.n_max, "must be larger than n_min")
         if self.edit_mode == "flow" and not (self.prompt.strip() or self.lyrics.strip()):
             yield Fault("prompt", self.prompt, "must say what the stretch becomes")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LyricsRequest:
-    """Song words from a brief."""
-
-    mode: ClassVar[Mode] = "lyrics"
-    section_names: ClassVar[tuple[str, ...]] = (
-        *("intro", "verse", "pre-chorus", "chorus", "post-chorus", "bridge"),
-        *("interlude", "instrumental", "solo", "break", "outro"),
-    )
-    max_sections: ClassVar[int] = 24
-
-    brief: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
-    structure: str = knob("intro, verse, chorus, verse, chorus, bridge, chorus, outro", group="main", high=400)
-    tone: Tone | None = knob(group="main")
-    rhyme: Rhyme = knob("strict", group="main")
-    lines_verse: int = knob(6, group="main", low=2, high=10, step=1, unit="lines")
-    lines_chorus: int = knob(4, group="main", low=2, high=8, step=1, unit="lines")
-    lines_bridge: int = knob(2, group="main", low=1, high=6, step=1, unit="lines")
-    seed: int | None = knob(group="writer", low=0, high=MAX_SEED, step=1)
-
-    def sections(self) -> tuple[str, ...]:
-        """The sections in order, lower-case, without the brackets and numbers they may be typed with."""
-        typed = self.structure.lower().replace("\n", ",").split(",")
-        names = (part.strip(" []\t").rstrip("0123456789").strip() for part in typed)
-        return tuple(name for name in names if name)
-
-    def combinations(self) -> Iterator[Fault]:
-        """Faults that a value has although it is of the right type."""
-        if not self.brief.strip():
-            yield Fault("brief", self.brief, "must say what the song is about")
-        sections = self.sections()
-        unknown = dict.fromkeys(name for name in sections if name not in self.section_names)
-        if unknown:
-            known = ", ".join(self.section_names)
-            yield Fault("structure", ", ".join(unknown), f"must name known sections, separated by commas: {known}")
-        elif not 1 <= len(sections) <= self.max_sections:
-            yield Fault("structure", self.structure, f"must name 1 to {self.max_sections} sections")
-
-    def resolved(self, draw: Callable[[int], int]) -> LyricsRequest:
-        """The request with a seed; `draw(n)` returns a random integer below n."""
-        return self if self.seed is not None else dataclasses.replace(self, seed=draw(MAX_SEED + 1))
 
 
 Request = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest

@@ -20,7 +20,8 @@ import sampler
 from analysis import listen
 from contexts import Scene
 from events import Progress
-from params import MAX_SEED, CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
+from params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
+from params_tables import MAX_SEED
 from plans import DEFAULT_DURATION_S, NO_WORDS, Facts, Plan, Planner, Stretch, open_plan
 from timeline import Timeline, timeline_of
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import tooltips
 from knobs import Knob, knobs_of
-from params import GROUPS, MODES, Mode
+from params import MODES
+from params_tables import GROUPS, Mode
 
 PAGE = Path(__file__).parent / "docs" / "knobs.md"
 

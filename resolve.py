@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from errors import Fault, RequestError
 from knobs import knobs_of
-from params import GUIDED, MAX_SEED, SDE_SOLVERS, CoverRequest, Recipe, SongRequest
+from params import GUIDED, SDE_SOLVERS, CoverRequest, Recipe, SongRequest
+from params_tables import MAX_SEED
 
 Song = TypeVar("Song", bound=SongRequest)
 

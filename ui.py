@@ -10,7 +10,8 @@ import tooltips
 import ui_form
 import ui_result
 from backend import Studio
-from params import MODES, Mode
+from params import MODES
+from params_tables import Mode
 from ui_events import Page, wire
 from ui_handlers import Handlers
 

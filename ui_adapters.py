@@ -15,7 +15,7 @@ from adapter_list import AdapterChoice, read_choices, write_choices
 from errors import AdapterError
 from lora import describe
 from lora_presets import gather, presets
-from params import Mode
+from params_tables import Mode
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 

@@ -10,7 +10,8 @@ import gradio as gr
 
 import tooltips
 from knobs import Kind, Knob, knobs_of
-from params import MODES, Mode
+from params import MODES
+from params_tables import Mode
 
 Out = TypeVar("Out")
 

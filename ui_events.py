@@ -18,7 +18,8 @@ import ui_tracks
 import ui_widgets
 from knobs import knobs_of
 from library import Library, Track
-from params import MODES, SONG_MODES, Mode
+from params import MODES, SONG_MODES
+from params_tables import Mode
 from ui_api import endpoint
 from ui_form import REGION, Form
 from ui_handlers import Handlers

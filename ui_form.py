@@ -13,7 +13,8 @@ import tooltips
 import ui_adapters
 import ui_widgets
 from knobs import Knob, Value, knobs_of
-from params import GROUPS, MODES, Mode, Recipe
+from params import MODES, Recipe
+from params_tables import GROUPS, Mode
 
 CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
     "duration_s": (("10 s", 10), ("30 s", 30), ("1 min", 60), ("2 min", 120), ("4 min", 240), ("auto", None)),

@@ -18,7 +18,8 @@ from errors import Cancelled, StudioError
 from events import TextDelta
 from knobs import AUTO, Value, knobs_of, parse
 from library import Track
-from params import MODES, SONG_MODES, Mode, Recipe
+from params import MODES, SONG_MODES, Recipe
+from params_tables import Mode
 from ui_jobs import Jobs
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from errors import Cancelled
 from events import Progress, TextDelta
 from knobs import parse
 from library import Track
-from params import MODES, Mode
+from params import MODES
+from params_tables import Mode
 
 
 class Jobs:

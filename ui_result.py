@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 import tooltips
-from params import Mode
+from params_tables import Mode
 from ui_widgets import WAVEFORM
 
 SEND_TO: tuple[Mode, ...] = ("cover", "extend", "edit")

@@ -11,7 +11,8 @@ from gradio.components import Component
 
 import tooltips
 from knobs import AUTO, Knob, Value
-from params import SONG_MODES, Mode, Recipe
+from params import SONG_MODES, Recipe
+from params_tables import Mode
 from theme import MONO
 
 SEGMENTS = 3

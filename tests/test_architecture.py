@@ -21,15 +21,41 @@ LAYERS = (
     {"ui", "cli", "theme", "reference", "training"},
     {"backend"},
     {"lease"},
-    {"pipeline", "planner", "composer", "lyrics_lm", "musicgen", "post_process", "library", "estimates", "downloads"},
-    {"runtimes", "sampler", "contexts", "flow_edit", "lora", "audio", "analysis", "timeline", "prompts", "plans"},
+    {
+        "pipeline",
+        "planner",
+        "drafts",
+        "composer",
+        "lyrics_lm",
+        "musicgen",
+        "post_process",
+        "library",
+        "estimates",
+        "downloads",
+    },
+    {
+        "lm",
+        "mlx_thread",
+        "runtimes",
+        "sampler",
+        "contexts",
+        "flow_edit",
+        "lora",
+        "audio",
+        "analysis",
+        "timeline",
+        "prompts",
+        "plans",
+    },
     {"params", "resolve", "checkpoints", "fingerprint"},
     {"knobs"},
+    {"mlx_thread"},
     {"errors", "events", "tooltips", "adapter_list"},
 )
 """The rooms from top to bottom: a room imports from its own row and from those below it."""
 
 FAMILIES = {
+    "drafts_*": "drafts",
     "instruments": "composer",
     "pronunciation": "lyrics_lm",
     "hub": "downloads",
@@ -40,6 +66,8 @@ FAMILIES = {
     "composer_*": "composer",
     "lora_*": "lora",
     "lyrics_*": "lyrics_lm",
+    "params_*": "params",
+    "planner_*": "planner",
     "ui_*": "ui",
 }
 """Files that are part of another room."""
@@ -48,6 +76,8 @@ NETWORKS = {
     "sampler",
     "contexts",
     "flow_edit",
+    "lm",
+    "mlx_thread",
     "runtimes",
     "planner",
     "lyrics_lm",
@@ -55,6 +85,7 @@ NETWORKS = {
     "post_process",
     "lora",
     "training",
+    "mlx_thread",
 }
 WALLS: Mapping[str, set[str]] = {
     "gradio": {"app", "ui", "theme"},
@@ -73,11 +104,18 @@ OPTIONAL = {"mlx", "mlx_lm", "mlx_audio", "demucs"}
 """Packages that work without being in requirements.txt."""
 
 
+SOURCES = ("*.py", "lm/**/*.py", "runtimes/**/*.py", "training/**/*.py")
+
+
 @cache
 def sources() -> tuple[Path, ...]:
     """Every Python file that ships, tests apart."""
     return tuple(
-        sorted(path for folder in ("*.py", "runtimes/**/*.py", "training/**/*.py") for path in ROOT.glob(folder))
+        sorted(
+            path
+            for folder in ("*.py", "lm/**/*.py", "runtimes/**/*.py", "training/**/*.py")
+            for path in ROOT.glob(folder)
+        )
     )
 
 
@@ -165,7 +203,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     named = [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines]
     declared = {MODULES.get(name, name) for name in named}
-    ours = {source.stem for source in sources()} | {"runtimes", "training"}
+    ours = {source.stem for source in sources()} | {"lm", "runtimes", "training"}
     imported = {name.partition(".")[0] for path in sources() for name in imports_of(tree_of(path), typing=True)}
     assert imported - ours - declared - OPTIONAL - set(sys.stdlib_module_names) == set()
 

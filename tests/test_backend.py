@@ -27,7 +27,8 @@ from estimates import DeviceKind
 from events import Progress, TextDelta
 from knobs import parse
 from library import Track
-from params import MODES, GenerateRequest, LyricsRequest, Request
+from params import MODES, GenerateRequest, Request
+from params_words import LyricsRequest
 from runtimes import DType
 
 Wave = NDArray[np.float32]

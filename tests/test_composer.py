@@ -10,7 +10,7 @@ import pytest
 from composer import Brief, Score, compose, parse_key, sketch
 from composer_styles import FEELS, STYLES
 from errors import RequestError
-from params import KEYSCALES
+from params_tables import KEYSCALES
 
 SCALES = {"major": {0, 2, 4, 5, 7, 9, 11}, "minor": {0, 2, 3, 5, 7, 8, 10}}
 SONG = """[Intro]

@@ -21,7 +21,8 @@ from knobs import parse
 from lyrics_brief import understand
 from lyrics_builtin import CHORUS_FORMS
 from lyrics_words import COMMON, FIELDS, phrases
-from params import MAX_SEED, LyricsRequest, Tone
+from params_tables import MAX_SEED
+from params_words import LyricsRequest, Tone
 from pronunciation import is_iambic, last_word, near_rhyme, phones, rhyme, shape, syllables, words
 
 ROOT = Path(__file__).parent.parent

@@ -14,19 +14,8 @@ import reference
 import tooltips
 from errors import Fault, RequestError
 from knobs import AUTO, Knob, knobs_of, parse, to_json
-from params import (
-    GROUPS,
-    KEYSCALES,
-    LANGUAGES,
-    MODES,
-    SONG_MODES,
-    CoverRequest,
-    EditRequest,
-    ExtendRequest,
-    GenerateRequest,
-    Recipe,
-    SongRequest,
-)
+from params import MODES, SONG_MODES, CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
+from params_tables import GROUPS, KEYSCALES, LANGUAGES
 from resolve import refuse_muted, resolve
 
 RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)

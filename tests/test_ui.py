@@ -23,7 +23,8 @@ from errors import Cancelled, Fault, RequestError
 from events import TextDelta
 from knobs import AUTO, Knob, knobs_of
 from library import Record, Track
-from params import GROUPS, MODES, SONG_MODES, Mode, Recipe
+from params import MODES, SONG_MODES, Recipe
+from params_tables import GROUPS, Mode
 from ui_handlers import FAILED, Handlers, refusal, told
 from ui_jobs import Jobs
 

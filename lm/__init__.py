@@ -1,0 +1,74 @@
+"""Language models behind one interface: tokens in, logits out, whichever framework runs them.
+
+What is written, by what grammar and with which dice, is decided above, on the host and in numpy: both frameworks
+serve the same sampler. Importing this package loads no framework; `open_language_model` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lm.vocabulary import Vocabulary
+    from runtimes import DType
+
+LmRuntime = Literal["torch", "mlx"]
+
+
+class Session(Protocol):
+    """One text being written: a batch of prompts of any lengths that go on with the same tokens."""
+
+    def feed(self, ids: Sequence[int]) -> None:
+        """Nothing; every row goes on with these tokens."""
+        ...
+
+    def logits(self, rows: range | None = None) -> NDArray[np.float32]:
+        """Logits `(B, V)` of the next token, or `(B, len(rows))` of these token ids alone, at their cost alone."""
+        ...
+
+    def close(self) -> None:
+        """Nothing; the memory of what was read is freed."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """A causal language model with its tokenizer, ready to run."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer, and what each token spells."""
+        ...
+
+    @property
+    def runtime(self) -> LmRuntime:
+        """The framework that runs it."""
+        ...
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> Session:
+        """A session that has read the prompts, one for each row."""
+        ...
+
+    def close(self) -> None:
+        """Nothing; the weights are freed and the model is spent."""
+        ...
+
+
+def open_language_model(
+    folder: Path, *, runtime: LmRuntime | None = None, device: str | None = None, dtype: DType | None = None
+) -> LanguageModel:
+    """The causal language model in `folder`, as transformers' `save_pretrained` writes it, with its weights loaded.
+
+    None chooses for the machine. Raises CheckpointError for a folder that holds none.
+    """
+    if runtime == "mlx":
+        from lm.mlx_backend import open_mlx_model
+
+        return open_mlx_model(folder, dtype=dtype)
+    from lm.torch_backend import open_torch_model
+
+    return open_torch_model(folder, device=device, dtype=dtype)

@@ -1,0 +1,43 @@
+"""The fixed tables of the spine: folds of the form, keys, languages and limits that several requests share."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Literal
+
+Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
+TimeSignature = Literal["2", "3", "4", "6"]
+
+GROUPS = MappingProxyType(
+    {
+        "main": "",
+        "region": "Region and blending",
+        "music": "Music · tempo, key, metre, language",
+        "diffusion": "Diffusion · steps, guidance, solver, seed",
+        "schedule": "Guidance schedule · when guidance acts",
+        "adapters": "Adapters · LoRAs and their weights",
+        "tracks": "Tracks · single instruments, with base checkpoints",
+        "planner": "Planner · what is decided before rendering",
+        "writer": "Writer · sampling",
+    }
+)
+"""Folds of the form, in order: the first is always open, the others start closed."""
+
+KEYSCALES = tuple(
+    f"{note}{accidental} {scale}"
+    for note in "CDEFGAB"
+    for accidental in ("", "#", "b", "♯", "♭")
+    for scale in ("major", "minor")
+)
+"""The 70 key names that ACE-Step's planner was trained on."""
+
+_LANGUAGE_CODES = """
+ar az bg bn ca cs da de el en es fa fi fr he hi hr ht hu id is it ja ko la lt ms ne nl no pa pl pt ro ru sa sk
+sr sv sw ta te th tl tr uk ur vi yue zh unknown
+"""
+LANGUAGES = tuple(_LANGUAGE_CODES.split())
+"""Language codes that ACE-Step was trained on, and `unknown` for songs without words."""
+
+MAX_SEED = 2**31 - 1
+PROMPT_CHARS = 2000
+LYRICS_CHARS = 8000
