@@ -1,0 +1,115 @@
+"""The one thread in which MLX runs: models are loaded, compiled, used and freed in it and nowhere else.
+
+MLX's streams belong to the thread that made them: a lazy array, or a weight that was not read yet, fails in another
+("There is no Stream in current thread"), and a process in which worker threads used MLX may abort when it ends. So a
+daemon thread does all of it, one job after the other, and clears its streams as its last. Import `mlx` and `mlx_lm`
+inside the jobs too, since mlx_lm makes a stream when it is imported. Only numpy and plain values may come back.
+"""
+
+from __future__ import annotations
+
+import atexit
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from errors import Cancelled
+
+EXIT_S = 20.0
+"""How long the end of the process waits for the job that still runs: one step of a large model takes seconds."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Item = TypeVar("Item")
+
+
+class _End:
+    """What `next` answers when a generator has no more items."""
+
+
+_END = _End()
+
+
+class _Worker(threading.Thread):
+    """The thread: runs jobs in the order in which they were asked for, until None is."""
+
+    def __init__(self) -> None:
+        super().__init__(name="mlx", daemon=True)
+        self.jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.ended = False
+
+    def run(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            job()
+            del job  # or the last job's model would live until the next job
+        if "mlx.core" in sys.modules:
+            import mlx.core as mx
+
+            mx.clear_streams()
+
+    def end(self) -> None:
+        """Nothing; after the job that runs the thread is over, and takes no other."""
+        self.ended = True
+        self.jobs.put(None)
+        self.join(EXIT_S)
+
+
+_starting = threading.Lock()
+_worker: _Worker | None = None
+
+
+def _thread() -> _Worker:
+    """The thread, started by the first job."""
+    global _worker
+    with _starting:
+        if _worker is None:
+            _worker = _Worker()
+            _worker.start()
+            atexit.register(_worker.end)
+        return _worker
+
+
+def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What the function returns, called in the MLX thread; its exception is raised here.
+
+    Called in that thread it calls the function at once. Raises Cancelled when the process is ending.
+    """
+    worker = _thread()
+    if threading.current_thread() is worker:
+        return function(*args, **kwargs)
+    if worker.ended:
+        raise Cancelled("The studio is closing.")
+    future: Future[R] = Future()
+    worker.jobs.put(partial(_answer, future, partial(function, *args, **kwargs)))
+    try:
+        return future.result()
+    finally:
+        del future  # which holds an error whose traceback would hold this frame
+
+
+def _answer(future: Future[R], call: Callable[[], R]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # also what would end the thread belongs to the caller
+        future.set_exception(error)
+    finally:
+        del future, call  # as in `run`
+
+
+def iterate(make_generator: Callable[[], Generator[Item, Any, Any]]) -> Generator[Item, None, None]:
+    """The items of a generator that is made, driven and closed in the MLX thread.
+
+    It runs one item at a time, when the consumer asks for it: several generators take turns. When the consumer stops
+    or is abandoned, the generator is closed at the place where it waits.
+    """
+    generator = run(make_generator)
+    try:
+        while not isinstance(item := run(next, generator, _END), _End):
+            yield item
+    finally:
+        if not _thread().ended:
+            run(generator.close)
