@@ -72,6 +72,9 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def serve(options: argparse.Namespace) -> int:
     """The exit code, once the server is stopped."""
     # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
+    from gradio_start import import_gradio
+
+    import_gradio()
     import theme
     import ui
     from backend import Studio

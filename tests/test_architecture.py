@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"app"},
-    {"ui", "cli", "theme", "reference", "training"},
+    {"ui", "cli", "theme", "gradio_start", "reference", "training"},
     {"backend"},
     {"lease"},
     {
@@ -49,7 +49,6 @@ LAYERS = (
     },
     {"params", "resolve", "checkpoints", "fingerprint"},
     {"knobs"},
-    {"mlx_thread"},
     {"errors", "events", "tooltips", "adapter_list"},
 )
 """The rooms from top to bottom: a room imports from its own row and from those below it."""
@@ -85,10 +84,9 @@ NETWORKS = {
     "post_process",
     "lora",
     "training",
-    "mlx_thread",
 }
 WALLS: Mapping[str, set[str]] = {
-    "gradio": {"app", "ui", "theme"},
+    "gradio": {"app", "gradio_start", "ui", "theme"},
     "gradio_client": {"app", "ui"},
     "spaces": {"lease"},
     **dict.fromkeys(

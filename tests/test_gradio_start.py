@@ -1,0 +1,41 @@
+"""Gradio comes up quickly, and is the Gradio that it always is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+COUNTED = """
+import ast, inspect
+parse, count, getfile = ast.parse, 0, inspect.getfile
+def counted(*args, **kwargs):
+    global count
+    count += 1
+    return parse(*args, **kwargs)
+ast.parse = counted
+{start}
+import gradio as gr
+assert inspect.getfile is getfile
+assert inspect.getfile(gr.Textbox).endswith("textbox.py")
+with gr.Blocks() as page:
+    box = gr.Textbox("hello")
+    box.change(lambda text: text, box, box)
+print(count, len(page.fns), sorted(gr.Textbox.EVENTS))
+"""
+
+
+def report(start: str) -> tuple[int, str]:
+    """How often source code was parsed in a fresh process, and what Gradio said afterwards."""
+    command = [sys.executable, "-c", COUNTED.format(start=start)]
+    words = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    count, _, rest = words.partition(" ")
+    return int(count), rest
+
+
+def test_no_component_is_parsed_and_gradio_is_otherwise_the_same() -> None:
+    usual, same = report("import gradio")
+    quick, quick_rest = report("from gradio_start import import_gradio; import_gradio()")
+    assert quick_rest == same
+    assert 4 * quick < usual
