@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audio import SAMPLE_RATE
 from composer_patterns import BASS, COMPING, Bar, drums
 from composer_styles import FEELS, STYLES, Style, key_of, kind_of_tag, metre_of, style_of, tempo_of
 from errors import Fault, RequestError
 from instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
 
-SAMPLE_RATE = 48_000
 METRES = (2, 3, 4, 6)
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+from audio import SAMPLE_RATE
 from knobs import AUTO, Knob, Value
 from params import SONG_MODES, Recipe
 from params_tables import Mode
@@ -23,7 +24,7 @@ POSITIONS = 1000
 """A slider with more positions than its track has pixels could not reach them all: such a knob is a number field."""
 
 WAVEFORM = gr.WaveformOptions(
-    waveform_color=MONO.c500, waveform_progress_color=MONO.c50, trim_region_color=MONO.c300, sample_rate=48_000
+    waveform_color=MONO.c500, waveform_progress_color=MONO.c50, trim_region_color=MONO.c300, sample_rate=SAMPLE_RATE
 )
 """48 kHz, or the browser would resample what it trims."""
 

@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import training.measures as measure
+from checkpoints import nano_folder
 from composer import Brief, compose, sketch
 from composer_styles import STYLES
+from training.assemble import assemble, disassemble
 from training.captions import caption, draw_lyrics
+from training.dit import START
 from training.evaluate import Row, table, write_report
 from training.loop import Plan, load_average, train
 from training.pairs import FRAMES, Pool
 from training.synthesis import SOUNDS, excerpt, styled
-from training.vae import CompactVae, Scale, export, spectral_loss
+from training.vae import CompactVae, Scale, compact_of, export, spectral_loss
 
 RATE = 48_000
 
@@ -112,7 +116,7 @@ def test_captions_of_a_style_mostly_name_it_and_lyrics_are_tagged() -> None:
 def test_a_pair_is_one_piece_three_times() -> None:
     pool = Pool(0, lambda wave: torch.from_numpy(wave[:, ::480].T.copy()), start=1, interval=2)
     pair = pool.draw(1)[0]
-    assert pair.made.shape == pair.sketch.shape == pair.stranger.shape == (FRAMES, 2)
+    assert pair.made.shape == pair.sketch.shape == pair.other.shape == (FRAMES, 2)
     assert pair.made.dtype == torch.float16
     assert not torch.equal(pair.made, pair.sketch)
     pool.draw(1)
@@ -129,6 +133,29 @@ def test_the_exported_autoencoder_equals_the_compact_one() -> None:
         assert (vae.encode(audio).latent_dist.mode() - standardised).abs().max() < 1e-4
         difference = (vae.decode(standardised).sample - compact.decode(latents))[..., 14_400:-14_400]
     assert difference.abs().max() < 1e-2 * compact.decode(latents).std()
+
+
+def test_the_compact_autoencoder_comes_back_from_its_export() -> None:
+    torch.manual_seed(0)
+    compact, scale = CompactVae(), Scale(torch.randn(16), torch.rand(16) + 0.5)
+    audio = 0.1 * torch.randn(1, 2, 9_600)
+    vae = export(compact, scale)
+    back = compact_of(vae)
+    with torch.no_grad():
+        latents = vae.encode(audio).latent_dist.mode()
+        assert torch.allclose(back.encode(audio), latents, atol=1e-4)
+        assert torch.allclose(back.decode(latents), vae.decode(latents).sample, atol=1e-5)
+
+
+def test_a_checkpoint_taken_apart_is_the_same_when_it_is_put_together(tmp_path: Path) -> None:
+    disassemble(nano_folder(), tmp_path)
+    (tmp_path / START).rename(tmp_path / "dit.pt")
+    assemble(tmp_path, tmp_path / "again")
+    for part in ("transformer", "condition_encoder", "audio_tokenizer", "audio_token_detokenizer"):
+        path = f"{part}/diffusion_pytorch_model.safetensors"
+        old, new = load_file(nano_folder() / path), load_file(tmp_path / "again" / path)
+        assert old.keys() == new.keys()
+        assert all(torch.allclose(old[key].float(), new[key].float(), atol=2e-3) for key in old)
 
 
 def test_the_spectral_loss_is_nothing_for_equals_and_grows_with_the_error() -> None:

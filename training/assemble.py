@@ -1,4 +1,4 @@
-"""Nano as a folder: the trained parts in diffusers' ACE-Step layout, float16 safetensors."""
+"""Nano as a folder in diffusers' ACE-Step layout, float16 safetensors: put together and taken apart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
 
-from training.dit import load_renderer, silence_of
+from training.dit import START, Renderer, load_renderer, silence_of
 from training.text import load_tokenizer
-from training.tokenizer import load_codes
-from training.vae import LATENTS, export, load_vae
+from training.tokenizer import Codes, load_codes
+from training.vae import LATENTS, compact_of, export, load_vae
 
 LOG = logging.getLogger("training")
 MAX_BYTES = 60_000_000
@@ -43,3 +43,28 @@ def assemble(work: Path, out: Path) -> None:
     if size > MAX_BYTES:
         raise ValueError(f"the checkpoint has {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}")
     LOG.info("%s: %.1f MB", out, size / 1e6)
+
+
+@torch.no_grad()
+def disassemble(checkpoint: Path, work: Path) -> None:
+    """The parts of a finished `checkpoint` as if the stages in `work` had just trained them.
+
+    The renderer becomes the point where its next training starts; every other stage counts as finished.
+    """
+    pipeline = AceStepPipeline.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True)
+    _save(work / "vae.pt", compact_of(pipeline.vae))
+    torch.save({"mean": torch.zeros(LATENTS), "std": torch.ones(LATENTS)}, work / "scale.pt")
+    pipeline.tokenizer.save_pretrained(work / "tokenizer")
+    codes = Codes()
+    codes.tokenizer.load_state_dict(pipeline.audio_tokenizer.state_dict())
+    codes.detokenizer.load_state_dict(pipeline.audio_token_detokenizer.state_dict())
+    _save(work / "codes.pt", codes)
+    renderer = Renderer(len(pipeline.tokenizer))
+    renderer.text_encoder.load_state_dict(pipeline.text_encoder.state_dict())
+    renderer.transformer.load_state_dict(pipeline.transformer.state_dict())
+    renderer.conditions.load_state_dict(pipeline.condition_encoder.state_dict(), strict=False)
+    _save(work / START, renderer)
+
+
+def _save(path: Path, model: torch.nn.Module) -> None:
+    torch.save({"average": model.state_dict()}, path)

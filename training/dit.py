@@ -24,6 +24,8 @@ MIXTURE: dict[Task, float] = {"complete": 0.64, "cover": 0.12, "text2music": 0.0
 _BATCHES = ((8, 400), (8, 400), (10, 320), (4, 800))
 _DROP_CONDITION = 0.1
 _REFERENCE = 0.2
+# The weights in the work folder that a training starts from instead of from nothing, when they are there.
+START = "dit_start.pt"
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ class Teacher:
         return torch.cat([source, mask], 1)
 
     def _draft(self, pair: Pair) -> Tensor:
-        """The notes in the sound that the network starts from: the sketch, at times strangers' audio."""
-        return pair.stranger if self._dice.random() < 0.3 else pair.sketch
+        """The notes in the sound that the network starts from: the sketch, at times audio of any other sound."""
+        return pair.other if self._dice.random() < 0.4 else pair.sketch
 
     def _patched(self, draft: Tensor, clean: Tensor) -> Tensor:
         """The draft, every fifth time with finished music around a window: the re-planned window of a real song."""
@@ -180,6 +182,9 @@ def train_dit(rank: int, folder: Path, minutes: float) -> None:
     lessons = {task: exam.lesson(16, 400, {task: 1.0}) for task in MIXTURE}
     torch.manual_seed(7)
     model = Renderer(len(tokenizer))
+    if (folder / START).exists():
+        load_average(folder / START, model)
+        model.train()
     torch.manual_seed(300 + rank)
     draws = 0
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import training.measures as measure
+from audio import SAMPLE_RATE
 from checkpoints import nano_folder, recipe_of
-from composer import SAMPLE_RATE, Brief, Score, compose
+from composer import Brief, Score, compose
 from composer_styles import STYLES
 from instruments import Wave
 from params import CoverRequest, EditRequest, GenerateRequest, SongRequest
@@ -36,6 +37,7 @@ from training.synthesis import KEYS, styled
 from training.vae import unseen_clips
 
 LOG = logging.getLogger("training")
+REQUESTS = 30
 REPORT = Path(__file__).parent.parent / "docs" / "nano.md"
 _MARKERS = ("<!-- measured: begin -->", "<!-- measured: end -->")
 _LYRICS = "[Verse]\nWalking home alone tonight\nEvery window shows a light\n[Chorus]\nStay with me until the day"
@@ -260,19 +262,24 @@ def write_report(text: str, report: Path = REPORT) -> None:
     report.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page), encoding="utf-8")
 
 
+def measure_checkpoint(folder: Path, *, write: bool, requests: int = REQUESTS) -> None:
+    """Nothing; the table of the checkpoint in `folder` is in the log, and with `write` in docs/nano.md."""
+    text = table(measured(Studio(folder), requests))
+    LOG.info("%s", text)
+    if write:
+        write_report(text)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Measure a nano checkpoint.")
     parser.add_argument("folder", nargs="?", type=Path, default=nano_folder())
-    parser.add_argument("--requests", type=int, default=30, help="how many fixed requests (default: 30)")
+    parser.add_argument("--requests", type=int, default=REQUESTS, help=f"how many fixed requests (default: {REQUESTS})")
     parser.add_argument("--write", action="store_true", help="write the table into docs/nano.md")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    text = table(measured(Studio(options.folder), options.requests))
-    LOG.info("%s", text)
-    if options.write:
-        write_report(text)
+    measure_checkpoint(options.folder, write=options.write, requests=options.requests)
 
 
 if __name__ == "__main__":

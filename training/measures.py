@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import PROFILES
+from audio import SAMPLE_RATE
 from composer import parse_key
 from instruments import Wave
 
-SAMPLE_RATE = 48_000
 _HOP = 512
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _RELATED_TEMPOS = (1 / 3, 1 / 2, 2 / 3, 1.0, 3 / 2, 2.0, 3.0)

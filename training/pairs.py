@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from composer import sketch
+from composer import Score, sketch
 from composer_styles import STYLES
 from instruments import Wave
 from training.captions import Ask, draw_lyrics
@@ -23,14 +23,14 @@ Encode = Callable[[Wave], Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """`FRAMES` frames of one piece three times, `(T, 16)` float16: as it should sound, sketched, and by strangers.
+    """`FRAMES` frames of one piece three times, `(T, 16)` float16: as it should sound, sketched, and in another sound.
 
     `ask` tells of the whole piece; its notes may have been written for another style than it sounds in.
     """
 
     made: Tensor
     sketch: Tensor
-    stranger: Tensor
+    other: Tensor
     ask: Ask
 
 
@@ -45,9 +45,15 @@ def draw_pair(dice: np.random.Generator, encode: Encode) -> Pair:
     start = 0.0 if dice.random() < 0.25 else float(dice.uniform(0.0, seconds - _SECONDS))
     cut = excerpt(score, start, _SECONDS)
     style = tuple(STYLES)[dice.integers(len(STYLES))] if dice.random() < 0.75 else score.style
-    waves = styled(cut, style), sketch(cut), stranger(cut, dice)
-    made, plain, strange = (encode(wave).half() for wave in waves)
-    return Pair(made, plain, strange, Ask(score, style, lyrics if score.sung else "", seconds))
+    waves = styled(cut, style), sketch(cut), _another_sound(cut, style, dice)
+    made, plain, other = (encode(wave).half() for wave in waves)
+    return Pair(made, plain, other, Ask(score, style, lyrics if score.sung else "", seconds))
+
+
+def _another_sound(cut: Score, style: str, dice: np.random.Generator) -> Wave:
+    """What a user may bring to be covered: two in three times finished music of another style, else strangers."""
+    others = [name for name in STYLES if name != style]
+    return styled(cut, others[dice.integers(len(others))]) if dice.random() < 2 / 3 else stranger(cut, dice)
 
 
 class Pool:

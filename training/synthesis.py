@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import fftconvolve
 
-from composer import METRES, NEUTRAL, SAMPLE_RATE, Brief, Score, compose, sketch
+from audio import SAMPLE_RATE
+from composer import METRES, NEUTRAL, Brief, Score, compose, sketch
 from composer_styles import STYLES
 from instruments import Ensemble, Kit, Part, Timbre, Wave, limit, perform
 

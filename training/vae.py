@@ -21,6 +21,7 @@ from diffusers.models.autoencoders.autoencoder_oobleck import (
 )
 from torch import Tensor, nn
 
+from audio import SAMPLE_RATE
 from instruments import Wave
 from training.captions import draw_lyrics
 from training.loop import Plan, load_average, train
@@ -170,11 +171,41 @@ def export(compact: CompactVae, scale: Scale) -> AutoencoderOobleck:
     vae = AutoencoderOobleck(
         encoder_hidden_size=2 * LATENTS, downsampling_ratios=list(STRIDES), decoder_channels=_FULL_RATE,
         channel_multiples=[_WIDTHS[0] // _FULL_RATE, _WIDTHS[1] // _FULL_RATE], decoder_input_channels=LATENTS,
-        sampling_rate=48_000,
+        sampling_rate=SAMPLE_RATE,
     )  # fmt: skip
     _export_encoder(compact, scale, vae)
     _export_decoder(compact, scale, vae)
     return vae.eval()
+
+
+@torch.no_grad()
+def compact_of(vae: AutoencoderOobleck) -> CompactVae:
+    """The compact autoencoder that `export` wrote as `vae`; its latents are already standardised."""
+    compact = CompactVae()
+    (bank, encoder), (upsampler, synthesis) = vae.encoder.block, vae.decoder.block
+    _fill(compact.analysis, effective_weight(bank.conv1)[:, :2], bank.conv1.bias)
+    compact.encoder.load_state_dict(encoder.state_dict())
+    compact.encoder_snake.load_state_dict(vae.encoder.snake1.state_dict())
+    _fill(compact.to_latents, effective_weight(vae.encoder.conv2), vae.encoder.conv2.bias)
+    _fill(compact.from_latents, effective_weight(vae.decoder.conv1), vae.decoder.conv1.bias)
+    compact.decoder_snake.load_state_dict(upsampler.snake1.state_dict())
+    _fill(compact.upsample, effective_weight(upsampler.conv_t1), upsampler.conv_t1.bias)
+    for number, unit in enumerate(compact.units, start=1):
+        unit.load_state_dict(getattr(upsampler, f"res_unit{number}").state_dict())
+    compact.synthesis_snake.load_state_dict(synthesis.snake1.state_dict())
+    _fill(compact.synthesis, effective_weight(synthesis.conv_t1)[:, :2], synthesis.conv_t1.bias[:2])
+    return compact.eval()
+
+
+def effective_weight(layer: nn.Module) -> Tensor:
+    """The weight of a weight-normalised layer: `weight_g * weight_v / |weight_v|` (Salimans and Kingma, 2016)."""
+    gain, direction = layer.get_parameter("weight_g"), layer.get_parameter("weight_v")
+    return gain * direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1)
+
+
+def _fill(layer: nn.Conv1d | nn.ConvTranspose1d, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.data = weight.clone()
+    _bias(layer).data = bias.clone()
 
 
 def _export_encoder(compact: CompactVae, scale: Scale, vae: AutoencoderOobleck) -> None:
@@ -242,7 +273,7 @@ def unseen_clips(count: int, seconds: float = 2.0) -> list[Wave]:
     """Clips that no training run draws, each from the middle of a longer piece, `(2, S)`."""
     dice = np.random.default_rng(999)
     pieces = (draw_sound(draw_score(dice, 2 * seconds, lyrics=draw_lyrics(dice)), dice) for _ in range(count))
-    samples = round(seconds * 48_000)
+    samples = round(seconds * SAMPLE_RATE)
     return [piece[:, samples // 2 : samples // 2 + samples] for piece in pieces]
 
 
