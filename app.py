@@ -72,16 +72,17 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def serve(options: argparse.Namespace) -> int:
     """The exit code, once the server is stopped."""
     # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
-    from gradio_start import import_gradio
+    from gradio_start import import_gradio, without_collecting
 
-    import_gradio()
-    import theme
-    import ui
-    from backend import Studio
+    with without_collecting():
+        import_gradio()
+        import theme
+        import ui
+        from backend import Studio
 
-    studio = Studio(settings_of(options))
-    studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
-    page = ui.build(studio, hosted=open_to_strangers(options))
+        studio = Studio(settings_of(options))
+        studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
+        page = ui.build(studio, hosted=open_to_strangers(options))
     try:
         page.launch(
             server_name=options.host,

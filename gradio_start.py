@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,16 @@ def import_gradio() -> None:
     """
     with _components_without_source():
         import gradio  # noqa: F401
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Nothing that is made inside is searched for garbage: what a start makes is kept, and the search takes a tenth."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

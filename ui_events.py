@@ -56,7 +56,6 @@ class Page:
 
 def wire(page: Page, handlers: Handlers) -> None:
     """Nothing; every event of the page is in place."""
-    _empty_numbers(page)
     _switch_modes(page)
     for mode, form in page.forms.items():
         _run(page, handlers, mode)
@@ -75,17 +74,6 @@ def wire(page: Page, handlers: Handlers) -> None:
         outputs=[page.forms["generate"].widgets["lyrics"], page.rail],
         **QUIET,
     )
-
-
-def _empty_numbers(page: Page) -> None:
-    """Numbers that the studio chooses start empty: Gradio leaves None out of the page, which then shows 0."""
-    numbers = [
-        form.widgets[knob.name]
-        for mode, form in page.forms.items()
-        for knob in knobs_of(MODES[mode])
-        if knob.optional and knob.default is None and knob.kind in ("integer", "number")
-    ]
-    page.blocks.load(None, js=f"() => Array({len(numbers)}).fill(null)", outputs=numbers, **QUIET)
 
 
 def _switch_modes(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -111,8 +112,20 @@ def _field(knob: Knob, recipe: Recipe, facts: Mapping[str, Any]) -> Component:
     assert knob.low is not None and knob.high is not None and knob.step is not None
     value = cast("float | None", knob.default)
     if knob.optional or (knob.high - knob.low) / knob.step > POSITIONS:
-        return gr.Number(value, placeholder=auto_text(knob, recipe), step=knob.step, **facts)
+        number = gr.Number(value, placeholder=auto_text(knob, recipe), step=knob.step, **facts)
+        return number if value is not None else _started_empty(number)
     return gr.Slider(knob.low, knob.high, value=value, step=knob.step, buttons=[], **facts)
+
+
+def _started_empty(number: gr.Number) -> gr.Number:
+    """The number field without a number.
+
+    Gradio leaves None out of what it sends to the page, which then shows 0. A NaN it sends, as the null that is meant:
+    its JSON has no other word for it.
+    """
+    told = number.get_config
+    number.get_config = lambda cls=None: {**told(cls), "value": math.nan}
+    return number
 
 
 def _chooser(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
