@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.routes import ORJSONResponse
 from safetensors.numpy import save_file
 
 import ui
@@ -53,8 +54,8 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
 
 @pytest.fixture(scope="module")
 def props(blocks: gr.Blocks) -> Props:
-    """The properties of every component that has an id in the page, by that id."""
-    found = blocks.get_config_file()["components"]
+    """The properties of every component that has an id in the page, by that id, as they are sent to it."""
+    found = json.loads(ORJSONResponse(blocks.get_config_file()).body)["components"]
     return {each["props"]["elem_id"]: each["props"] for each in found if each["props"].get("elem_id")}
 
 
@@ -84,6 +85,10 @@ def saved(studio: Studio, **facts: object) -> Track:
 @pytest.mark.parametrize(("mode", "knob"), EVERY_KNOB, ids=lambda value: getattr(value, "name", value))
 def test_every_knob_has_a_widget_that_starts_at_its_default(props: Props, mode: Mode, knob: Knob) -> None:
     assert props[ui_widgets.identity(mode, knob.name)].get("value") == ui_widgets.shown(knob, knob.default)
+
+
+def test_a_number_that_the_studio_chooses_is_sent_as_null_and_not_left_out(props: Props) -> None:
+    assert props["generate-bpm"]["value"] is None
 
 
 @pytest.mark.parametrize("mode", MODES)
