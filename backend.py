@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import contextvars
 import dataclasses
 import logging
 import os
 import platform
-import queue
 import resource
 import secrets
 import threading
 import time
-import uuid
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +21,8 @@ import audio
 import checkpoints
 import estimates
 import lease
-from errors import Cancelled, RequestError
+from backend_jobs import Workers, wait_for_turn
+from errors import RequestError
 from events import Progress, TextDelta
 from fingerprint import fingerprint
 from knobs import to_json
@@ -40,12 +38,6 @@ if TYPE_CHECKING:
     from pipeline import Job, Take
     from runtimes import DType
 
-HEARTBEAT_S = 1.0
-"""A waiting caller hears something at least this often: proxies drop silent streams."""
-
-POLL_S = 0.1
-"""How long a queued job waits for its turn before it looks whether it was cancelled."""
-
 TITLE_CHARS = 60
 
 REMEMBERED = 40
@@ -56,7 +48,6 @@ LYRICS_S = 1.0
 
 log = logging.getLogger(__name__)
 Event = Progress | TextDelta | Track
-Inbox = queue.SimpleQueue[Event | BaseException | None]
 State = Literal["idle", "loading", "running", "ready"]
 
 
@@ -99,7 +90,7 @@ class Studio:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.library = Library(self.settings.outputs)
-        self._stops: dict[str, threading.Event] = {}
+        self._workers = Workers()
         self._seen: collections.deque[Track] | None = None
         self._state: State = "idle"
         self._note = ""
@@ -111,40 +102,15 @@ class Studio:
         the library holds already. Raises StudioErrors; Cancelled after a cancel. Closing the generator is a cancel too,
         and does not wait.
         """
-        stop = threading.Event()
-        name = job or uuid.uuid4().hex
-        self._stops[name] = stop
-        inbox: Inbox = queue.SimpleQueue()
-        context = contextvars.copy_context()
-        worker = threading.Thread(
-            target=context.run, args=(self._work, request, stop, fresh, inbox), name=f"job-{name[:8]}", daemon=True
-        )
-        try:
-            latest: Event = Progress("queued")
-            yield latest
-            worker.start()
-            while True:
-                try:
-                    item = inbox.get(timeout=HEARTBEAT_S)
-                except queue.Empty:
-                    item = latest
-                if item is None:
-                    return
-                if isinstance(item, BaseException):
-                    raise item
-                if isinstance(item, Progress):
-                    latest = item
-                yield item
-        finally:
-            stop.set()
-            self._stops.pop(name, None)
+
+        def events(stop: threading.Event) -> Generator[Event, None, None]:
+            return self._lyrics(request) if isinstance(request, LyricsRequest) else self._song(request, stop, fresh)
+
+        return self._workers.run(events, job)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
-        stop = self._stops.get(job)
-        if stop is not None:
-            stop.set()
-        return stop is not None
+        return self._workers.cancel(job)
 
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""
@@ -156,8 +122,7 @@ class Studio:
 
     def close(self) -> None:
         """Nothing; running jobs are told to stop and the weights are freed."""
-        for stop in list(self._stops.values()):
-            stop.set()
+        self._workers.cancel_all()
         with lease.turn:
             lease.unload()
 
@@ -184,20 +149,6 @@ class Studio:
         return lease.device_kind(self.settings.device)
 
     # ---- inside the worker -------------------------------------------------------------------------------------------
-
-    def _work(self, request: Request, stop: threading.Event, fresh: bool, inbox: Inbox) -> None:
-        """Nothing; the job's events, and at last None or the exception that ended it, are in the inbox."""
-        try:
-            events = self._lyrics(request) if isinstance(request, LyricsRequest) else self._song(request, stop, fresh)
-            with contextlib.closing(events):
-                for event in events:
-                    inbox.put(event)
-                    # With its first track a job is done: the rest is saved rather than half of it lost.
-                    if stop.is_set() and not isinstance(event, Track):
-                        raise Cancelled("The job was cancelled.")
-            inbox.put(None)
-        except Exception as error:
-            inbox.put(lease.as_studio_error(error) or error)
 
     def _lyrics(self, request: LyricsRequest) -> Generator[Event, None, None]:
         from lyrics_lm import WRITER, note, write
@@ -234,11 +185,15 @@ class Studio:
             hashes=hashes,
             adapters={each.sha256: each.summary() for each in adapters},
         )
-        while not lease.turn.acquire(timeout=POLL_S):
-            if stop.is_set():
-                raise Cancelled("The job was cancelled while it waited.")
-        try:
+        with self._turn(stop):
             yield from self._made(job, place, record)
+
+    @contextlib.contextmanager
+    def _turn(self, stop: threading.Event) -> Iterator[None]:
+        """Nothing; the studio is this job's alone. Raises Cancelled when it is stopped while it waits."""
+        wait_for_turn(stop)
+        try:
+            yield
         finally:
             self._state, self._note = ("ready" if lease.loaded() else "idle"), ""
             lease.turn.release()

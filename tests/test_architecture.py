@@ -54,6 +54,7 @@ LAYERS = (
 """The rooms from top to bottom: a room imports from its own row and from those below it."""
 
 FAMILIES = {
+    "backend_*": "backend",
     "drafts_*": "drafts",
     "instruments": "composer",
     "pronunciation": "lyrics_lm",
@@ -262,8 +263,11 @@ def test_a_knob_has_the_same_facts_in_every_mode() -> None:
         for knob in knobs_of(request_class):
             facts.setdefault(knob.name, {})[mode] = knob
     for name, modes in facts.items():
-        seen = {(knob.kind, knob.low, knob.high, knob.step, knob.choices, knob.unit) for knob in modes.values()}
+        seen = {(knob.kind, knob.low, knob.high, knob.step, knob.unit) for knob in modes.values()}
         assert len(seen) == 1, f"{name} differs between {', '.join(modes)}"
+        widest = max((knob.choices for knob in modes.values()), key=len)
+        narrowed = [tuple(value for value in widest if value in knob.choices) for knob in modes.values()]
+        assert narrowed == [knob.choices for knob in modes.values()], f"{name} means other values in some mode"
 
 
 def test_no_request_declares_a_knob_again_that_it_inherits() -> None:
