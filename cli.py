@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         title, sentence = tooltips.MODES[mode]
         command = commands.add_parser(mode, help=sentence, description=f"{title}. {sentence}.")
         for knob in knobs_of(request_class):
-            _add_flag(command, knob)
+            _add_flag(command, mode, knob)
         if mode in SONG_MODES:
             command.add_argument("--out", type=Path, help=f"copy the song to this {SUFFIX} file")
             command.add_argument("--fresh", action="store_true", help="render again what is in the library already")
@@ -59,8 +59,8 @@ def add_machine_flags(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_flag(command: argparse.ArgumentParser, knob: Knob) -> None:
-    label, sentence = tooltips.KNOBS[knob.name]
+def _add_flag(command: argparse.ArgumentParser, mode: Mode, knob: Knob) -> None:
+    label, sentence = tooltips.of(mode, knob.name)
     text = f"{label}. {sentence}".replace("%", "%%")
     options: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": text}
     if knob.kind == "flag":

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from errors import Fault, RequestError
@@ -197,6 +198,19 @@ def parse(request_class: type[R], values: Mapping[str, object]) -> R:
     if faults:
         raise RequestError(faults)
     return request
+
+
+def set_in_vain(
+    request: object, idle: Mapping[str, str], allowed: Mapping[str, Value] = MappingProxyType({})
+) -> Iterator[Fault]:
+    """A fault for every knob that was set although it means nothing: `idle` maps such knobs to the reason.
+
+    Resting at the default is no fault, nor is the value of `allowed`, which the knob has in effect.
+    """
+    for knob in knobs_of(type(request)):
+        value = getattr(request, knob.name)
+        if knob.name in idle and value not in (knob.default, allowed.get(knob.name, knob.default)):
+            yield Fault(knob.name, value, idle[knob.name])
 
 
 def to_json(request: object) -> dict[str, Json]:

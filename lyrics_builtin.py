@@ -16,14 +16,12 @@ import lyrics_lines as material
 from lyrics_brief import Noun, Subject, understand
 from lyrics_lines import Mood
 from lyrics_words import phrases
-from params_words import LyricsRequest, Rhyme
+from params_words import SHORT_SECTION_LINES, LyricsRequest, Rhyme
 from pronunciation import is_iambic, last_word, near_rhyme, rhyme, shape
 
 VERSE_SYLLABLES = 8
 ANSWER_SYLLABLES = 6
 HOOK_SYLLABLES = (6, 8)
-PRE_CHORUS_LINES = 2
-HOOK_REPEATS = 2
 CHORUS_FORMS = {2: "Hh", 3: "Haa", 4: "HaHa", 5: "HaHaH", 6: "HaaHbb", 7: "HaaHbbH", 8: "HaHaHbHb"}
 """The lines of a chorus: `H` is the hook, other letters rhyme among themselves, `h` rhymes with the hook."""
 
@@ -176,13 +174,13 @@ class SongWriter:
             case "verse":
                 return self._verse(self._lines["verse"])
             case "pre-chorus":
-                return self._verse(PRE_CHORUS_LINES)
+                return self._verse(SHORT_SECTION_LINES)
             case "bridge":
                 return self._bridge(self._lines["bridge"])
             case "chorus":
                 return self._chorus
             case "post-chorus" | "outro":
-                return [self.hook] * HOOK_REPEATS
+                return [self.hook] * SHORT_SECTION_LINES
         return []
 
     def _verse(self, count: int) -> list[str]:

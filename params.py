@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from adapter_list import AdapterChoice, read_choices
 from errors import Fault
-from knobs import Knob, Value, knob, knobs_of
+from knobs import Knob, Value, knob, knobs_of, set_in_vain
 from params_tables import KEYSCALES, LANGUAGES, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
 from params_words import LyricsRequest
 
@@ -129,10 +129,7 @@ class SongRequest:
             yield Fault("cfg_interval_end", self.cfg_interval_end, "must not lie before cfg_interval_start")
         if self.infer_method and self.solver and (self.infer_method == "sde") != (self.solver in SDE_SOLVERS):
             yield Fault("solver", self.solver, f"does not go with infer_method {self.infer_method}")
-        defaults = {knob.name: knob.default for knob in knobs_of(type(self))}
-        for name, reason in self.idle().items():
-            if getattr(self, name) != defaults[name]:
-                yield Fault(name, getattr(self, name), reason)
+        yield from set_in_vain(self, self.idle())
         try:
             self.custom_timesteps()
         except ValueError as broken:

@@ -18,7 +18,7 @@ GROUPS = MappingProxyType(
         "adapters": "Adapters · LoRAs and their weights",
         "tracks": "Tracks · single instruments, with base checkpoints",
         "planner": "Planner · what is decided before rendering",
-        "writer": "Writer · sampling",
+        "writer": "Writer · who writes, sampling, seed",
     }
 )
 """Folds of the form, in order: the first is always open, the others start closed."""
@@ -37,6 +37,9 @@ sr sv sw ta te th tl tr uk ur vi yue zh unknown
 """
 LANGUAGES = tuple(_LANGUAGE_CODES.split())
 """Language codes that ACE-Step was trained on, and `unknown` for songs without words."""
+
+SUNG_LANGUAGES = tuple(code for code in LANGUAGES if code != "unknown")
+"""The languages that words can be written in."""
 
 MAX_SEED = 2**31 - 1
 PROMPT_CHARS = 2000

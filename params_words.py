@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from errors import Fault
-from knobs import knob
+from knobs import Value, knob, set_in_vain
 from params_tables import (
     KEYSCALES,
     LANGUAGES,
     LYRICS_CHARS,
     MAX_SEED,
     PROMPT_CHARS,
+    SUNG_LANGUAGES,
     Mode,
     TimeSignature,
 )
 
 Rhyme = Literal["strict", "loose", "none"]
 Tone = Literal["hopeful", "tender", "sad", "angry", "playful", "dreamy"]
+
+SHORT_SECTION_LINES = 2
+"""Lines of a pre-chorus, a post-chorus and an outro, for which there are no knobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +89,25 @@ DraftRequest = InspireRequest | EnhanceRequest | UnderstandRequest
 
 
 @dataclass(frozen=True, kw_only=True)
+class WriterRecipe:
+    """What a lyric writer cannot do, as `params.Recipe` tells it of a checkpoint that renders songs.
+
+    `muted` maps a knob's name to the reason why it means nothing to this writer; `fixed` are the values that such
+    knobs have in effect. `writer` is its name.
+    """
+
+    writer: str
+    muted: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LyricsRequest:
-    """Song words from a brief."""
+    """Song words from a brief.
+
+    `writer` names a checkpoint or the built-in writer; None takes the best that is installed. `vocal_language` None is
+    the language of the brief. `temperature` 0 takes the likeliest token every time, `top_k` 0 sets no limit.
+    """
 
     mode: ClassVar[Mode] = "lyrics"
     section_names: ClassVar[tuple[str, ...]] = (
@@ -102,6 +123,13 @@ class LyricsRequest:
     lines_verse: int = knob(6, group="main", low=2, high=10, step=1, unit="lines")
     lines_chorus: int = knob(4, group="main", low=2, high=8, step=1, unit="lines")
     lines_bridge: int = knob(2, group="main", low=1, high=6, step=1, unit="lines")
+    vocal_language: str | None = knob(group="main", choices=SUNG_LANGUAGES)
+    writer: str | None = knob(group="writer", high=80)
+    temperature: float = knob(0.85, group="writer", low=0, high=2, step=0.05)
+    top_p: float = knob(0.9, group="writer", low=0.01, high=1, step=0.01)
+    top_k: int = knob(40, group="writer", low=0, high=1000, step=1)
+    repetition_penalty: float = knob(1.1, group="writer", low=1, high=2, step=0.05)
+    max_new_tokens: int = knob(600, group="writer", low=16, high=4096, step=1, unit="tokens")
     seed: int | None = knob(group="writer", low=0, high=MAX_SEED, step=1)
 
     def sections(self) -> tuple[str, ...]:
@@ -110,8 +138,20 @@ class LyricsRequest:
         names = (part.strip(" []\t").rstrip("0123456789").strip() for part in typed)
         return tuple(name for name in names if name)
 
+    def lines_asked(self) -> tuple[tuple[str, int], ...]:
+        """(section, how many lines it is to have), in order; sections that are only played have none."""
+        short = dict.fromkeys(("pre-chorus", "post-chorus", "outro"), SHORT_SECTION_LINES)
+        lines = {"verse": self.lines_verse, "chorus": self.lines_chorus, "bridge": self.lines_bridge} | short
+        return tuple((name, lines.get(name, 0)) for name in self.sections())
+
+    def idle(self) -> dict[str, str]:
+        """Knobs that mean nothing beside the other values, with the reason: they must rest at their default."""
+        greedy = "needs a temperature above 0: at 0 the likeliest token is taken every time"
+        return dict.fromkeys(("top_p", "top_k"), greedy) if self.temperature == 0 else {}
+
     def combinations(self) -> Iterator[Fault]:
         """Faults that a value has although it is of the right type."""
+        yield from set_in_vain(self, self.idle())
         if not self.brief.strip():
             yield Fault("brief", self.brief, "must say what the song is about")
         sections = self.sections()

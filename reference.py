@@ -25,13 +25,13 @@ def page() -> str:
 
 def _section(mode: Mode) -> str:
     title, sentence = tooltips.MODES[mode]
-    rows = [_row(knob) for knob in knobs_of(MODES[mode])]
+    rows = [_row(mode, knob) for knob in knobs_of(MODES[mode])]
     table = ["| knob | default | range | what it does |", "|---|---|---|---|", *rows]
     return "\n".join([f"## {title}", "", f"{sentence}.", "", *table, ""])
 
 
-def _row(knob: Knob) -> str:
-    _, sentence = tooltips.KNOBS[knob.name]
+def _row(mode: Mode, knob: Knob) -> str:
+    _, sentence = tooltips.of(mode, knob.name)
     fold = GROUPS[knob.group].partition(" · ")[0]
     where = f" *({fold})*" if fold else ""
     return f"| `{knob.name}`{where} | {_default(knob)} | {_range(knob)} | {sentence} |"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from errors import Fault, RequestError
-from knobs import knobs_of
+from knobs import set_in_vain
 from params import GUIDED, SDE_SOLVERS, CoverRequest, Recipe, SongRequest
 from params_tables import MAX_SEED
 
@@ -19,11 +19,7 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     muted = dict(recipe.muted)
     if (request.guidance_scale or recipe.guidance_scale) <= 1:
         muted = dict.fromkeys(GUIDED, "needs a guidance_scale above 1") | muted
-    faults = []
-    for each in knobs_of(type(request)):
-        value = getattr(request, each.name)
-        if each.name in muted and value not in (each.default, recipe.fixed.get(each.name, each.default)):
-            faults.append(Fault(each.name, value, muted[each.name]))
+    faults = list(set_in_vain(request, muted, recipe.fixed))
     if request.mode not in recipe.modes:
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
     if faults:

@@ -99,6 +99,17 @@ KNOBS = {
     "lines_verse": ("Lines per verse", "How many lines every verse has."),
     "lines_chorus": ("Lines per chorus", "How many lines every chorus has; its hook comes back in each of them."),
     "lines_bridge": ("Lines per bridge", "How many lines the bridge has."),
+    "lyrics.vocal_language": ("Language", "The language of the words; auto takes that of the brief."),
+    "writer": ("Writer", "Who writes: a language model, or the built-in writer; auto takes the best that is there."),
+    "temperature": ("Temperature", "How daring the choice of words is: 0 takes the likeliest every time."),
+    "top_p": ("Top p", "Words are drawn from the likeliest that together have this probability: 1 takes all of them."),
+    "top_k": ("Top k", "Words are drawn from so many of the likeliest: 0 sets no limit."),
+    "repetition_penalty": (
+        "Repetition penalty",
+        "How much less likely a word gets once it has been written: 1 is not.",
+    ),
+    "max_new_tokens": ("Longest text", "The writer stops after so many tokens, of which a line takes about ten."),
+    "lyrics.seed": ("Seed", "The same seed and settings give the same words; empty draws one and shows it."),
 }
 
 

@@ -43,14 +43,17 @@ def test_acestep_has_seventy_keys_and_fifty_languages_besides_unknown() -> None:
 
 @pytest.mark.parametrize(("mode", "knob"), ALL_KNOBS)
 def test_every_knob_has_words_a_fold_and_a_default_within_its_own_rule(mode: str, knob: Knob) -> None:
-    label, sentence = tooltips.KNOBS[knob.name]
+    label, sentence = tooltips.of(mode, knob.name)
     assert label and sentence.endswith(".")
     assert knob.group in GROUPS
     assert knob.parse(knob.default) == knob.default
 
 
 def test_no_words_stand_in_the_tooltips_for_a_knob_that_does_not_exist() -> None:
-    assert set(tooltips.KNOBS) == {knob.name for cls in MODES.values() for knob in knobs_of(cls)}
+    known = {(mode, knob.name) for mode, cls in MODES.items() for knob in knobs_of(cls)}
+    own = {tuple(name.split(".")) for name in tooltips.KNOBS if "." in name}
+    assert own <= known
+    assert {name for name in tooltips.KNOBS if "." not in name} == {name for _, name in known}
     assert set(tooltips.MODES) == set(MODES)
 
 
@@ -111,6 +114,8 @@ def test_all_faults_are_reported_at_once() -> None:
         ("edit", {"edit_mode": "flow", "prompt": "x", "n_min": 0.6, "n_max": 0.6}, "n_max"),
         ("edit", {"edit_mode": "flow", "prompt": ""}, "prompt"),
         ("lyrics", {"brief": "\n"}, "brief"),
+        ("lyrics", {"temperature": 0, "top_p": 0.5}, "top_p"),
+        ("lyrics", {"temperature": 0, "top_k": 3}, "top_k"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(mode: str, values: dict[str, object], field: str) -> None:
