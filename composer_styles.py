@@ -23,9 +23,13 @@ _BPM = re.compile(r"\b(\d{2,3})\s*bpm\b")
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How one style is arranged: the prompt words that mean it, its tempo range, and the players' patterns."""
+    """How one style is arranged: the prompt words that mean it, its tempo range, and the players' patterns.
+
+    `heard` names its players in a prompt's words, none of which may mean another style.
+    """
 
     words: tuple[str, ...]
+    heard: tuple[str, ...]
     bpm: tuple[int, int]
     minor: float
     comping: str
@@ -38,36 +42,44 @@ class Style:
 STYLES: Mapping[str, Style] = {
     "pop": Style(
         words=("pop", "radio", "catchy", "ballad", "piano", "singer", "anthem", "dance pop", "k-pop", "disco", "soul"),
+        heard=("piano chords", "round bass", "backbeat drums"),
         bpm=(88, 128), minor=0.35, comping="block", bass="root", drums="backbeat",
     ),
     "rock": Style(
         words=("rock", "punk", "metal", "grunge", "distorted", "electric guitar", "guitars", "band", "riff"),
+        heard=("distorted guitars", "picked bass", "hard-hitting drums"),
         bpm=(104, 160), minor=0.55, comping="power", bass="driving", drums="rock",
     ),
     "electronic": Style(
         words=("electronic", "edm", "house", "techno", "trance", "club", "dance", "synth", "synthwave", "rave"),
+        heard=("saw synth stabs", "sub bass", "four-on-the-floor kick"),
         bpm=(118, 138), minor=0.6, comping="stabs", bass="offbeat", drums="four_on_the_floor",
     ),
     "lofi": Style(
         words=("lofi", "lo-fi", "lo fi", "chill", "chillhop", "hip hop", "hip-hop", "study", "mellow", "rap", "trap"),
+        heard=("warm Rhodes", "soft bass", "dusty drums"),
         bpm=(70, 92), minor=0.6, comping="charleston", bass="root", drums="lazy", swing=0.58, sevenths=True,
     ),
     "ambient": Style(
         words=("ambient", "drone", "atmospheric", "cinematic", "orchestral", "meditation", "ethereal", "space",
                "strings", "pads", "soundscape", "film", "dreamy"),
+        heard=("warm pads", "distant bells", "deep sub bass"),
         bpm=(60, 84), minor=0.5, comping="pad", bass="long", drums="heartbeat",
     ),
     "jazz": Style(
         words=("jazz", "swing", "bebop", "blues", "saxophone", "smoky", "lounge", "bossa", "walking bass", "big band"),
+        heard=("Rhodes comping", "walking bass", "ride cymbal"),
         bpm=(96, 152), minor=0.45, comping="charleston", bass="walking", drums="ride", swing=0.64, sevenths=True,
     ),
     "chiptune": Style(
         words=("chiptune", "8-bit", "8 bit", "8bit", "video game", "retro game", "arcade", "nes", "pixel", "game boy"),
+        heard=("square-wave arpeggios", "pulse bass", "noise drums"),
         bpm=(120, 168), minor=0.4, comping="arpeggio", bass="driving", drums="backbeat",
     ),
     "folk": Style(
         words=("folk", "acoustic", "country", "banjo", "americana", "campfire", "celtic", "fingerpicked", "ukulele",
                "acoustic guitar", "bluegrass", "waltz"),
+        heard=("fingerpicked guitar", "upright bass", "brushed drums"),
         bpm=(84, 124), minor=0.3, comping="picking", bass="alternating", drums="brushes",
     ),
 }  # fmt: skip
@@ -122,6 +134,16 @@ def key_of(words: str, style: Style, dice: np.random.Generator) -> str:
     if _DARK.search(words) or _BRIGHT.search(words):
         minor = bool(_DARK.search(words))
     return f"{tonic} {'minor' if minor else 'major'}"
+
+
+def names_tempo(words: str) -> bool:
+    """Whether the (lower-case) words say how fast the music is."""
+    return any(pattern.search(words) for pattern in (_BPM, _SLOW, _FAST))
+
+
+def names_mood(words: str) -> bool:
+    """Whether the (lower-case) words say how dark or bright the music is."""
+    return any(pattern.search(words) for pattern in (_DARK, _BRIGHT))
 
 
 def metre_of(words: str) -> int:

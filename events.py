@@ -9,6 +9,7 @@ Stage = Literal[
     "queued",
     "loading",
     "planning",
+    "listening",
     "encoding",
     "conditioning",
     "denoising",

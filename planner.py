@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from composer import Brief, compose, sketch
 from events import Progress
 from params import SongRequest
-from plans import DEFAULT_DURATION_S, Facts, Plan, Stretch, open_plan
+from plans import Facts, Plan, Stretch, length_from_words, open_plan
 
 SHORTEST_S = 0.5
 """The composer writes no less; of a shorter stretch it is the beginning that counts."""
-
-LINE_S = 3.5
-"""A sung line takes about two bars at a middling tempo."""
 
 
 class ComposerPlanner:
@@ -57,12 +54,6 @@ class ComposerPlanner:
             notes=(score.summary(), *_heard(known)),
             guide=sketch(score),
         )
-
-
-def length_from_words(lyrics: str) -> float:
-    """Seconds that the lyrics ask for, `LINE_S` a line and within 10 to 240; `DEFAULT_DURATION_S` without words."""
-    lines = [line for line in lyrics.splitlines() if line.strip() and not line.lstrip().startswith("[")]
-    return float(min(max(10.0, LINE_S * len(lines)), 240.0)) if lines else DEFAULT_DURATION_S
 
 
 def _heard(facts: Facts) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ NO_WORDS = "[Instrumental]"
 DEFAULT_DURATION_S = 30.0
 """Length of a song that nobody gave a length: neither the user nor a planner."""
 
+LINE_S = 3.5
+"""A sung line takes about two bars at a middling tempo."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -105,3 +108,9 @@ def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = Non
         anchor_s=known.anchor_s,
         notes=notes,
     )
+
+
+def length_from_words(lyrics: str) -> float:
+    """Seconds that the lyrics ask for, `LINE_S` a line and within 10 to 240; `DEFAULT_DURATION_S` without words."""
+    lines = [line for line in lyrics.splitlines() if line.strip() and not line.lstrip().startswith("[")]
+    return float(min(max(10.0, LINE_S * len(lines)), 240.0)) if lines else DEFAULT_DURATION_S
