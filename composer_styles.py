@@ -102,15 +102,25 @@ _KIND_OF_TAG = (
 
 def style_of(words: str, dice: np.random.Generator) -> str:
     """The style that most of the (lower-case) words mean; the earliest mentioned on a tie, drawn when none is."""
-    found = {
+    found = _mentions(words)
+    if not any(found.values()):
+        return tuple(STYLES)[dice.integers(len(STYLES))]
+    return min(found, key=lambda name: (-len(found[name]), min(found[name], default=len(words))))
+
+
+def names_style(words: str) -> bool:
+    """Whether any of the (lower-case) words means a style."""
+    return any(_mentions(words).values())
+
+
+def _mentions(words: str) -> dict[str, list[int]]:
+    """Where each style is mentioned."""
+    return {
         name: [
             match.start() for word in style.words for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", words)
         ]
         for name, style in STYLES.items()
     }
-    if not any(found.values()):
-        return tuple(STYLES)[dice.integers(len(STYLES))]
-    return min(found, key=lambda name: (-len(found[name]), min(found[name], default=len(words))))
 
 
 def tempo_of(words: str, style: Style, dice: np.random.Generator) -> int:

@@ -14,7 +14,8 @@ from params_words import EnhanceRequest, InspireRequest
 class Draft:
     """Proposed values for the form of Generate; None leaves a field as it is.
 
-    `author` is who proposes, as the page shows it; `notes` is what the user should know about it.
+    `author` is who proposes, as the page shows it; `notes` is what the user should know about it. `seed` is that of
+    the dice, None where none were thrown.
     """
 
     prompt: str | None = None
@@ -25,6 +26,7 @@ class Draft:
     timesignature: str | None = None
     vocal_language: str | None = None
     author: str
+    seed: int | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from errors import Fault
@@ -86,6 +87,12 @@ class UnderstandRequest(PlannerKnobs):
 
 
 DraftRequest = InspireRequest | EnhanceRequest | UnderstandRequest
+DraftKind = Literal["inspire", "enhance", "understand"]
+
+DRAFTS: Mapping[DraftKind, type[DraftRequest]] = MappingProxyType(
+    {"inspire": InspireRequest, "enhance": EnhanceRequest, "understand": UnderstandRequest}
+)
+"""What fills the form of Generate for the user."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import tooltips
 from knobs import Knob, knobs_of
 from params import MODES
-from params_tables import GROUPS, Mode
+from params_tables import GROUPS
+from params_words import DRAFTS
 
 PAGE = Path(__file__).parent / "docs" / "knobs.md"
 
@@ -19,19 +20,21 @@ Written from params.py and tooltips.py by `.venv/bin/python -m reference`; a tes
 
 
 def page() -> str:
-    """The whole page as Markdown: one table for each mode."""
-    return "\n".join([HEADER, *(_section(mode) for mode in MODES)])
+    """The whole page as Markdown: one table for each mode, then one for each draft."""
+    modes = (_section(mode, tooltips.MODES[mode], request) for mode, request in MODES.items())
+    drafts = (_section(kind, tooltips.DRAFTS[kind], request) for kind, request in DRAFTS.items())
+    return "\n".join([HEADER, *modes, *drafts])
 
 
-def _section(mode: Mode) -> str:
-    title, sentence = tooltips.MODES[mode]
-    rows = [_row(mode, knob) for knob in knobs_of(MODES[mode])]
+def _section(name: str, words: tuple[str, str], request: type) -> str:
+    title, sentence = words
+    rows = [_row(name, knob) for knob in knobs_of(request)]
     table = ["| knob | default | range | what it does |", "|---|---|---|---|", *rows]
     return "\n".join([f"## {title}", "", f"{sentence}.", "", *table, ""])
 
 
-def _row(mode: Mode, knob: Knob) -> str:
-    _, sentence = tooltips.of(mode, knob.name)
+def _row(owner: str, knob: Knob) -> str:
+    _, sentence = tooltips.of(owner, knob.name)
     fold = GROUPS[knob.group].partition(" · ")[0]
     where = f" *({fold})*" if fold else ""
     return f"| `{knob.name}`{where} | {_default(knob)} | {_range(knob)} | {sentence} |"

@@ -8,7 +8,15 @@ MODES = {
     "lyrics": ("Lyrics", "Words for a song from a brief"),
 }
 
+DRAFTS = {
+    "inspire": ("Draft", "The form of Generate filled in from one line"),
+    "enhance": ("Enhance", "A fuller prompt, and lyrics set in sections; what is given stays"),
+    "understand": ("Understand", "What a recording is: tempo, key and, with planner weights, its words"),
+}
+
 KNOBS = {
+    "query": ("Line", "What the song should be, in a few words; empty leaves it to the dice."),
+    "understand.src_audio": ("Recording", "The recording to listen to: wav, flac, mp3, ogg or m4a."),
     "prompt": ("Style prompt", "Genre, instruments, mood and tempo, as you would tell a band."),
     "lyrics": ("Lyrics", "Words under section tags such as [verse] and [chorus]; empty makes an instrumental."),
     "duration_s": ("Length", "Seconds of music; empty lets the planner choose."),
@@ -60,7 +68,7 @@ KNOBS = {
     "timesignature": ("Metre", "Beats in a bar; auto lets the planner choose."),
     "vocal_language": ("Language", "The language that is sung; auto names none to the model."),
     "checkpoint": ("Checkpoint", "The weights that render the song; auto takes the one that the studio runs on."),
-    "seed": ("Seed", "The same seed and settings give the same samples; empty draws one and shows it."),
+    "seed": ("Seed", "The same seed and settings give the same result; empty draws one and shows it."),
     "inference_steps": ("Steps", "Denoising steps: more is finer and slower; empty takes the checkpoint's own number."),
     "guidance_scale": (
         "Guidance",
@@ -92,6 +100,17 @@ KNOBS = {
         "LoRAs on top of the checkpoint: a preset or a file in each line, with a weight up to 1.5, as in warm = 0.8.",
     ),
     "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
+    "planner": ("Planner", "The language model that plans and drafts; auto takes the best that is installed."),
+    "lm_temperature": ("Planner temperature", "How daring the planner is: 0 takes the likeliest token every time."),
+    "lm_top_p": (
+        "Planner top p",
+        "Tokens are drawn from the likeliest that together have this probability: 1 takes all.",
+    ),
+    "lm_top_k": ("Planner top k", "Tokens are drawn from so many of the likeliest: 0 sets no limit."),
+    "lm_repetition_penalty": (
+        "Planner repetition penalty",
+        "How much less likely a token gets once it has been written: 1 is not.",
+    ),
     "brief": ("Brief", "What the song is about, for whom, and how it should feel."),
     "structure": ("Structure", "The sections in order, separated by commas, such as verse, chorus, verse."),
     "tone": ("Tone", "The mood of the words; auto reads it from the brief where it can."),

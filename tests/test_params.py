@@ -16,6 +16,7 @@ from errors import Fault, RequestError
 from knobs import AUTO, Knob, knobs_of, parse, to_json
 from params import MODES, SONG_MODES, CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
 from params_tables import GROUPS, KEYSCALES, LANGUAGES
+from params_words import DRAFTS
 from resolve import refuse_muted, resolve
 
 RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)
@@ -25,15 +26,18 @@ GIVEN: dict[str, dict[str, object]] = {
     "extend": {"src_audio": "song.wav"},
     "edit": {"src_audio": "song.wav"},
     "lyrics": {"brief": "rain"},
+    "enhance": {"prompt": "lofi"},
+    "understand": {"src_audio": "song.wav"},
 }
+REQUESTS: dict[str, type] = {**MODES, **DRAFTS}
 ALL_KNOBS = [
-    pytest.param(mode, knob, id=f"{mode}-{knob.name}") for mode, cls in MODES.items() for knob in knobs_of(cls)
+    pytest.param(name, knob, id=f"{name}-{knob.name}") for name, cls in REQUESTS.items() for knob in knobs_of(cls)
 ]
 
 
 def faults_of(mode: str, **values: object) -> dict[str, Fault]:
     with pytest.raises(RequestError) as caught:
-        parse(MODES[mode], {**GIVEN[mode], **values})  # type: ignore[index]
+        parse(REQUESTS[mode], {**GIVEN.get(mode, {}), **values})
     return {fault.field: fault for fault in caught.value.faults}
 
 
@@ -50,11 +54,12 @@ def test_every_knob_has_words_a_fold_and_a_default_within_its_own_rule(mode: str
 
 
 def test_no_words_stand_in_the_tooltips_for_a_knob_that_does_not_exist() -> None:
-    known = {(mode, knob.name) for mode, cls in MODES.items() for knob in knobs_of(cls)}
+    known = {(name, knob.name) for name, cls in REQUESTS.items() for knob in knobs_of(cls)}
     own = {tuple(name.split(".")) for name in tooltips.KNOBS if "." in name}
     assert own <= known
     assert {name for name in tooltips.KNOBS if "." not in name} == {name for _, name in known}
     assert set(tooltips.MODES) == set(MODES)
+    assert set(tooltips.DRAFTS) == set(DRAFTS)
 
 
 NONSENSE: list[object] = [math.nan, math.inf, -1, 10**10, 10**400, "no such thing", [], {"a": 1}, "x" * 200_000]
@@ -74,10 +79,10 @@ def test_nonsense_is_answered_with_field_value_and_rule(mode: str, knob: Knob) -
         assert knob.name in str(fault)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", REQUESTS)
 @pytest.mark.parametrize("broken", ["x\ud800", "\udcff.wav"])
 def test_half_a_character_is_neither_text_nor_a_path(mode: str, broken: str) -> None:
-    written = {knob.name: knob for knob in knobs_of(MODES[mode]) if knob.kind in ("text", "audio")}  # type: ignore[index]
+    written = {knob.name: knob for knob in knobs_of(REQUESTS[mode]) if knob.kind in ("text", "audio")}
     found = faults_of(mode, **dict.fromkeys(written, broken))
     assert {name: fault.rule for name, fault in found.items()} == {name: knob.rule for name, knob in written.items()}
 
@@ -114,6 +119,8 @@ def test_all_faults_are_reported_at_once() -> None:
         ("edit", {"edit_mode": "flow", "prompt": "x", "n_min": 0.6, "n_max": 0.6}, "n_max"),
         ("edit", {"edit_mode": "flow", "prompt": ""}, "prompt"),
         ("lyrics", {"brief": "\n"}, "brief"),
+        ("enhance", {"prompt": " ", "lyrics": ""}, "prompt"),
+        ("understand", {"src_audio": None}, "src_audio"),
         ("lyrics", {"temperature": 0, "top_p": 0.5}, "top_p"),
         ("lyrics", {"temperature": 0, "top_k": 3}, "top_k"),
     ],

@@ -1,0 +1,171 @@
+"""Drafts without weights: what the composer knows of styles, the built-in writer's words, and what can be heard.
+
+A small stand-in for the planner. It adds to what the user wrote and contradicts none of it; it recognises the words of
+a few styles and understands nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import audio
+import lyrics_brief
+from analysis import listen
+from composer import Brief, Score, compose
+from composer_styles import STYLES, names_mood, names_style, names_tempo
+from drafts import Draft
+from events import Progress
+from lyrics_builtin import SongWriter
+from params_tables import LYRICS_CHARS, PROMPT_CHARS
+from params_words import EnhanceRequest, InspireRequest, LyricsRequest, Tone, UnderstandRequest
+from plans import length_from_words
+
+DRAFTER = "built-in drafter"
+"""Who proposes, as the page shows it: a small program, not a language model."""
+
+LISTENER = "by listening"
+"""Where tempo and key come from, as the page shows it."""
+
+STRUCTURE = "verse, chorus, verse, chorus"
+SCORE_S = 10.0
+"""The composer's choices do not depend on the length; a short score is soon written."""
+
+STANZA_LINES = 4
+"""Lines of a drafted section, and of those that unbroken lyrics are cut into."""
+
+NO_MODEL = "a small program, not a language model: planner weights do more"
+NO_STYLE = "no style that it knows is named: the instruments are left open"
+NO_WORDS = "tempo and key were found by listening; style and words need planner weights"
+GENERAL_WORDS = "it knows English only and found none in the line: the lyrics are general ones"
+OTHER_LANGUAGE = "its words would be English: the lyrics are left as they are"
+
+_MOODS: Mapping[Tone | None, str] = {
+    "hopeful": "uplifting",
+    "tender": "tender",
+    "sad": "melancholic",
+    "angry": "tense",
+    "playful": "playful",
+    "dreamy": "hazy",
+}
+_MOOD_OF_SCALE = {"major": "bright", "minor": "moody"}
+_TEMPOS = ((84, "slow"), (112, "mid-tempo"), (300, "fast"))
+"""The word for tempos up to so many beats per minute."""
+
+
+class BuiltinDrafter:
+    """The drafter of a studio without planner weights."""
+
+    name = DRAFTER
+
+    def inspire(self, request: InspireRequest, seed: int) -> Iterator[Progress | Draft]:
+        """One Progress, then a caption that holds the line, words on it, and the facts that the composer would take."""
+        yield Progress("planning", note="drafting")
+        line = " ".join(request.query.split())
+        score = compose(Brief(prompt=line, duration_s=SCORE_S, seed=seed))
+        subject = lyrics_brief.understand(line)
+        notes = [NO_MODEL]
+        if line and not names_style(line.lower()):
+            notes.append(NO_STYLE)
+        english = request.vocal_language in (None, "en", "unknown")
+        lyrics = ""
+        if not request.instrumental and english:
+            lyrics = _words(line, seed)
+            notes += [GENERAL_WORDS] if line and not subject.is_english else []
+        elif not request.instrumental:
+            notes.append(OTHER_LANGUAGE)
+        yield Draft(
+            prompt=fuller(line, score, subject.tone),
+            lyrics=lyrics if english or request.instrumental else None,
+            duration_s=length_from_words(lyrics) if lyrics else None,
+            bpm=score.bpm,
+            keyscale=score.keyscale,
+            timesignature=str(score.timesignature),
+            vocal_language="en" if lyrics else None,
+            author=DRAFTER,
+            notes=tuple(notes),
+        )
+
+    def enhance(self, request: EnhanceRequest, seed: int) -> Iterator[Progress | Draft]:
+        """One Progress, then the prompt with more said and the lyrics under tags; None for what needs nothing."""
+        yield Progress("planning", note="drafting")
+        score = compose(
+            Brief(prompt=request.prompt, bpm=request.bpm, keyscale=request.keyscale, duration_s=SCORE_S, seed=seed)
+        )
+        prompt = fuller(request.prompt, score, lyrics_brief.understand(f"{request.prompt}\n{request.lyrics}").tone)
+        lyrics = sectioned(request.lyrics)
+        notes = [NO_MODEL]
+        if request.prompt.strip() and not names_style(request.prompt.lower()):
+            notes.append(NO_STYLE)
+        if prompt == request.prompt and lyrics is None:
+            notes.append("it has nothing to add")
+        yield Draft(
+            prompt=None if prompt == request.prompt else prompt,
+            lyrics=lyrics,
+            author=DRAFTER,
+            notes=tuple(notes),
+        )
+
+    def understand(self, request: UnderstandRequest) -> Iterator[Progress | Draft]:
+        """One Progress, then tempo and key; None for what cannot be heard. Raises RequestError for no usable audio."""
+        assert request.src_audio is not None
+        yield Progress("listening", note="listening")
+        facts = listen(audio.load(request.src_audio, "src_audio"), audio.SAMPLE_RATE)
+        yield Draft(bpm=facts.bpm, keyscale=facts.keyscale, author=LISTENER, notes=(NO_WORDS,))
+
+
+def fuller(prompt: str, score: Score, tone: Tone | None) -> str:
+    """The prompt, then the players of its style, a mood and a tempo, as far as it does not speak of them already.
+
+    An empty prompt gets the style of the score; one that names no style gets no players.
+    """
+    words = prompt.lower()
+    added = [] if words.strip() else [score.style]
+    if added or names_style(words):
+        added += [players for players in STYLES[score.style].heard if not _speaks_of(words, players.split()[-1])]
+    moods = {*_MOODS.values(), *_MOOD_OF_SCALE.values()}
+    if not names_mood(words) and not any(_speaks_of(words, mood) for mood in moods):
+        added.append(_MOODS.get(tone) or _MOOD_OF_SCALE[score.keyscale.split()[1]])
+    if not names_tempo(words) and not any(_speaks_of(words, word) for _, word in _TEMPOS):
+        added.append(next(word for highest, word in _TEMPOS if score.bpm <= highest))
+    text = prompt
+    for words in added:
+        longer = f"{text.rstrip(' ,;.')}, {words}" if text.strip() else words
+        text = longer if len(longer) <= PROMPT_CHARS else text
+    return text
+
+
+def sectioned(lyrics: str) -> str | None:
+    """The lyrics under [verse] and [chorus], which is what comes back; None when they have tags or are empty.
+
+    Stanzas are what stands between empty lines; lyrics without any are cut every `STANZA_LINES` lines.
+    """
+    if not lyrics.strip() or any(line.strip().startswith("[") for line in lyrics.splitlines()):
+        return None
+    stanzas = [[line.rstrip() for line in part.splitlines()] for part in re.split(r"\n\s*\n", lyrics.strip("\n"))]
+    if len(stanzas) == 1 and len(stanzas[0]) > 2 * STANZA_LINES:
+        lines = stanzas[0]
+        stanzas = [lines[start : start + STANZA_LINES] for start in range(0, len(lines), STANZA_LINES)]
+    kinds = ["chorus" if _comes_back(number, stanzas) else "verse" for number in range(len(stanzas))]
+    text = "\n\n".join("\n".join([f"[{kind}]", *lines]) for kind, lines in zip(kinds, stanzas, strict=True))
+    return text if len(text) <= LYRICS_CHARS else None
+
+
+def _comes_back(number: int, stanzas: Sequence[Sequence[str]]) -> bool:
+    """Whether another stanza shares at least half of its lines with this one, whatever their case and punctuation."""
+    spoken = [{re.sub(r"\W+", " ", line).strip().casefold() for line in stanza} for stanza in stanzas]
+    own = spoken[number]
+    others = (each for place, each in enumerate(spoken) if place != number)
+    return any(2 * len(own & other) >= max(len(own), len(other)) for other in others)
+
+
+def _words(line: str, seed: int) -> str:
+    request = LyricsRequest(brief=line, structure=STRUCTURE, lines_verse=STANZA_LINES, lines_chorus=STANZA_LINES)
+    writer = SongWriter(request, seed)
+    return "\n\n".join("\n".join([f"[{name}]", *writer.section(name)]) for name in request.sections())
+
+
+def _speaks_of(words: str, word: str) -> bool:
+    """Whether the (lower-case) words hold the word, be it singular or plural."""
+    stem = word.lower() if word.endswith("ss") else word.lower().removesuffix("s")
+    return re.search(rf"(?<!\w){re.escape(stem)}s?(?!\w)", words) is not None
