@@ -6,6 +6,8 @@ serve the same sampler. Importing this package loads no framework; `open_languag
 
 from __future__ import annotations
 
+import importlib.util
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -28,7 +30,10 @@ class Session(Protocol):
         ...
 
     def logits(self, rows: range | None = None) -> NDArray[np.float32]:
-        """Logits `(B, V)` of the next token, or `(B, len(rows))` of these token ids alone, at their cost alone."""
+        """Logits `(B, V)` of the next token, or `(B, len(rows))` of these token ids alone, at their cost alone.
+
+        V is the vocabulary's size: rows of the head that no token belongs to are left out.
+        """
         ...
 
     def close(self) -> None:
@@ -59,16 +64,28 @@ class LanguageModel(Protocol):
 
 
 def open_language_model(
-    folder: Path, *, runtime: LmRuntime | None = None, device: str | None = None, dtype: DType | None = None
+    folder: Path,
+    *,
+    runtime: LmRuntime | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+    bits: Literal[4, 8] | None = None,
 ) -> LanguageModel:
     """The causal language model in `folder`, as transformers' `save_pretrained` writes it, with its weights loaded.
 
-    None chooses for the machine. Raises CheckpointError for a folder that holds none.
+    None chooses for the machine. `bits` packs the weights, on MLX; torch runs them as they are. Raises
+    CheckpointError for a folder that holds none.
     """
-    if runtime == "mlx":
+    if (runtime or default_runtime()) == "mlx":
         from lm.mlx_backend import open_mlx_model
 
-        return open_mlx_model(folder, dtype=dtype)
+        return open_mlx_model(folder, dtype=dtype, bits=bits)
     from lm.torch_backend import open_torch_model
 
     return open_torch_model(folder, device=device, dtype=dtype)
+
+
+def default_runtime() -> LmRuntime:
+    """MLX on a Mac of Apple's own chips that has it, torch elsewhere."""
+    apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
+    return "mlx" if apple and importlib.util.find_spec("mlx_lm") else "torch"

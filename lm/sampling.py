@@ -1,0 +1,110 @@
+"""From logits to a token, on the host and in numpy: the same dice for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+Ids = NDArray[np.intp]
+
+_FIRST_LOOK = 512
+"""So many of the best candidates are sorted at first: they nearly always hold the whole nucleus."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is chosen.
+
+    Applied in this order: guidance, what is allowed, the penalty, top_k, top_p, temperature. `temperature` 0 takes
+    the best token and throws no dice; `top_k` 0 and `top_p` 1 are off; `guidance` 1 is off.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    guidance: float = 1.0
+
+
+class Sampler:
+    """Chooses tokens by its own seeded dice, one throw for each choice there is."""
+
+    def __init__(self, sampling: Sampling, seed: int) -> None:
+        self.sampling = sampling
+        self._dice = np.random.default_rng(seed)
+
+    def pick(self, logits: Logits, *, first: int = 0, allowed: Ids | None = None, seen: Collection[int] = ()) -> int:
+        """The token chosen by logits `(B, n)` of the tokens from `first` on.
+
+        With two rows and guidance the second is the unconditional one. `allowed` are the ids of which one must be
+        chosen, ascending; None allows all. `seen` are ids that the repetition penalty holds back.
+        """
+        scores = self._penalised(self._guided(logits), first, seen)
+        ids = np.arange(first, first + len(scores)) if allowed is None else allowed
+        candidates = scores if allowed is None else scores[allowed - first]
+        if len(candidates) == 1:
+            return int(ids[0])
+        if self.sampling.temperature == 0:
+            return int(ids[np.argmax(candidates)])
+        return int(ids[self._drawn(candidates.astype(np.float64))])
+
+    def _guided(self, logits: Logits) -> Logits:
+        if len(logits) == 1 or self.sampling.guidance == 1:
+            return logits[0]
+        conditional, unconditional = logits.astype(np.float32, copy=False)
+        guided: Logits = unconditional + np.float32(self.sampling.guidance) * (conditional - unconditional)
+        return guided
+
+    def _penalised(self, scores: Logits, first: int, seen: Collection[int]) -> Logits:
+        """Scores of seen tokens drawn towards less likely, as in CTRL (arXiv 1909.05858)."""
+        penalty = np.float32(self.sampling.repetition_penalty)
+        if penalty == 1 or not seen:
+            return scores
+        places = np.fromiter(set(seen), np.intp) - first
+        places = places[(places >= 0) & (places < len(scores))]
+        scores = scores.copy()
+        held = scores[places]
+        scores[places] = np.where(held > 0, held / penalty, held * penalty)
+        return scores
+
+    def _drawn(self, scores: NDArray[np.float64]) -> int:
+        """The place that the dice choose; of equal scores the earlier place counts as the better one."""
+        order, chances = _nucleus(scores, self.sampling.top_k, self.sampling.top_p)
+        # Only now does the temperature come: what is in the nucleus is decided at temperature 1.
+        weights = chances ** (1.0 / self.sampling.temperature)
+        steps = np.cumsum(weights / weights.sum())
+        return int(order[min(int(np.searchsorted(steps, self._dice.random(), side="right")), len(order) - 1)])
+
+
+def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids, NDArray[np.float64]]:
+    """The places that top_k and then top_p leave, best first, and their chances relative to the best."""
+    chances = np.exp(scores - scores.max())
+    wanted = min(top_k or len(chances), len(chances))
+    if top_p >= 1:
+        order = np.arange(len(chances)) if wanted == len(chances) else _best(chances, wanted)
+        return order, chances[order]
+    # The sum is that of all that top_k leaves; sorted are only as many as the nucleus turns out to need.
+    whole = wanted == len(chances)
+    total = chances.sum() if whole else chances[_best(chances, wanted)].sum()
+    for count in (min(wanted, _FIRST_LOOK), wanted):
+        order = _best(chances, count)
+        inside = np.cumsum(chances[order]) >= top_p * total
+        if inside.any():
+            order = order[: int(np.argmax(inside)) + 1]
+            break
+    return order, chances[order]
+
+
+def _best(values: NDArray[np.float64], count: int) -> Ids:
+    """The places of the `count` largest values, largest first; among equals the earlier place comes first."""
+    if count < len(values):
+        least = np.partition(values, len(values) - count)[len(values) - count]
+        places = np.flatnonzero(values >= least)
+    else:
+        places = np.arange(len(values))
+    order: Ids = places[np.argsort(-values[places], kind="stable")][:count]
+    return order
