@@ -2,13 +2,14 @@
 
 MLX's streams belong to the thread that made them: a lazy array, or a weight that was not read yet, fails in another
 ("There is no Stream in current thread"), and a process in which worker threads used MLX may abort when it ends. So a
-daemon thread does all of it, one job after the other, and clears its streams as its last. Import `mlx` and `mlx_lm`
-inside the jobs too, since mlx_lm makes a stream when it is imported. Only numpy and plain values may come back.
+daemon thread does all of it, one job after the other, and clears its streams as its last. Import `mlx_lm` in a
+job too, for it makes a stream when it is imported. Only numpy and plain values may come back.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
 import queue
 import sys
 import threading
@@ -43,6 +44,9 @@ class _Worker(threading.Thread):
         self.ended = False
 
     def run(self) -> None:
+        if sys.platform != "darwin":
+            # Without Metal, MLX compiles by calling a C++ compiler, which a machine may lack.
+            os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
         while (job := self.jobs.get()) is not None:
             job()
             del job  # or the last job's model would live until the next job

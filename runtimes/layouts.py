@@ -1,45 +1,36 @@
-"""Both layouts in which ACE-Step checkpoints come, as one set of modules.
+"""Both layouts in which ACE-Step checkpoints come, as one list of parts with their configurations and keys.
 
 A diffusers folder has a `model_index.json` and a folder per part. Upstream's original layout has one `config.json`,
 its weights in one or many safetensors files and `silence_latent.pt`; the VAE and the text encoder then stand in
-another repository, the companion.
+another repository, the companion. Nothing here loads a framework, except where the silence is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
-
-import torch
-from diffusers.models.autoencoders.autoencoder_oobleck import AutoencoderOobleck, OobleckResidualUnit
-from diffusers.models.transformers.ace_step_transformer import AceStepTransformer1DModel
-from diffusers.pipelines.ace_step.modeling_ace_step import (
-    AceStepAudioTokenDetokenizer,
-    AceStepAudioTokenizer,
-    AceStepConditionEncoder,
-)
-from torch import Tensor, nn
-from transformers.models.qwen3 import Qwen3Config, Qwen3Model
+from typing import TYPE_CHECKING, Any
 
 from errors import CheckpointError
-from runtimes.weights import REPAIR, build, fill, read_json, read_tensors, weight_files
+from runtimes import LatentShape
+from runtimes.weights import REPAIR, SILENCE, read_json, weight_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Config = Mapping[str, Any]
-Network = Any
-"""A module of diffusers or transformers, whose attributes are known only when it runs."""
 
-DIFFUSERS_PARTS: Mapping[str, type[nn.Module]] = {
-    "transformer": AceStepTransformer1DModel,
-    "condition_encoder": AceStepConditionEncoder,
-    "audio_tokenizer": AceStepAudioTokenizer,
-    "audio_token_detokenizer": AceStepAudioTokenDetokenizer,
-    "vae": AutoencoderOobleck,
-}
+SONG_PARTS = ("transformer", "condition_encoder", "audio_tokenizer", "audio_token_detokenizer")
+"""The networks that are the checkpoint's own; a VAE and a text encoder go with them."""
+VAE, TEXT = "vae", "text_encoder"
 COMPANION_VAE = "vae"
 COMPANION_TEXT = "Qwen3-Embedding-0.6B"
+SILENCE_KEY = f"condition_encoder.{SILENCE}"
+FSQ_LEVELS = (8, 8, 8, 5, 5, 5)
+"""Of a tokenizer whose configuration gives none."""
 
 _ORIGINAL_PARTS = (
     ("decoder.proj_in.1.", "transformer.proj_in_conv."),
@@ -63,50 +54,87 @@ _LAYERS = "head_dim rope_theta attention_bias attention_dropout rms_norm_eps sli
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A checkpoint's modules, loaded; `vae`, `text_encoder` and `tokenizer_file` are None without a companion."""
+class Bundle:
+    """Parts whose tensors lie in the same files.
 
-    transformer: Network
-    condition_encoder: Network
-    audio_tokenizer: Network
-    audio_token_detokenizer: Network
-    vae: Network = None
-    text_encoder: Network = None
+    `path_of` gives a stored key's place, part first, as diffusers spells it; None for a tensor that nobody needs.
+    `silence` is the file of upstream's silence, which is no safetensors file.
+    """
+
+    configs: Mapping[str, Config]
+    files: tuple[Path, ...]
+    path_of: Callable[[str], str | None]
+    silence: Path | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All parts of a checkpoint; without a companion the original layout has neither VAE nor text encoder."""
+
+    bundles: tuple[Bundle, ...]
     tokenizer_file: Path | None = None
 
+    @property
+    def configs(self) -> Mapping[str, Config]:
+        """The configuration of every part by its name."""
+        return {part: config for bundle in self.bundles for part, config in bundle.configs.items()}
 
-def load_parts(folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype) -> Parts:
-    """The modules of the checkpoint in `folder`, whichever its layout; raises CheckpointError, see `fill`.
 
-    The VAE runs in float32 whatever `dtype` is: bfloat16 leaves 19 dB between its sound and its error.
-    """
+def layout_of(folder: Path, companion: Path | None) -> Layout:
+    """The parts of the checkpoint in `folder`; raises CheckpointError when a file is missing or cannot be read."""
     if (folder / "model_index.json").is_file():
-        modules = {part: _from_folder(make, folder / part, device, dtype) for part, make in DIFFUSERS_PARTS.items()}
-        text_folder, tokenizer_folder = folder / "text_encoder", folder / "tokenizer"
-    elif (folder / "config.json").is_file():
-        modules = load_original(folder, device, dtype)
-        if companion is None:
-            return Parts(**modules)
-        modules["vae"] = _from_folder(AutoencoderOobleck, companion / COMPANION_VAE, device, dtype)
-        text_folder = tokenizer_folder = companion / COMPANION_TEXT
-    else:
+        bundles = [_folder_bundle(part, folder / part) for part in (*SONG_PARTS, VAE)]
+        return Layout((*bundles, _text_bundle(folder / TEXT)), folder / "tokenizer" / "tokenizer.json")
+    if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no checkpoint: no model_index.json, no config.json.", REPAIR)
-    if device.type != "meta":  # where there are no values to look at
-        _lighten(modules["vae"])
-    text_encoder = _text_encoder(text_folder, device, dtype)
-    return Parts(**modules, text_encoder=text_encoder, tokenizer_file=tokenizer_folder / "tokenizer.json")
+    original = original_bundle(folder)
+    if companion is None:
+        return Layout((original,))
+    vae, text = _folder_bundle(VAE, companion / COMPANION_VAE), companion / COMPANION_TEXT
+    return Layout((original, vae, _text_bundle(text)), text / "tokenizer.json")
 
 
-def load_original(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Network]:
-    """The four modules of a checkpoint in upstream's original layout."""
-    modules = build_original(read_json(folder / "config.json"))
-    renamed = ((original_key(key), tensor) for key, tensor in read_tensors(weight_files(folder)))
-    fill(modules, _with_silence(renamed, folder / "silence_latent.pt"), dict.fromkeys(modules, dtype), device)
-    return modules
+def original_bundle(folder: Path) -> Bundle:
+    """The four networks of a checkpoint in upstream's original layout."""
+    configs = original_configs(read_json(folder / "config.json"))
+    return Bundle(configs, tuple(weight_files(folder)), original_key, folder / "silence_latent.pt")
 
 
-def build_original(config: Config) -> dict[str, Network]:
-    """The four modules that upstream's `config.json` describes, without memory for their parameters.
+def _folder_bundle(part: str, folder: Path) -> Bundle:
+    config = {name: value for name, value in read_json(folder / "config.json").items() if not name.startswith("_")}
+    return Bundle({part: config}, tuple(weight_files(folder)), lambda key: f"{part}.{_weight_norm_key(key)}")
+
+
+def _text_bundle(folder: Path) -> Bundle:
+    return Bundle({TEXT: read_json(folder / "config.json")}, tuple(weight_files(folder)), _text_key)
+
+
+def _text_key(key: str) -> str | None:
+    if key == "lm_head.weight":  # tied to the embeddings, and unused here
+        return None
+    return f"{TEXT}.{key.removeprefix('model.')}"
+
+
+def _weight_norm_key(key: str) -> str:
+    """The older spelling of a weight-norm tensor, which diffusers' module has, from either spelling."""
+    return key.replace("parametrizations.weight.original0", "weight_g").replace(
+        "parametrizations.weight.original1", "weight_v"
+    )
+
+
+def original_key(key: str) -> str:
+    """The module path, part first, of a key in upstream's spelling; an unknown key comes back as it is."""
+    for theirs, ours in _ORIGINAL_PARTS:
+        if key.startswith(theirs):
+            key = ours + key.removeprefix(theirs)
+            break
+    for theirs, ours in _ORIGINAL_LEAVES:
+        key = key.replace(theirs, ours)
+    return key
+
+
+def original_configs(config: Config) -> dict[str, Config]:
+    """The configurations of the four networks, as diffusers spells them, that upstream's `config.json` describes.
 
     XL gives its encoders a width of their own (`encoder_hidden_size` and its kin); elsewhere the DiT's holds.
     """
@@ -119,7 +147,7 @@ def build_original(config: Config) -> dict[str, Network]:
             "pool_window_size": config["pool_window_size"],
             "num_attention_pooler_hidden_layers": config["num_attention_pooler_hidden_layers"],
         }
-        arguments: dict[str, dict[str, Any]] = {
+        return {
             "transformer": dit
             | _picked(config, "num_hidden_layers in_channels patch_size layer_types")
             | {
@@ -136,85 +164,44 @@ def build_original(config: Config) -> dict[str, Network]:
         }
     except KeyError as missing:
         raise CheckpointError(f"config.json lacks {missing}.", REPAIR) from None
-    return {part: build(lambda: DIFFUSERS_PARTS[part](**given)) for part, given in arguments.items()}  # noqa: B023
-
-
-def original_key(key: str) -> str:
-    """The module path, part first, of a key in upstream's spelling; an unknown key comes back as it is."""
-    for theirs, ours in _ORIGINAL_PARTS:
-        if key.startswith(theirs):
-            key = ours + key.removeprefix(theirs)
-            break
-    for theirs, ours in _ORIGINAL_LEAVES:
-        key = key.replace(theirs, ours)
-    return key
 
 
 def _picked(config: Config, names: str) -> dict[str, Any]:
     return {name: config[name] for name in names.split()}
 
 
-def _with_silence(tensors: Iterable[tuple[str, Tensor]], file: Path) -> Iterator[tuple[str, Tensor]]:
-    yield from tensors
+def read_silence(file: Path) -> Tensor:
+    """Upstream's silence as latents `(1, T, C)` on the CPU; raises CheckpointError for a file that holds none."""
+    import torch
+
     try:
         silence = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{file.name} is missing in {file.parent}.", REPAIR) from None
     except (UnpicklingError, RuntimeError, EOFError) as broken:
         raise CheckpointError(f"{file} cannot be read.", REPAIR) from broken
-    if not isinstance(silence, Tensor) or silence.dim() != 3:
+    if not isinstance(silence, torch.Tensor) or silence.dim() != 3:
         raise CheckpointError(f"{file} holds no latents (1, channels, frames).", REPAIR)
-    yield "condition_encoder.silence_latent", silence.transpose(1, 2).contiguous()
+    return silence.transpose(1, 2).contiguous()
 
 
-def _from_folder(make: type[nn.Module], folder: Path, device: torch.device, dtype: torch.dtype) -> Network:
-    part = make.__name__
-    config = {name: value for name, value in read_json(folder / "config.json").items() if not name.startswith("_")}
-    try:
-        module = build(lambda: make(**config))
-    except TypeError as unknown:
-        raise CheckpointError(f"{folder / 'config.json'} does not describe a {part}: {unknown}.", REPAIR) from unknown
-    dtype = torch.float32 if make is AutoencoderOobleck else dtype
-    tensors = ((f"{part}.{_weight_norm_key(key)}", tensor) for key, tensor in read_tensors(weight_files(folder)))
-    fill({part: module}, tensors, {part: dtype}, device)
-    return module
-
-
-def _weight_norm_key(key: str) -> str:
-    """The older spelling of a weight-norm tensor, which diffusers' module has, from either spelling."""
-    return key.replace("parametrizations.weight.original0", "weight_g").replace(
-        "parametrizations.weight.original1", "weight_v"
+def shape_of(configs: Mapping[str, Config]) -> LatentShape:
+    """The grid of a checkpoint with these configurations."""
+    dit, tokenizer, vae = configs["transformer"], configs["audio_tokenizer"], configs.get(VAE)
+    shape = LatentShape(
+        channels=dit["audio_acoustic_hidden_dim"],
+        patch=dit["patch_size"],
+        frames_per_code=tokenizer["pool_window_size"],
+        codebook_size=prod(tokenizer["fsq_input_levels"] or FSQ_LEVELS),
     )
+    if vae is None:
+        return shape
+    return LatentShape(**(vars(shape) | {"hop": prod(vae["downsampling_ratios"]), "sample_rate": vae["sampling_rate"]}))
 
 
-def _lighten(vae: nn.Module) -> None:
-    """Nothing; the VAE gives the same sound with less work.
+def reads_timbre_token(configs: Mapping[str, Config]) -> bool:
+    """Whether the timbre is read from the special token in front of a reference, and not from its first frame.
 
-    Weight norm is folded into the weights, which would otherwise be computed anew in every call. Residual units
-    whose last convolution is zero add nothing and are left out: nano's full-rate units are such, and take most of
-    its time.
+    Upstream's XL prepends the token, its 2B does not. XL is known by encoders of another width than the DiT.
     """
-    for module in vae.modules():
-        if hasattr(module, "weight_g"):
-            nn.utils.remove_weight_norm(module)
-    for parent in list(vae.modules()):
-        for name, unit in list(parent.named_children()):
-            if isinstance(unit, OobleckResidualUnit) and _is_zero(unit.conv2):
-                setattr(parent, name, nn.Identity())
-    vae.requires_grad_(False)
-
-
-def _is_zero(module: nn.Module) -> bool:
-    return not any(parameter.any() for parameter in module.parameters())
-
-
-def _text_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> Network:
-    config = Qwen3Config.from_dict(read_json(folder / "config.json"))
-    encoder = build(lambda: Qwen3Model(config))
-    tensors = (
-        (f"text_encoder.{key.removeprefix('model.')}", tensor)
-        for key, tensor in read_tensors(weight_files(folder))
-        if key != "lm_head.weight"  # tied to the embeddings, and unused here
-    )
-    fill({"text_encoder": encoder}, tensors, {"text_encoder": dtype}, device)
-    return encoder
+    return bool(configs["condition_encoder"]["hidden_size"] != configs["transformer"]["hidden_size"])

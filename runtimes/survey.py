@@ -10,8 +10,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from errors import CheckpointError
-from runtimes.layouts import load_parts
-from runtimes.weights import REPAIR, build, fill, read_tensors, weight_files
+from runtimes.torch_parts import load_parts
+from runtimes.torch_weights import build, fill, read_tensors
+from runtimes.weights import REPAIR, weight_files
 
 META = torch.device("meta")
 DTYPE = torch.bfloat16

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import gc
+import platform
+import resource
 from collections.abc import Callable, Sequence
 from functools import wraps
-from math import prod
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from errors import CheckpointError, StudioError
 from lora import Adapter
-from prompts import fit_lyrics, fit_text
-from runtimes import Condition, DType, LatentShape, RuntimeName
-from runtimes.layouts import Network, Parts, load_parts
+from runtimes import SILENT_REFERENCE_FRAMES, Condition, DType, RuntimeName
+from runtimes.layouts import reads_timbre_token, shape_of
+from runtimes.text import Ids, Words, distinct
 from runtimes.tiling import TILE_S, reach_of, tiles
 from runtimes.torch_dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
 from runtimes.torch_lora import apply_adapters
-from runtimes.weights import REPAIR
-
-SILENT_REFERENCE_FRAMES = 750
-"""Frames of silence that stand for no reference: upstream's `timbre_fix_frame`."""
+from runtimes.torch_parts import Network, Parts, load_parts
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,12 +71,13 @@ class TorchRuntime:
         self.parts = parts
         self.device = device
         self.dtype = dtype
-        self.shape = _shape_of(parts)
+        self.shape = shape_of(parts.configs)
         self._grid: Grid | None = None
         self._adapters: tuple[Adapter, ...] | None = ()
-        self._text = _tokenizer_of(parts.tokenizer_file) if parts.tokenizer_file else None
+        self._words = Words(parts.tokenizer_file) if parts.tokenizer_file else None
         install_attention(parts.transformer)
-        _mend_timbre(parts.condition_encoder, parts.transformer.config.hidden_size)
+        if reads_timbre_token(parts.configs):
+            _mend_timbre(parts.condition_encoder)
 
     @property
     def device_kind(self) -> str:
@@ -135,17 +133,14 @@ class TorchRuntime:
         self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
     ) -> TorchCondition:
         """See Runtime.condition."""
-        encoder = self.parts.text_encoder
-        if encoder is None or self._text is None:
+        encoder, words = self.parts.text_encoder, self._words
+        if encoder is None or words is None:
             raise CheckpointError("This checkpoint has no text encoder.", "Give the companion folder that holds it.")
-        given = list(zip(texts, lyrics, references or [None] * len(texts), strict=True))
-        if all(text == texts[0] and words == lyrics[0] and timbre is given[0][2] for text, words, timbre in given):
-            given = given[:1]
         embed = encoder.get_input_embeddings()
         items = []
-        for text, words, timbre in given:
-            states = encoder(input_ids=self._ids(fit_text, text)).last_hidden_state
-            items.append(self._pack(states, embed(self._ids(fit_lyrics, words)), timbre))
+        for text, sung, timbre in distinct(texts, lyrics, references):
+            states = encoder(input_ids=self._ids(words.text(text))).last_hidden_state
+            items.append(self._pack(states, embed(self._ids(words.lyrics(sung))), timbre))
         return remember(self.parts.transformer, items)
 
     @_without_gradients
@@ -191,6 +186,14 @@ class TorchRuntime:
         latents: Tensor = self.parts.audio_token_detokenizer(states.to(self.dtype))
         return latents.float()
 
+    def peak_gb(self) -> float:
+        """See Runtime.peak_gb: of the GPU's memory on CUDA, else of the process."""
+        if self.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return peak / 1e9
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
+
     def close(self) -> None:
         """See Runtime.close."""
         vars(self).pop("parts", None)
@@ -215,10 +218,7 @@ class TorchRuntime:
         packed: Tensor = states
         return packed
 
-    def _ids(self, fit: Callable[[str, Callable[[str], list[int]]], list[int]], text: str) -> Tensor:
-        tokenizer = self._text
-        assert tokenizer is not None
-        ids = fit(text, lambda words: tokenizer.encode(words).ids)
+    def _ids(self, ids: Ids) -> Tensor:
         return torch.tensor([ids], device=self.device)
 
     def _put(self, tensor: Tensor) -> Tensor:
@@ -251,39 +251,10 @@ class _WithSpecialToken(nn.Module):
         return torch.cat([self.token.expand(len(latents), -1, -1), self.project(latents)], dim=1)
 
 
-def _mend_timbre(encoder: Network, dit_width: int) -> None:
-    """Nothing; an XL encoder reads its timbre from the special token.
+def _mend_timbre(encoder: Network) -> None:
+    """Nothing; the encoder reads its timbre from the special token, which diffusers never prepends.
 
-    Upstream's XL prepends the token and reads position 0; its 2B reads the first frame. diffusers always does the
-    latter, which puts a wrong timbre into every XL condition. XL is known by encoders of another width than the DiT.
+    It reads the first frame instead, which puts a wrong timbre into every condition of XL.
     """
     timbre = encoder.timbre_encoder
-    if encoder.config.hidden_size != dit_width:
-        timbre.embed_tokens = _WithSpecialToken(timbre.embed_tokens, timbre.special_token)
-
-
-def _tokenizer_of(file: Path) -> Tokenizer:
-    """The tokenizer as stored, except that it neither cuts nor pads: prompts.fit_text and fit_lyrics do."""
-    try:
-        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{file.name} is missing in {file.parent}.", REPAIR) from None
-    except Exception as broken:  # the library raises no narrower kind
-        raise CheckpointError(f"{file} is no tokenizer: {broken}.", REPAIR) from broken
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _shape_of(parts: Parts) -> LatentShape:
-    tokenizer, dit = parts.audio_tokenizer, parts.transformer.config
-    shape = LatentShape(
-        channels=dit.audio_acoustic_hidden_dim,
-        patch=dit.patch_size,
-        frames_per_code=tokenizer.pool_window_size,
-        codebook_size=tokenizer.quantizer.codebook_size,
-    )
-    if parts.vae is None:
-        return shape
-    vae = parts.vae.config
-    return LatentShape(**(vars(shape) | {"hop": prod(vae.downsampling_ratios), "sample_rate": vae.sampling_rate}))
+    timbre.embed_tokens = _WithSpecialToken(timbre.embed_tokens, timbre.special_token)

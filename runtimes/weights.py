@@ -1,27 +1,23 @@
-"""Safetensors into modules, strictly and one tensor at a time.
+"""What every runtime knows about weights on disk: which files hold them, and whether they are the ones a model needs.
 
-Modules are built without memory and take each tensor as it is read, already in the type it will run in: the host
-never holds more than the model in that type and the pages of the file being read.
+Nothing here loads a framework.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
-
-import torch
-from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from errors import CheckpointError
 
 REPAIR = "Download the checkpoint again, or point to another folder."
 SINGLE_FILES = ("model.safetensors", "diffusion_pytorch_model.safetensors")
-Module = TypeVar("Module", bound=nn.Module)
+SILENCE = "silence_latent"
+"""The end of the key of the stored silence, whose length is free."""
+
+Shape = tuple[int, ...]
+_SHOWN = 8
 
 
 def read_json(path: Path) -> dict[str, object]:
@@ -54,66 +50,34 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the files with its key, file by file; each file is closed before the next is opened."""
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as handle:
-                for key in handle.keys():  # noqa: SIM118 - the handle is no mapping
-                    yield key, handle.get_tensor(key)
-        except SafetensorError as broken:
-            raise CheckpointError(f"{file} cannot be read: {broken}.", REPAIR) from broken
+class Wanted:
+    """The tensors that a model needs, by key, ticked off as they are found."""
 
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self._shapes = dict(shapes)
+        self._faults: list[str] = []
 
-def build(make: Callable[[], Module]) -> Module:
-    """The module that `make` constructs, its parameters without memory, its computed buffers real."""
-    with warnings.catch_warnings(), init_empty_weights(include_buffers=False):
-        warnings.simplefilter("ignore", FutureWarning)  # the VAE's weight norm is torch's older one
-        module = make()
-    return module.eval().requires_grad_(False)
-
-
-def fill(
-    modules: Mapping[str, nn.Module],
-    tensors: Iterable[tuple[str, Tensor]],
-    dtypes: Mapping[str, torch.dtype],
-    device: torch.device,
-) -> None:
-    """Nothing; the modules hold the tensors, whose keys read `module.path`.
-
-    Buffers of a free length (the silence) take the length that is stored. Raises CheckpointError naming the keys
-    that are missing, left over or misshapen.
-    """
-    wanted = {f"{part}.{key}": value for part, module in modules.items() for key, value in module.state_dict().items()}
-    faults: list[str] = []
-    for key, tensor in tensors:
-        target = wanted.pop(key, None)
+    def take(self, key: str, shape: Shape) -> bool:
+        """Whether the model needs this tensor and has not got it yet; what does not fit is remembered as a fault."""
+        target = self._shapes.pop(key, None)
         if target is None:
-            faults.append(f"{key} is not part of this model")
-        elif not _fits(key, tensor, target):
-            faults.append(f"{key} is {tuple(tensor.shape)}, not {tuple(target.shape)}")
+            self._faults.append(f"{key} is not part of this model")
+        elif not _fits(key, shape, target):
+            self._faults.append(f"{key} is {shape}, not {target}")
         else:
-            part, _, path = key.partition(".")
-            dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
-            _place(modules[part], path, tensor.to(dtype=dtype).to(device))
-    faults += [f"{key} is missing" for key in wanted]
-    if faults:
-        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise CheckpointError(f"The weights do not fit the configuration: {shown}.", REPAIR)
-    for module in modules.values():
-        module.to(device=device)
+            return True
+        return False
+
+    def settle(self) -> None:
+        """Nothing; raises CheckpointError naming the tensors that are missing, left over or misshapen."""
+        faults = [*self._faults, *(f"{key} is missing" for key in self._shapes)]
+        if faults:
+            more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+            shown = "; ".join(faults[:_SHOWN]) + more
+            raise CheckpointError(f"The weights do not fit the configuration: {shown}.", REPAIR)
 
 
-def _fits(key: str, tensor: Tensor, target: Tensor) -> bool:
-    if key.endswith("silence_latent"):
-        return tensor.dim() == 3 and tensor.shape[::2] == target.shape[::2]
-    return tensor.shape == target.shape
-
-
-def _place(module: nn.Module, path: str, tensor: Tensor) -> None:
-    owner_path, _, leaf = path.rpartition(".")
-    owner = module.get_submodule(owner_path)
-    if leaf in owner._parameters:
-        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
-    else:
-        owner._buffers[leaf] = tensor
+def _fits(key: str, shape: Shape, target: Shape) -> bool:
+    if key.endswith(SILENCE):
+        return len(shape) == 3 and shape[::2] == target[::2]
+    return shape == target

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from errors import CheckpointError, StudioError
 from runtimes import open_runtime
-from runtimes.layouts import DIFFUSERS_PARTS, build_original, load_original, original_key
+from runtimes.layouts import original_bundle, original_configs, original_key
+from runtimes.torch_parts import DIFFUSERS_PARTS, build_parts, load_bundle
 from runtimes.torch_runtime import TorchRuntime
-from runtimes.weights import fill
+from runtimes.torch_weights import fill
 from tests.parity import GOLDENS
 from tests.tiny import save_tiny
 
@@ -174,7 +175,7 @@ def test_the_names_and_shapes_written_here_are_those_of_upstreams_files(golden: 
 @pytest.mark.parametrize("name", REAL)
 def test_a_published_checkpoint_fits_its_configuration_key_by_key(name: str) -> None:
     config, billions = REAL[name]
-    modules = build_original(config)
+    modules = build_parts(original_configs(config))
     assert all(parameter.is_meta for module in modules.values() for parameter in module.parameters())
     shapes = upstream_shapes(config)
     tensors = [(original_key(key), torch.empty(shape, device="meta")) for key, shape in shapes.items()]
@@ -275,9 +276,9 @@ def shard(folder: Path) -> list[Path]:
 
 
 def test_shards_are_one_checkpoint(original: Path) -> None:
-    whole = load_original(original, CPU, torch.float32)
+    whole = load_bundle(original_bundle(original), CPU, torch.float32)
     shard(original)
-    parts = load_original(original, CPU, torch.float32)
+    parts = load_bundle(original_bundle(original), CPU, torch.float32)
     for name, module in whole.items():
         state = parts[name].state_dict()
         assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
@@ -345,14 +346,15 @@ def test_the_original_layout_takes_its_vae_and_text_encoder_from_the_companion(t
 MEMORY = """
 import sys, torch
 from pathlib import Path
-from runtimes.layouts import load_original
+from runtimes.layouts import original_bundle
+from runtimes.torch_parts import load_bundle
 def resident(what):
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
     return 1024 * int(line.split()[1])
-load_original(Path(sys.argv[2]), torch.device("cpu"), torch.bfloat16)
+load_bundle(original_bundle(Path(sys.argv[2])), torch.device("cpu"), torch.bfloat16)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = resident("VmRSS")
-kept = load_original(Path(sys.argv[1]), torch.device("cpu"), torch.bfloat16)
+kept = load_bundle(original_bundle(Path(sys.argv[1])), torch.device("cpu"), torch.bfloat16)
 print(resident("VmHWM") - before)
 """
 

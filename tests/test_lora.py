@@ -19,7 +19,7 @@ from errors import AdapterError, RequestError
 from lora import CONFIG, HIGHEST_RANK, WEIGHTS, Adapter, check_fit, describe, layer_name, sides_of
 from lora_presets import gather, locate, open_adapters, presets
 from runtimes import Runtime, open_runtime
-from runtimes.layouts import DIFFUSERS_PARTS
+from runtimes.torch_parts import DIFFUSERS_PARTS
 from runtimes.torch_runtime import TorchRuntime
 from tests.parity import TOLERANCE, relative_error
 from tests.tiny import CHANNELS, save_tiny

@@ -1,0 +1,118 @@
+"""The modules of a checkpoint for torch: diffusers' and transformers' classes, filled and made lighter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_oobleck import AutoencoderOobleck, OobleckResidualUnit
+from diffusers.models.transformers.ace_step_transformer import AceStepTransformer1DModel
+from diffusers.pipelines.ace_step.modeling_ace_step import (
+    AceStepAudioTokenDetokenizer,
+    AceStepAudioTokenizer,
+    AceStepConditionEncoder,
+)
+from torch import Tensor, nn
+from transformers.models.qwen3 import Qwen3Config, Qwen3Model
+
+from errors import CheckpointError
+from runtimes.layouts import SILENCE_KEY, TEXT, VAE, Bundle, Config, layout_of, read_silence
+from runtimes.torch_weights import build, fill, read_tensors
+from runtimes.weights import REPAIR
+
+Network = Any
+"""A module of diffusers or transformers, whose attributes are known only when it runs."""
+
+DIFFUSERS_PARTS: Mapping[str, type[nn.Module]] = {
+    "transformer": AceStepTransformer1DModel,
+    "condition_encoder": AceStepConditionEncoder,
+    "audio_tokenizer": AceStepAudioTokenizer,
+    "audio_token_detokenizer": AceStepAudioTokenDetokenizer,
+    VAE: AutoencoderOobleck,
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A checkpoint's modules, loaded, and their configurations.
+
+    `vae`, `text_encoder` and `tokenizer_file` are None without a companion.
+    """
+
+    configs: Mapping[str, Config]
+    transformer: Network
+    condition_encoder: Network
+    audio_tokenizer: Network
+    audio_token_detokenizer: Network
+    vae: Network = None
+    text_encoder: Network = None
+    tokenizer_file: Path | None = None
+
+
+def load_parts(folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype) -> Parts:
+    """The modules of the checkpoint in `folder`, whichever its layout; raises CheckpointError, see `fill`.
+
+    The VAE runs in float32 whatever `dtype` is: bfloat16 leaves 19 dB between its sound and its error.
+    """
+    layout = layout_of(folder, companion)
+    modules: dict[str, Network] = {}
+    for bundle in layout.bundles:
+        modules |= load_bundle(bundle, device, dtype)
+    if VAE in modules and device.type != "meta":  # where there are no values to look at
+        _lighten(modules[VAE])
+    return Parts(layout.configs, **modules, tokenizer_file=layout.tokenizer_file)
+
+
+def load_bundle(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> dict[str, Network]:
+    """The modules of parts that lie together, by part."""
+    modules = build_parts(bundle.configs)
+    fill(modules, _tensors(bundle), {part: torch.float32 if part == VAE else dtype for part in modules}, device)
+    return modules
+
+
+def build_parts(configs: Mapping[str, Config]) -> dict[str, Network]:
+    """The modules that these configurations describe, without memory for their parameters."""
+    return {part: _built(part, config) for part, config in configs.items()}
+
+
+def _built(part: str, config: Config) -> Network:
+    if part == TEXT:
+        return build(lambda: Qwen3Model(Qwen3Config.from_dict(dict(config))))
+    make = DIFFUSERS_PARTS[part]
+    try:
+        return build(lambda: make(**config))
+    except TypeError as unknown:
+        raise CheckpointError(f"The configuration does not describe a {part}: {unknown}.", REPAIR) from unknown
+
+
+def _tensors(bundle: Bundle) -> Iterator[tuple[str, Tensor]]:
+    for key, tensor in read_tensors(bundle.files):
+        path = bundle.path_of(key)
+        if path is not None:
+            yield path, tensor
+    if bundle.silence is not None:
+        yield SILENCE_KEY, read_silence(bundle.silence)
+
+
+def _lighten(vae: nn.Module) -> None:
+    """Nothing; the VAE gives the same sound with less work.
+
+    Weight norm is folded into the weights, which would otherwise be computed anew in every call. Residual units
+    whose last convolution is zero add nothing and are left out: nano's full-rate units are such, and take most of
+    its time.
+    """
+    for module in vae.modules():
+        if hasattr(module, "weight_g"):
+            nn.utils.remove_weight_norm(module)
+    for parent in list(vae.modules()):
+        for name, unit in list(parent.named_children()):
+            if isinstance(unit, OobleckResidualUnit) and _is_zero(unit.conv2):
+                setattr(parent, name, nn.Identity())
+    vae.requires_grad_(False)
+
+
+def _is_zero(module: nn.Module) -> bool:
+    return not any(parameter.any() for parameter in module.parameters())
