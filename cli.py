@@ -12,11 +12,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from tqdm import tqdm
 
 import cli_checkpoints
+import cli_drafts
 import tooltips
 from errors import Fault, RequestError, StudioError
 from estimates import DeviceKind
@@ -25,15 +26,17 @@ from knobs import Knob, knobs_of, parse
 from library import Track
 from params import MODES, SONG_MODES, Request
 from params_tables import Mode
+from params_words import DRAFTS
 from runtimes import DType
 
 SUFFIX = ".wav"
+Result = TypeVar("Result")
 Values = Mapping[str, object]
 """Knobs by name, as they were typed."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each mode, one flag for each of its knobs; and one for the checkpoints."""
+    """One subcommand for each mode and each draft, one flag for each of their knobs; and one for the checkpoints."""
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
     for mode, request_class in MODES.items():
@@ -47,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
             add_machine_flags(command)
         else:
             command.add_argument("--out", type=Path, help="write the words to this file too")
+    for name, kind in cli_drafts.COMMANDS.items():
+        _, sentence = tooltips.DRAFTS[kind]
+        command = commands.add_parser(name, help=sentence, description=f"{sentence}.")
+        for knob in knobs_of(DRAFTS[kind]):
+            _add_flag(command, kind, knob)
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
     return root
 
@@ -59,8 +67,8 @@ def add_machine_flags(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_flag(command: argparse.ArgumentParser, mode: Mode, knob: Knob) -> None:
-    label, sentence = tooltips.of(mode, knob.name)
+def _add_flag(command: argparse.ArgumentParser, owner: str, knob: Knob) -> None:
+    label, sentence = tooltips.of(owner, knob.name)
     text = f"{label}. {sentence}".replace("%", "%%")
     options: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": text}
     if knob.kind == "flag":
@@ -90,6 +98,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if mode == "checkpoints":
             cli_checkpoints.run(values.pop("action"), values)
+        elif mode in cli_drafts.COMMANDS:
+            cli_drafts.run(mode, values, _with_bar)
         elif mode == "lyrics":
             out = values.pop("out")
             _write_words(values, out)
@@ -149,7 +159,7 @@ def _running(
         yield _with_bar(events)
 
 
-def _with_bar(events: Iterable[Progress | TextDelta | Track]) -> Iterable[TextDelta | Track]:
+def _with_bar(events: Iterable[Progress | Result]) -> Iterable[Result]:
     """The results among the events; progress is drawn on stderr."""
     with tqdm(total=1, file=sys.stderr, bar_format="{desc:<40} {bar:30}", leave=False) as bar:
         for event in events:

@@ -42,7 +42,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):
             recipe = handlers.recipe(None)
-            choices = {"checkpoint": handlers.checkpoints()}
+            choices = handlers.installed()
             forms = {mode: ui_form.build(mode, recipe, choices, visible=mode == FIRST) for mode in MODES}
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):

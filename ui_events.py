@@ -13,7 +13,9 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
+import tooltips
 import ui_adapters
+import ui_draft_events
 import ui_tracks
 import ui_widgets
 from knobs import knobs_of
@@ -24,16 +26,7 @@ from ui_api import endpoint
 from ui_form import REGION, Form
 from ui_handlers import Handlers
 from ui_result import LOCK, UNLOCK, SongPane, WordsPane
-
-GPU = "gpu"
-"""Every event that runs a model shares this slot: one job at a time over all modes."""
-
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
-"""For events that must not wait behind a song."""
-
-Updates = dict[Any, object]
-"""What a handler changes: components that are not named stay as they are. gr.skip() changes none; {} would raise."""
+from ui_runs import AT_ONCE, GPU, QUIET, Updates, begin, rest, stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +57,9 @@ def wire(page: Page, handlers: Handlers) -> None:
             _mark_region(form, form.region)
         if form.adapters:
             ui_adapters.wire(form.adapters, form.widgets["adapters"])
-    page.cancel.click(_stop(handlers), **AT_ONCE)
+        if form.drafts:
+            ui_draft_events.wire(form, page.status, page.progress, handlers)
+    page.cancel.click(stop(handlers), **AT_ONCE)
     _song_actions(page, handlers)
     _history(page, handlers)
     page.words.use.click(
@@ -97,29 +92,13 @@ def _event(widget: Component, name: str) -> Any:
     return getattr(widget, name)
 
 
-def _stop(handlers: Handlers) -> Any:
-    def stop(request: gr.Request) -> None:
-        handlers.jobs.stop(request.session_hash or "")
-
-    return stop
-
-
-def _begin(button: gr.Button, handlers: Handlers) -> Any:
-    """The event that a job hangs on: the page turns busy, an older Cancel of this session is forgotten."""
-
-    def expect(request: gr.Request) -> None:
-        handlers.jobs.expect(request.session_hash or "")
-
-    return button.click(expect, js="() => studio.busy(true)", **AT_ONCE)
-
-
 def _run(page: Page, handlers: Handlers, mode: Mode) -> None:
     """The mode's named endpoint, on its button."""
     words = mode not in SONG_MODES
     handler = handlers.words if words else partial(handlers.song, mode)
     outputs = [page.words.draft, page.progress] if words else [page.song.player, page.song.metadata, page.progress]
-    job = _begin(page.runs[mode], handlers).then(
-        endpoint(mode, handler),
+    job = begin(page.runs[mode], handlers).then(
+        endpoint(mode, MODES[mode], tooltips.MODES[mode][1], handler),
         inputs_kwargs=dict(page.forms[mode].widgets),
         outputs=outputs,
         api_name=mode,
@@ -132,9 +111,7 @@ def _run(page: Page, handlers: Handlers, mode: Mode) -> None:
 
 def _finish(job: Any, page: Page, handlers: Handlers, *, shows_song: bool) -> None:
     """After a job: the page is at rest again, and a new song stands in the result and in the history."""
-    for ended in (job.success, job.failure):  # Gradio's `then` stays silent when the job raises
-        ended(None, js="() => studio.busy(false)", **QUIET)
-        ended(handlers.status, outputs=page.status, **AT_ONCE)
+    rest(job, page.status, handlers)
     if not shows_song:
         return
 
@@ -239,7 +216,7 @@ def _mark_region(form: Form, region: gr.HTML) -> None:
 def _song_actions(page: Page, handlers: Handlers) -> None:
     """Retake, lock the seed, send to another mode, compare takes."""
     song = page.song
-    job = _begin(song.retake, handlers).then(
+    job = begin(song.retake, handlers).then(
         handlers.again,
         inputs=song.metadata,
         outputs=[song.player, song.metadata, page.progress],
@@ -314,6 +291,18 @@ def _history(page: Page, handlers: Handlers) -> None:
     page.history.input(recall, inputs=page.history, outputs=outputs, **AT_ONCE)
 
     def load(made: Sequence[str] | None) -> Updates:
-        return {page.status: handlers.status(), page.history: _listed(handlers, made)}
+        return {page.status: handlers.status(), page.history: _listed(handlers, made), **_choices(page, handlers)}
 
-    page.blocks.load(load, inputs=page.made, outputs=[page.status, page.history], **AT_ONCE)
+    outputs = [page.status, page.history, *_choices(page, handlers)]
+    page.blocks.load(load, inputs=page.made, outputs=outputs, **AT_ONCE)
+
+
+def _choices(page: Page, handlers: Handlers) -> Updates:
+    """What can be chosen from where knobs name weights: a download that ended since shows when the page is loaded."""
+    installed, recipe = handlers.installed(), handlers.recipe(None)
+    return {
+        form.widgets[knob.name]: gr.update(choices=ui_widgets.listed(knob, recipe, installed[knob.name]))
+        for mode, form in page.forms.items()
+        for knob in knobs_of(MODES[mode])
+        if knob.name in installed
+    }

@@ -11,6 +11,7 @@ from gradio.components import Component
 
 import tooltips
 import ui_adapters
+import ui_drafts
 import ui_widgets
 from knobs import Knob, Value, knobs_of
 from params import MODES, Recipe
@@ -35,7 +36,7 @@ _REGION_TEMPLATE = """
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one mode: its column, the waveform that marks a stretch, each knob's widget, the adapters' tools.
+    """The form of one mode: its column, the waveform that marks a stretch, each knob's widget, and its tools.
 
     The widgets stand in the order in which the knobs are declared: that of the endpoint's parameters.
     """
@@ -45,16 +46,18 @@ class Form:
     widgets: Mapping[str, Component]
     region: gr.HTML | None
     adapters: ui_adapters.AdapterTools | None
+    drafts: ui_drafts.DraftTools | None
 
 
 def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
     """The form inside the open layout; `choices` are what the knobs of those names offer on this machine."""
     knobs = knobs_of(MODES[mode])
     widgets: dict[str, Component] = {}
-    region, tools = None, None
+    region, drafts = None, None
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.MODES[mode]
         gr.HTML(f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"])
+        openers = ui_drafts.build_openers(recipe) if mode == ui_drafts.MODE else None
         steps = _numbered(knobs)
         for wide, row in groupby(steps, key=ui_widgets.is_tall):
             names = list(row)
@@ -63,16 +66,32 @@ def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, v
             with gr.Row(elem_classes=["wide" if wide else "pair"]):
                 for knob in names:
                     _place(knob, widgets, _setting(knob, mode, recipe, choices, steps[knob]))
-        for group, summary in GROUPS.items():
-            folded = [knob for knob in knobs if knob.group == group and knob not in steps]
-            if folded:
-                with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold"), gr.Row(elem_classes=["pair"]):
-                    for knob in folded:
-                        _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
-                    if group == "adapters":
-                        tools = ui_adapters.build(mode)
+                if openers and wide:
+                    drafts = ui_drafts.build(*openers, recipe)
+        folded = [knob for knob in knobs if knob not in steps]
+        adapters = _folds(folded, widgets, mode, recipe, choices)
     in_order = {knob.name: widgets[knob.name] for knob in knobs}
-    return Form(mode=mode, column=column, widgets=in_order, region=region, adapters=tools)
+    return Form(mode=mode, column=column, widgets=in_order, region=region, adapters=adapters, drafts=drafts)
+
+
+def _folds(
+    knobs: Sequence[Knob],
+    widgets: dict[str, Component],
+    mode: Mode,
+    recipe: Recipe,
+    choices: Mapping[str, Sequence[str]],
+) -> ui_adapters.AdapterTools | None:
+    """The tools of the adapters' fold, once every knob that is not a step stands in its fold."""
+    adapters = None
+    for group, summary in GROUPS.items():
+        folded = [knob for knob in knobs if knob.group == group]
+        if folded:
+            with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold"), gr.Row(elem_classes=["pair"]):
+                for knob in folded:
+                    _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
+                if group == "adapters":
+                    adapters = ui_adapters.build(mode)
+    return adapters
 
 
 def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
@@ -90,10 +109,8 @@ def _setting(
 
 def _place(knob: Knob, widgets: dict[str, Component], setting: ui_widgets.Setting) -> None:
     with gr.Column(elem_classes=["cell", "tall" if ui_widgets.is_tall(knob) else "short"], min_width=0):
-        if knob.kind == "audio":  # gr.Audio has no line for a hint
-            words = ui_widgets.label(knob, setting)
-            sentence = ui_widgets.hint(knob, setting.mode, setting.recipe)
-            gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption"])
+        if knob.kind == "audio":
+            ui_widgets.caption(knob, setting)
         widgets[knob.name] = ui_widgets.make(knob, setting)
         if knob.name in CHIPS:
             _chips(widgets[knob.name], CHIPS[knob.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +12,18 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 import checkpoints
+import lyrics_writers
 import tooltips
 import ui_tracks
 from backend import Studio
+from drafts import Draft
 from errors import Cancelled, StudioError
 from events import TextDelta
 from knobs import AUTO, Value, knobs_of, parse
 from library import Track
 from params import MODES, SONG_MODES, Recipe
 from params_tables import Mode
+from params_words import DraftKind
 from ui_jobs import Jobs
 
 log = logging.getLogger(__name__)
@@ -29,11 +33,15 @@ TOAST_S = 8
 QUEUED = "queued"
 SAVED = "saved"
 CANCELLED = "cancelled · nothing was saved"
+UNFILLED = "cancelled · the form is as it was"
 GONE = "The song is no longer in the library."
 FAILED = "The studio failed; its log says why."
 
 SongOutput = tuple[object, object, str]
 """A sound file, its metadata and a line of progress; gr.skip() leaves what is there."""
+
+DraftOutput = tuple["dict[str, object] | None", str]
+"""The draft once it is there, and a line of progress."""
 
 WordsOutput = tuple[str, str]
 """The text so far and a line of progress."""
@@ -106,6 +114,23 @@ class Handlers:
             raise refusal(failure) from failure
         yield text, written
 
+    def draft(self, kind: DraftKind, values: Mapping[str, object], session: str) -> Iterator[DraftOutput]:
+        """The outputs of a draft: none until it is there."""
+        yield None, QUEUED
+        try:
+            for event in self.jobs.draft(kind, values, session):
+                if isinstance(event, Draft):
+                    tempo = f"{event.bpm} bpm" if event.bpm else None
+                    facts = filter(None, ["drafted", event.author, tempo, event.keyscale])
+                    yield dataclasses.asdict(event), " · ".join(facts)
+                else:
+                    yield None, str(event)
+        except Cancelled:
+            yield None, UNFILLED
+        except Exception as failure:
+            yield None, told(failure)
+            raise refusal(failure) from failure
+
     def find(self, shown: Mapping[str, object] | None) -> Track | None:
         """The track whose metadata are shown, if it is still in the library."""
         return self.by_id(str(shown["id"])) if shown and "id" in shown else None
@@ -164,9 +189,13 @@ class Handlers:
         except StudioError:
             return self.studio.recipe()
 
-    def checkpoints(self) -> tuple[str, ...]:
-        """The names of the checkpoints that are installed."""
-        return tuple(row.name for row in checkpoints.installed())
+    def installed(self) -> dict[str, tuple[str, ...]]:
+        """What the knobs that name weights can choose from on this machine now, by knob."""
+        return {
+            "checkpoint": tuple(row.name for row in checkpoints.installed()),
+            "planner": tuple(row.name for row in checkpoints.installed("planner")),
+            "writer": lyrics_writers.names(),
+        }
 
     def status(self) -> str:
         """The quiet line of the header."""

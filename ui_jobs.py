@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
+from typing import TypeVar
 
 from backend import Studio
+from drafts import Draft
 from errors import Cancelled
 from events import Progress, TextDelta
 from knobs import parse
 from library import Track
 from params import MODES
 from params_tables import Mode
+from params_words import DRAFTS, DraftKind
+
+Event = TypeVar("Event")
 
 
 class Jobs:
@@ -46,13 +51,22 @@ class Jobs:
     def run(self, mode: Mode, values: Mapping[str, object], session: str) -> Iterator[Progress | TextDelta | Track]:
         """The events of a job; raises what the studio raises."""
         request = parse(MODES[mode], values)
+        return self._followed(lambda job: self._studio.run(request, job=job), session)
+
+    def draft(self, kind: DraftKind, values: Mapping[str, object], session: str) -> Iterator[Progress | Draft]:
+        """The events of a draft; raises what the studio raises."""
+        request = parse(DRAFTS[kind], values)
+        return self._followed(lambda job: self._studio.draft(request, job=job), session)
+
+    def _followed(self, start: Callable[[str], Generator[Event, None, None]], session: str) -> Iterator[Event]:
+        """The events of the job that `start` begins under a name of its own."""
         job = uuid.uuid4().hex
         with self._lock:
             if session in self._stopped:
                 raise Cancelled("Stopped before it began.")
             self._running[session].add(job)
         try:
-            with closing(self._studio.run(request, job=job)) as events:
+            with closing(start(job)) as events:
                 for event in events:
                     if session in self._stopped:  # asked for before the studio knew the job
                         self._studio.cancel(job)

@@ -15,6 +15,7 @@ from audio import SAMPLE_RATE
 from knobs import AUTO, Knob, Value
 from params import SONG_MODES, Recipe
 from params_tables import Mode
+from params_words import DraftKind
 from theme import MONO
 
 SEGMENTS = 3
@@ -24,6 +25,12 @@ MAX_LINES = 12
 POSITIONS = 1000
 """A slider with more positions than its track has pixels could not reach them all: such a knob is a number field."""
 
+NAMED = ("checkpoint", "planner", "writer")
+"""Knobs whose text names one of a list: what is installed on this machine."""
+
+Owner = Mode | DraftKind
+"""Whose knobs they are."""
+
 WAVEFORM = gr.WaveformOptions(
     waveform_color=MONO.c500, waveform_progress_color=MONO.c50, trim_region_color=MONO.c300, sample_rate=SAMPLE_RATE
 )
@@ -32,18 +39,18 @@ WAVEFORM = gr.WaveformOptions(
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the page knows beside the knob: its mode, the recipe it runs under, its place among the numbered steps.
+    """What the page knows beside the knob: its mode or draft, the recipe, its place among the numbered steps.
 
     `step` is `None` for a knob inside a fold; `choices` replaces the knob's own (installed checkpoints, say).
     """
 
-    mode: Mode
+    mode: Owner
     recipe: Recipe
     step: int | None = None
     choices: Sequence[str] | None = None
 
 
-def identity(mode: Mode, name: str) -> str:
+def identity(mode: Owner, name: str) -> str:
     """The id of a knob's element in the page."""
     return f"{mode}-{name.replace('_', '-')}"
 
@@ -54,12 +61,12 @@ def label(knob: Knob, setting: Setting) -> str:
     return words if setting.step is None else f"{setting.step} · {words}"
 
 
-def muted(knob: Knob, mode: Mode, recipe: Recipe) -> str | None:
+def muted(knob: Knob, mode: Owner, recipe: Recipe) -> str | None:
     """Why the checkpoint cannot honour the knob; None when it can. A checkpoint has no say in the writing of words."""
     return recipe.muted.get(knob.name) if mode in SONG_MODES else None
 
 
-def hint(knob: Knob, mode: Mode, recipe: Recipe) -> str:
+def hint(knob: Knob, mode: Owner, recipe: Recipe) -> str:
     """The knob's sentence, or the reason why the checkpoint cannot honour it."""
     return muted(knob, mode, recipe) or tooltips.of(mode, knob.name)[1]
 
@@ -76,13 +83,19 @@ def shown(knob: Knob, value: Value) -> Value:
 
 
 def is_words(knob: Knob) -> bool:
-    """Whether the knob is free text; a checkpoint is text that names one of a list."""
-    return knob.kind == "text" and knob.name != "checkpoint"
+    """Whether the knob is free text."""
+    return knob.kind == "text" and knob.name not in NAMED
 
 
 def is_tall(knob: Knob) -> bool:
     """Whether the widget takes the whole width of the form."""
     return knob.kind == "audio" or is_words(knob)
+
+
+def caption(knob: Knob, setting: Setting) -> None:
+    """Nothing; the label and hint of a recording stand in the open layout: gr.Audio has no line for them."""
+    words, sentence = label(knob, setting), hint(knob, setting.mode, setting.recipe)
+    gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption"])
 
 
 def make(knob: Knob, setting: Setting) -> Component:
@@ -133,12 +146,17 @@ def _chooser(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Componen
     value = cast("str | None", shown(knob, knob.default))
     if not knob.optional and len(names) <= SEGMENTS:
         return gr.Radio([(name.capitalize(), name) for name in names], value=value, **facts)
-    first = [(auto_text(knob, setting.recipe), AUTO)] if knob.optional else []
-    return gr.Dropdown([*first, *((name, name) for name in names)], value=value, **facts)
+    return gr.Dropdown(listed(knob, setting.recipe, names), value=value, **facts)
+
+
+def listed(knob: Knob, recipe: Recipe, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(words, value) of the entries of a list: `auto` first where the studio may choose."""
+    first = [(auto_text(knob, recipe), AUTO)] if knob.optional else []
+    return [*first, *((name, name) for name in names)]
 
 
 def _is_list(knob: Knob) -> bool:
-    return knob.optional and (knob.kind == "choice" or knob.name == "checkpoint")
+    return knob.optional and (knob.kind == "choice" or knob.name in NAMED)
 
 
 def retune(knob: Knob, mode: Mode, recipe: Recipe) -> dict[str, Any]:

@@ -29,7 +29,7 @@ GIVEN: dict[str, dict[str, object]] = {
     "enhance": {"prompt": "lofi"},
     "understand": {"src_audio": "song.wav"},
 }
-REQUESTS: dict[str, type] = {**MODES, **DRAFTS}
+REQUESTS: dict[str, type] = {str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items())}
 ALL_KNOBS = [
     pytest.param(name, knob, id=f"{name}-{knob.name}") for name, cls in REQUESTS.items() for knob in knobs_of(cls)
 ]

@@ -1,0 +1,31 @@
+"""`./studio draft`, `enhance` and `understand`: forms filled in from the command line, one JSON line each."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+
+from drafts import Draft
+from events import Progress
+from knobs import parse
+from params_words import DRAFTS, DraftKind
+
+COMMANDS: Mapping[str, DraftKind] = {"draft": "inspire", "enhance": "enhance", "understand": "understand"}
+"""The draft that each subcommand asks for."""
+
+
+def run(
+    command: str,
+    values: Mapping[str, object],
+    with_bar: Callable[[Iterable[Progress | Draft]], Iterable[Draft]],
+) -> None:
+    """Nothing; the draft is on stdout. `with_bar` draws the progress and passes the results on. Raises StudioErrors."""
+    request = parse(DRAFTS[COMMANDS[command]], values)
+    from backend import Studio  # takes longer to import than a wrong flag should take to be refused
+
+    with contextlib.closing(Studio()) as studio, contextlib.closing(studio.draft(request)) as events:
+        for draft in with_bar(events):
+            sys.stdout.write(json.dumps(dataclasses.asdict(draft), ensure_ascii=False) + "\n")
