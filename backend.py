@@ -21,7 +21,10 @@ import audio
 import checkpoints
 import estimates
 import lease
+import lyrics_writers
+from backend_drafts import drafted
 from backend_jobs import Workers, wait_for_turn
+from drafts import Draft
 from errors import RequestError
 from events import Progress, TextDelta
 from fingerprint import fingerprint
@@ -29,12 +32,13 @@ from knobs import to_json
 from library import Library, Record, Track, cache_key
 from lora_presets import open_adapters
 from params import Recipe, Request, SongRequest, audio_knobs
-from params_words import LyricsRequest
+from params_words import DraftRequest, LyricsRequest
 from plans import Facts
 from resolve import refuse_muted, resolve
 
 if TYPE_CHECKING:
     from checkpoints import Checkpoint, Installed
+    from lyrics_writers import Writer
     from pipeline import Job, Take
     from runtimes import DType
 
@@ -43,7 +47,7 @@ TITLE_CHARS = 60
 REMEMBERED = 40
 """Tracks of the library from which the estimates learn."""
 
-LYRICS_S = 1.0
+BUILT_IN_S = 1.0
 """The built-in writer is quicker than anyone reads."""
 
 log = logging.getLogger(__name__)
@@ -104,9 +108,15 @@ class Studio:
         """
 
         def events(stop: threading.Event) -> Generator[Event, None, None]:
-            return self._lyrics(request) if isinstance(request, LyricsRequest) else self._song(request, stop, fresh)
+            if isinstance(request, LyricsRequest):
+                return self._lyrics(request, stop)
+            return self._song(request, stop, fresh)
 
         return self._workers.run(events, job)
+
+    def draft(self, request: DraftRequest, *, job: str | None = None) -> Generator[Progress | Draft, None, None]:
+        """Progress as `run` tells it, then one Draft of a form; raises and is cancelled as `run` is."""
+        return self._workers.run(lambda stop: drafted(request), job)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
@@ -115,6 +125,10 @@ class Studio:
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""
         return checkpoints.recipe_of(self._row(checkpoint).name)
+
+    def writer(self, name: str | None = None) -> Writer:
+        """The lyric writer of that name; None takes the best that is installed. Loads nothing."""
+        return lyrics_writers.find(name)
 
     def status(self) -> Status:
         """What the studio runs on, and what it is doing."""
@@ -129,7 +143,7 @@ class Studio:
     def estimate_s(self, request: Request) -> float:
         """Seconds that a job is likely to take on this machine; learns from the tracks in the library."""
         if isinstance(request, LyricsRequest):
-            return LYRICS_S
+            return self._writing_s(request)
         name, device = self._row(request.checkpoint).name, self._device()
         recipe = checkpoints.recipe_of(name)
         if self._seen is None:
@@ -141,6 +155,12 @@ class Studio:
         ]
         return estimates.seconds_for(_work_of(request, recipe), device, seen)
 
+    def _writing_s(self, request: LyricsRequest) -> float:
+        place = self.writer(request.writer).place
+        if place is None:
+            return BUILT_IN_S
+        return estimates.tokens_s(estimates.lyrics_tokens(request), place.checkpoint.parameters, self._device())
+
     def _row(self, checkpoint: str | None) -> Checkpoint:
         name = checkpoint or self.settings.checkpoint
         return checkpoints.row(name) if name else checkpoints.default()
@@ -150,13 +170,27 @@ class Studio:
 
     # ---- inside the worker -------------------------------------------------------------------------------------------
 
-    def _lyrics(self, request: LyricsRequest) -> Generator[Event, None, None]:
-        from lyrics_lm import WRITER, note, write
+    def _lyrics(self, request: LyricsRequest, stop: threading.Event) -> Generator[Event, None, None]:
+        """Who writes, and the words. The built-in writer needs no turn, for it needs no weights."""
+        import lyrics_lm
 
-        resolved = request.resolved(secrets.randbelow)
-        assert resolved.seed is not None
-        yield Progress("writing", note=" · ".join(filter(None, [WRITER, f"seed {resolved.seed}", note(resolved)])))
-        yield from write(resolved, resolved.seed)
+        writer = self.writer(request.writer)
+        resolved = lyrics_writers.assigned(request, writer).resolved(secrets.randbelow)
+        if writer.place is None:
+            yield from lyrics_lm.write(resolved, writer)
+            return
+        with self._turn(stop):
+            self._state = "loading"
+            yield Progress("loading", note=f"loading {writer.title}")
+            lease.load_writer(writer.place, self.settings.device, self.settings.dtype)
+            self._state, started = "running", time.monotonic()
+            with contextlib.closing(lease.leased_words(resolved, writer)) as events:
+                for event in events:
+                    if isinstance(event, Progress):
+                        self._note = str(event)
+                    yield event
+            facts = (writer.name, resolved.seed, time.monotonic() - started, _peak_gb())
+            log.info("lyrics with %s, seed %d: in %.1f s, peak memory %.1f GB", *facts)
 
     def _song(self, request: SongRequest, stop: threading.Event, fresh: bool) -> Generator[Event, None, None]:
         """Checked, looked up, and only then rendered: what is wrong is said before a model loads."""

@@ -47,9 +47,9 @@ def parser() -> argparse.ArgumentParser:
         if mode in SONG_MODES:
             command.add_argument("--out", type=Path, help=f"copy the song to this {SUFFIX} file")
             command.add_argument("--fresh", action="store_true", help="render again what is in the library already")
-            add_machine_flags(command)
         else:
             command.add_argument("--out", type=Path, help="write the words to this file too")
+        add_machine_flags(command)
     for name, kind in cli_drafts.COMMANDS.items():
         _, sentence = tooltips.DRAFTS[kind]
         command = commands.add_parser(name, help=sentence, description=f"{sentence}.")
@@ -101,8 +101,8 @@ def main(argv: Sequence[str]) -> int:
         elif mode in cli_drafts.COMMANDS:
             cli_drafts.run(mode, values, _with_bar)
         elif mode == "lyrics":
-            out = values.pop("out")
-            _write_words(values, out)
+            options = {name: values.pop(name) for name in ("out", "device", "dtype")}
+            _write_words(values, **options)
         else:
             options = {name: values.pop(name) for name in ("out", "fresh", "device", "dtype")}
             _make_songs(mode, values, **options)
@@ -129,14 +129,16 @@ def _make_songs(
         sys.stdout.write(json.dumps(_report(track, path)) + "\n")
 
 
-def _write_words(values: Values, out: Path | None) -> None:
+def _write_words(values: Values, *, out: Path | None, device: DeviceKind | None, dtype: DType | None) -> None:
+    """Nothing; the words are on stdout, who wrote them and what they lack on stderr."""
     request = parse(MODES["lyrics"], values)
     _check_folder(out)
     words = []
-    with _running(request) as events:
+    with _running(request, device=device, dtype=dtype) as events:
         for event in events:
             if isinstance(event, TextDelta):
                 sys.stdout.write(event.text)
+                sys.stdout.flush()
                 words.append(event.text)
     if out is not None:
         _save("".join(words).encode(), out)
@@ -156,18 +158,22 @@ def _running(
 
     studio = Studio(Settings(device=device, dtype=dtype))
     with contextlib.closing(studio), contextlib.closing(studio.run(request, fresh=fresh)) as events:
-        yield _with_bar(events)
+        yield _with_bar(events, told=request.mode == "lyrics")
 
 
-def _with_bar(events: Iterable[Progress | Result]) -> Iterable[Result]:
-    """The results among the events; progress is drawn on stderr."""
+def _with_bar(events: Iterable[Progress | Result], *, told: bool = False) -> Iterable[Result]:
+    """The results among the events; progress is drawn on stderr, where with `told` the last of it stays to be read."""
+    line = ""
     with tqdm(total=1, file=sys.stderr, bar_format="{desc:<40} {bar:30}", leave=False) as bar:
         for event in events:
             if isinstance(event, Progress):
                 bar.total, bar.n = max(event.total, 1), event.step
-                bar.set_description_str(str(event))
+                line = str(event)
+                bar.set_description_str(line)
             else:
                 yield event
+    if told:
+        sys.stderr.write(f"{line}\n")
 
 
 def _numbered(out: Path, number: int) -> Path:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Literal
 
 from params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
+from params_words import LyricsRequest
 
 DeviceKind = Literal["cpu", "mps", "cuda"]
 
@@ -15,6 +16,12 @@ THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 2
 
 OVERHEAD_S: dict[DeviceKind, float] = {"cpu": 0.5, "mps": 1.0, "cuda": 1.0}
 """Text encoding, planning and writing files."""
+
+READ_GB_PER_S: dict[DeviceKind, float] = {"cpu": 10.0, "mps": 100.0, "cuda": 400.0}
+"""How fast a language model's weights pass by, all of them for each token, on such a machine."""
+
+TOKENS_PER_LINE = 12
+"""Of lyrics, the line break included."""
 
 LEASE_S = (60, 300)
 """Shortest and longest lease that is asked for on a shared GPU."""
@@ -59,6 +66,17 @@ def seconds_for(work_tflop: float, device: DeviceKind, seen: Sequence[tuple[floa
     rates = [(taken - OVERHEAD_S[device]) / work for work, taken in seen if work > 0 and taken > OVERHEAD_S[device]]
     per_tflop = median(rates) if rates else 1.0 / THROUGHPUT_TFLOPS[device]
     return OVERHEAD_S[device] + work_tflop * per_tflop
+
+
+def tokens_s(tokens: int, billions: float, device: DeviceKind) -> float:
+    """Seconds in which a language model of so many parameters, at two bytes each, writes the tokens."""
+    return OVERHEAD_S[device] + tokens * 2 * billions / READ_GB_PER_S[device]
+
+
+def lyrics_tokens(request: LyricsRequest) -> int:
+    """Tokens that the lyrics are likely to have: their lines and tags, as far as the limit lets them."""
+    lines = sum(1 + count for _, count in request.lines_asked())
+    return min(TOKENS_PER_LINE * lines, request.max_new_tokens)
 
 
 def lease_s(seconds: float, stretch: float = 1.0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -10,21 +11,25 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import audio
 import checkpoints
 import estimates
 from errors import OutOfMemory, StudioError
-from events import Progress
+from events import Progress, TextDelta
 
 if TYPE_CHECKING:
     from checkpoints import Installed
+    from lm import LanguageModel
+    from lyrics_writers import Writer
+    from params_words import LyricsRequest
     from pipeline import Job, Take
     from plans import Planner
     from runtimes import DType, Runtime
 
 F = TypeVar("F", bound=Callable[..., object])
+Event = TypeVar("Event")
 
 try:  # Spaces replaces parts of torch: its import comes before any of torch's.
     from spaces import GPU as gpu_lease
@@ -42,6 +47,15 @@ ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 LONGEST_PLAN_S = 240.0
 """Assumed length of a song whose planner has not chosen one yet: a lease is better too long than too short."""
 
+STRETCHES = (1.0, 2.0)
+"""A lease that ran out is asked for once more, twice as long."""
+
+BITS: Literal[4] = 4
+"""To so many bits the weights of a lyric writer are packed where the framework can (MLX): words bear it."""
+
+SHORTER = "Make it shorter, or fewer variations."
+SMALLER_WRITER = "Choose a smaller language model, or the built-in writer, which needs none of it."
+
 turn = threading.Lock()
 """Held by the job that runs: one at a time in the whole process."""
 
@@ -55,7 +69,17 @@ class _Loaded:
     planner: Planner | None
 
 
+@dataclass(frozen=True)
+class _LoadedWriter:
+    """The language model that writes lyrics, and what it was built from."""
+
+    built_from: tuple[Path, str | None, str | None]
+    model: LanguageModel
+
+
 _loaded: _Loaded | None = None
+_writer: _LoadedWriter | None = None
+# At most one of the two is there: a writer is as large as a song's checkpoint, and both are quickly loaded again.
 
 
 def load(place: Installed, device: str | None, dtype: DType | None) -> None:
@@ -74,12 +98,31 @@ def load(place: Installed, device: str | None, dtype: DType | None) -> None:
     _loaded = _Loaded(built_from, runtime, planner)
 
 
+def load_writer(place: Installed, device: str | None, dtype: DType | None) -> None:
+    """Nothing; the language model that writes lyrics is the one that is loaded, alone."""
+    global _writer
+    built_from = (place.folder, device, dtype)
+    if _writer is not None and _writer.built_from == built_from:
+        return
+    unload()
+    from lm import open_language_model
+
+    try:
+        model = open_language_model(place.folder, device=device, dtype=dtype, bits=BITS)
+    except Exception as error:
+        raise as_studio_error(error, SMALLER_WRITER) or error from error
+    _writer = _LoadedWriter(built_from, model)
+
+
 def unload() -> None:
     """Nothing; the weights are freed."""
-    global _loaded
+    global _loaded, _writer
     if _loaded is not None:
         _loaded.runtime.close()
         _loaded = None
+    if _writer is not None:
+        _writer.model.close()
+        _writer = None
 
 
 def _lease_s(job: Job, stretch: float = 1.0) -> int:
@@ -97,20 +140,57 @@ def _render(job: Job, stretch: float = 1.0) -> Iterator[Progress | Take | Studio
     from pipeline import render
 
     assert _loaded is not None
+    yield from _told(render(job, _loaded.runtime, _loaded.planner), SHORTER)
+
+
+def _writing_s(request: LyricsRequest, writer: Writer, stretch: float = 1.0) -> int:
+    """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
+    assert writer.place is not None
+    seconds = estimates.tokens_s(request.max_new_tokens, writer.place.checkpoint.parameters, "cuda")
+    return estimates.lease_s(seconds, stretch)
+
+
+@gpu_lease(duration=_writing_s)
+def _write(
+    request: LyricsRequest, writer: Writer, stretch: float = 1.0
+) -> Iterator[Progress | TextDelta | StudioError]:
+    """The events of the lyric writer, in the manner of `_render`."""
+    from lyrics_lm import write
+
+    assert _writer is not None
+    yield from _told(write(request, writer, _writer.model), SMALLER_WRITER)
+
+
+def _told(events: Iterator[Event], remedy: str) -> Iterator[Event | StudioError]:
+    """The events; an error is the last of them instead of being raised."""
     try:
-        yield from render(job, _loaded.runtime, _loaded.planner)
+        yield from events
     except StudioError as error:
         yield error
     except Exception as error:
-        log.exception("rendering failed")
-        yield as_studio_error(error) or StudioError(f"{type(error).__name__}: {error}", "The log says more.")
+        log.exception("the job failed")
+        yield as_studio_error(error, remedy) or StudioError(f"{type(error).__name__}: {error}", "The log says more.")
+
+
+@contextlib.contextmanager
+def _one_more_lease(stretch: float) -> Iterator[None]:
+    """Nothing; that a lease ended is forgiven, unless it was the longest."""
+    try:
+        yield
+    except StudioError:
+        raise
+    except Exception:
+        # Spaces tells the end of a lease by a bare gradio.Error; here, nothing else leaves a leased function as one.
+        if not ON_ZERO_GPU or stretch == STRETCHES[-1]:
+            raise
+        log.warning("the GPU lease ran out or was taken away; asking for a longer one")
 
 
 def leased(job: Job) -> Generator[Progress | Take, None, None]:
-    """The events of `_render`, its takes last; a lease that ran out is asked for once more, twice as long."""
-    for stretch in (1.0, 2.0):
+    """The events of `_render`, its takes last."""
+    for stretch in STRETCHES:
         takes = []  # those of a broken attempt are forgotten
-        try:
+        with _one_more_lease(stretch):
             for event in _render(job, stretch):
                 if isinstance(event, StudioError):
                     raise event
@@ -120,18 +200,29 @@ def leased(job: Job) -> Generator[Progress | Take, None, None]:
                     takes.append(event)
             yield from takes
             return
-        except StudioError:
-            raise
-        except Exception:
-            # Spaces tells the end of a lease by a bare gradio.Error; here, nothing else leaves _render as one.
-            if not ON_ZERO_GPU or stretch == 2.0:
-                raise
-            log.warning("the GPU lease ran out or was taken away; asking for a longer one")
+
+
+def leased_words(request: LyricsRequest, writer: Writer) -> Generator[Progress | TextDelta, None, None]:
+    """The events of `_write`. A second attempt writes the same text again: what was told of it is left out."""
+    told = 0
+    for stretch in STRETCHES:
+        written = 0
+        with _one_more_lease(stretch):
+            for event in _write(request, writer, stretch):
+                if isinstance(event, StudioError):
+                    raise event
+                if isinstance(event, TextDelta):
+                    written += 1
+                    if written <= told:
+                        continue
+                    told = written
+                yield event
+            return
 
 
 def loaded() -> bool:
     """Whether weights are loaded."""
-    return _loaded is not None
+    return _loaded is not None or _writer is not None
 
 
 def device_kind(asked: str | None = None) -> estimates.DeviceKind:
@@ -147,8 +238,8 @@ def likely_device() -> estimates.DeviceKind:
     return "mps" if (platform.system(), platform.machine()) == ("Darwin", "arm64") else "cpu"
 
 
-def as_studio_error(error: Exception) -> StudioError | None:
+def as_studio_error(error: Exception, remedy: str = SHORTER) -> StudioError | None:
     """The studio's own error for what a framework raised when memory ran out; None for anything else."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OutOfMemory("The device has not enough memory for this song.", "Make it shorter, or fewer variations.")
+        return OutOfMemory("The device has not enough memory for this.", remedy)
     return error if isinstance(error, StudioError) else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 import lyrics_lines as material
+from events import TextDelta
 from lyrics_brief import Noun, Subject, understand
 from lyrics_lines import Mood
 from lyrics_words import phrases
@@ -130,6 +131,15 @@ def _whole(table: dict[Mood, str], moods: Sequence[Mood]) -> Iterator[Line]:
     for mood in moods:
         for text in phrases(table[mood]):
             yield Line(text[0].upper() + text[1:], text, mood)
+
+
+def write(request: LyricsRequest, seed: int) -> Iterator[TextDelta]:
+    """The song in pieces, one per line, that join to the whole text: each section under its tag in brackets."""
+    song = SongWriter(request, seed)
+    for index, name in enumerate(request.sections()):
+        yield TextDelta(f"{chr(10) * bool(index)}[{name}]\n")
+        for line in song.section(name):
+            yield TextDelta(f"{line}\n")
 
 
 class _Pool:

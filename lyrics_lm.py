@@ -1,46 +1,58 @@
-"""The lyric writer of the studio: words for a song, streamed line by line."""
+"""The lyric writer of the studio: words for a song as they are written, by a language model or without one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from events import TextDelta
+import lyrics_builtin
+from events import Progress, TextDelta
 from lyrics_brief import understand
-from lyrics_builtin import SongWriter
+from lyrics_counts import differences
+from lyrics_writers import Writer
 from params_words import LyricsRequest
 
-WRITER = "built-in writer"
-"""Who writes, as the page shows it: a small program with lines of its own, not a language model."""
+if TYPE_CHECKING:
+    from lm import LanguageModel
 
 
-def write(request: LyricsRequest, seed: int) -> Iterator[TextDelta]:
-    """The song in pieces, one per line, that join to the whole text: each section under its tag in brackets.
+def write(request: LyricsRequest, writer: Writer, model: LanguageModel | None = None) -> Iterator[Progress | TextDelta]:
+    """Who writes, the song in pieces that join to the whole text, and at last what is not as it was asked for.
 
-    The same request and seed give the same text.
+    `model` is the writer's own, None for the built-in one. The same request, which has its seed, gives the same text.
     """
-    song = SongWriter(request, seed)
-    for index, name in enumerate(request.sections()):
-        yield TextDelta(f"{chr(10) * bool(index)}[{name}]\n")
-        for line in song.section(name):
-            yield TextDelta(f"{line}\n")
+    assert request.seed is not None
+    told = [writer.title, f"seed {request.seed}", *_notes(request, writer)]
+    yield Progress("writing", note=" · ".join(told))
+    text, cut = "", False
+    for event in _pieces(request, request.seed, model):
+        if isinstance(event, TextDelta):
+            text += event.text
+        else:
+            cut = event.step == event.total
+        yield event
+    if cut:
+        told.append(f"ended by max_new_tokens at {request.max_new_tokens}: raise it for the rest")
+    yield Progress("writing", note=" · ".join([*told, *differences(request, text)]))
 
 
-def note(request: LyricsRequest) -> str:
-    """What the user should know about the words of this brief; empty when there is nothing."""
+def _pieces(request: LyricsRequest, seed: int, model: LanguageModel | None) -> Iterator[Progress | TextDelta]:
+    if model is None:
+        yield from lyrics_builtin.write(request, seed)
+        return
+    from lyrics_qwen import write as write_with
+
+    yield from write_with(request, seed, model)
+
+
+def _notes(request: LyricsRequest, writer: Writer) -> Iterator[str]:
+    """What the user should know before reading."""
+    if writer.place is not None:
+        if request.temperature == 0:
+            yield "at temperature 0 every seed gives these words"
+        return
     subject = understand(request.brief)
     if not subject.is_english:
-        return f"The {WRITER} knows English only and found none in the brief: these words are general ones."
-    if not subject.own_words:
-        return f"The {WRITER} found no word in the brief that it could sing: these words are general ones."
-    return ""
-
-
-def line_counts(text: str) -> list[tuple[str, int]]:
-    """(section, number of lines) for every section of a text, in order."""
-    counts: list[tuple[str, int]] = []
-    for line in filter(None, (line.strip() for line in text.split("\n"))):
-        if line.startswith("[") and line.endswith("]"):
-            counts.append((line[1:-1], 0))
-        elif counts:
-            counts[-1] = (counts[-1][0], counts[-1][1] + 1)
-    return counts
+        yield "it knows English only and found none in the brief: these words are general ones"
+    elif not subject.own_words:
+        yield "it found no word in the brief that it could sing: these words are general ones"

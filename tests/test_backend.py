@@ -364,10 +364,9 @@ def test_the_words_of_a_song_are_printed_and_written(
     assert list(tmp_path.iterdir()) == [words]
 
 
-@pytest.mark.parametrize("flags", [["--fresh"], ["--device", "cpu"], ["--dtype", "float32"]])
-def test_lyrics_take_no_flag_that_would_do_nothing(flags: list[str]) -> None:
+def test_lyrics_take_no_flag_that_would_do_nothing() -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["lyrics", "--brief", "rain", *flags])
+        cli.main(["lyrics", "--brief", "rain", "--fresh"])
     assert ended.value.code == 2
 
 

