@@ -136,9 +136,10 @@ def fuller(prompt: str, score: Score, tone: Tone | None) -> str:
 
 
 def sectioned(lyrics: str) -> str | None:
-    """The lyrics under [verse] and [chorus], which is what comes back; None when they have tags or are empty.
+    """The lyrics under [verse] and [chorus], which is what comes back; None when there is nothing, or no room, to set.
 
-    Stanzas are what stands between empty lines; lyrics without any are cut every `STANZA_LINES` lines.
+    Stanzas are what stands between empty lines; lyrics without any are cut every `STANZA_LINES` lines. Lyrics that have
+    tags are left alone.
     """
     if not lyrics.strip() or any(line.strip().startswith("[") for line in lyrics.splitlines()):
         return None
@@ -146,17 +147,19 @@ def sectioned(lyrics: str) -> str | None:
     if len(stanzas) == 1 and len(stanzas[0]) > 2 * STANZA_LINES:
         lines = stanzas[0]
         stanzas = [lines[start : start + STANZA_LINES] for start in range(0, len(lines), STANZA_LINES)]
-    kinds = ["chorus" if _comes_back(number, stanzas) else "verse" for number in range(len(stanzas))]
-    text = "\n\n".join("\n".join([f"[{kind}]", *lines]) for kind, lines in zip(kinds, stanzas, strict=True))
-    return text if len(text) <= LYRICS_CHARS else None
+    if len(lyrics) + len("[chorus]\n") * len(stanzas) > LYRICS_CHARS:
+        return None
+    kinds = ("chorus" if back else "verse" for back in _coming_back(stanzas))
+    return "\n\n".join("\n".join([f"[{kind}]", *lines]) for kind, lines in zip(kinds, stanzas, strict=True))
 
 
-def _comes_back(number: int, stanzas: Sequence[Sequence[str]]) -> bool:
-    """Whether another stanza shares at least half of its lines with this one, whatever their case and punctuation."""
+def _coming_back(stanzas: Sequence[Sequence[str]]) -> list[bool]:
+    """Which stanzas share at least half of their lines with another one, whatever the case and punctuation."""
     spoken = [{re.sub(r"\W+", " ", line).strip().casefold() for line in stanza} for stanza in stanzas]
-    own = spoken[number]
-    others = (each for place, each in enumerate(spoken) if place != number)
-    return any(2 * len(own & other) >= max(len(own), len(other)) for other in others)
+    return [
+        any(2 * len(own & other) >= max(len(own), len(other)) for other in (*spoken[:place], *spoken[place + 1 :]))
+        for place, own in enumerate(spoken)
+    ]
 
 
 def _words(line: str, seed: int) -> str:
