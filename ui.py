@@ -41,9 +41,10 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):
-            recipe = handlers.recipe(None)
             choices = handlers.installed()
-            forms = {mode: ui_form.build(mode, recipe, choices, visible=mode == FIRST) for mode in MODES}
+            forms = {
+                mode: ui_form.build(mode, handlers.terms(mode, None), choices, visible=mode == FIRST) for mode in MODES
+            }
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):
             song, words = ui_result.build_song_pane(), ui_result.build_words_pane()

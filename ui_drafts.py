@@ -12,9 +12,10 @@ import tooltips
 import ui_result
 import ui_widgets
 from knobs import Knob, knobs_of
-from params import GenerateRequest, Recipe
+from params import GenerateRequest
 from params_tables import Mode
 from params_words import DRAFTS, DraftKind
+from ui_widgets import AnyRecipe
 
 MODE: Mode = "generate"
 """The mode whose form drafts fill."""
@@ -46,7 +47,7 @@ class DraftTools:
     before: gr.State
 
 
-def build_openers(recipe: Recipe) -> tuple[dict[DraftKind, gr.Button], dict[DraftKind, Component]]:
+def build_openers(recipe: AnyRecipe) -> tuple[dict[DraftKind, gr.Button], dict[DraftKind, Component]]:
     """(buttons, widgets) of the two folds above the form, inside the open layout."""
     buttons: dict[DraftKind, gr.Button] = {}
     own: dict[DraftKind, Component] = {}
@@ -65,7 +66,7 @@ def shared(knob: Knob) -> bool:
     return any((each.name, each.default) == (knob.name, knob.default) for each in knobs_of(GenerateRequest))
 
 
-def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component], recipe: Recipe) -> DraftTools:
+def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component], recipe: AnyRecipe) -> DraftTools:
     """All the tools: those of the folds, and the row under the words that is made here, inside the open layout."""
     with gr.Row(elem_classes=["actions", "draft-actions"]):
         buttons["enhance"] = _button("enhance")
@@ -91,7 +92,7 @@ def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component
     )
 
 
-def _widget(kind: DraftKind, knob: Knob, recipe: Recipe) -> Component:
+def _widget(kind: DraftKind, knob: Knob, recipe: AnyRecipe) -> Component:
     choices = () if knob.name in ui_widgets.NAMED else None  # clients know what they name; the page shows none of it
     setting = ui_widgets.Setting(mode=kind, recipe=recipe, choices=choices)
     if knob.kind == "audio":

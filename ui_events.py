@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
+import lyrics_writers
 import tooltips
 import ui_adapters
 import ui_draft_events
@@ -22,11 +23,15 @@ from knobs import knobs_of
 from library import Library, Track
 from params import MODES, SONG_MODES
 from params_tables import Mode
+from params_words import LyricsRequest
 from ui_api import endpoint
 from ui_form import REGION, Form
 from ui_handlers import Handlers
 from ui_result import LOCK, UNLOCK, SongPane, WordsPane
 from ui_runs import AT_ONCE, GPU, QUIET, Updates, begin, rest, stop
+
+SAMPLED = tuple(lyrics_writers.find(lyrics_writers.BUILT_IN).recipe.muted)
+"""Knobs of the lyrics that only language models can honour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +67,7 @@ def wire(page: Page, handlers: Handlers) -> None:
     page.cancel.click(stop(handlers), **AT_ONCE)
     _song_actions(page, handlers)
     _history(page, handlers)
-    page.words.use.click(
-        None,
-        js="(draft) => [draft, 'generate']",
-        inputs=page.words.draft,
-        outputs=[page.forms["generate"].widgets["lyrics"], page.rail],
-        **QUIET,
-    )
+    _words_actions(page, handlers)
 
 
 def _switch_modes(page: Page) -> None:
@@ -182,19 +181,18 @@ def _retune(form: Form, run: gr.Button, handlers: Handlers) -> None:
         trigger_mode="always_last",
         **AT_ONCE,
     )
-    if "checkpoint" not in form.widgets:
-        return
+    chooser = ui_widgets.chooser(form.mode)
 
-    def retune(checkpoint: str | None) -> Updates:
-        recipe = handlers.recipe(checkpoint)
+    def retune(weights: str | None) -> Updates:
+        recipe = handlers.terms(form.mode, weights)
         return {
             form.widgets[knob.name]: ui_widgets.retune(knob, form.mode, recipe)
             for knob in knobs
-            if knob.kind != "audio" and knob.name != "checkpoint"
+            if knob.kind != "audio" and knob.name != chooser
         }
 
-    _event(form.widgets["checkpoint"], "input")(
-        retune, inputs=form.widgets["checkpoint"], outputs=list(form.widgets.values()), **AT_ONCE
+    _event(form.widgets[chooser], "input")(
+        retune, inputs=form.widgets[chooser], outputs=list(form.widgets.values()), **AT_ONCE
     )
 
 
@@ -299,10 +297,41 @@ def _history(page: Page, handlers: Handlers) -> None:
 
 def _choices(page: Page, handlers: Handlers) -> Updates:
     """What can be chosen from where knobs name weights: a download that ended since shows when the page is loaded."""
-    installed, recipe = handlers.installed(), handlers.recipe(None)
-    return {
-        form.widgets[knob.name]: gr.update(choices=ui_widgets.listed(knob, recipe, installed[knob.name]))
+    installed = handlers.installed()
+    terms = {mode: handlers.terms(mode, None) for mode in page.forms}
+    choices: Updates = {
+        form.widgets[knob.name]: gr.update(choices=ui_widgets.listed(knob, terms[mode], installed[knob.name]))
         for mode, form in page.forms.items()
         for knob in knobs_of(MODES[mode])
         if knob.name in installed
     }
+    writing = {
+        page.forms["lyrics"].widgets[knob.name]: ui_widgets.retune(knob, "lyrics", terms["lyrics"])
+        for knob in knobs_of(LyricsRequest)
+        if knob.name in SAMPLED
+    }
+    return {**choices, **writing}
+
+
+def _words_actions(page: Page, handlers: Handlers) -> None:
+    """The draft is counted as it grows and as it is changed, and can be taken over into Generate."""
+    words, widgets = page.words, page.forms["lyrics"].widgets
+    counted = {name: widgets[name] for name in ("structure", "lines_verse", "lines_chorus", "lines_bridge")}
+
+    def count(draft: str, **values: object) -> str:
+        return handlers.line_counts(draft, values)
+
+    words.draft.change(
+        count,
+        inputs_kwargs={"draft": words.draft, **counted},
+        outputs=words.counts,
+        trigger_mode="always_last",
+        **AT_ONCE,
+    )
+    words.use.click(
+        None,
+        js="(draft) => [draft, 'generate']",
+        inputs=words.draft,
+        outputs=[page.forms["generate"].widgets["lyrics"], page.rail],
+        **QUIET,
+    )

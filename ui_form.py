@@ -14,8 +14,9 @@ import ui_adapters
 import ui_drafts
 import ui_widgets
 from knobs import Knob, Value, knobs_of
-from params import MODES, Recipe
+from params import MODES
 from params_tables import GROUPS, Mode
+from ui_widgets import AnyRecipe
 
 CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
     "duration_s": (("10 s", 10), ("30 s", 30), ("1 min", 60), ("2 min", 120), ("4 min", 240), ("auto", None)),
@@ -49,7 +50,7 @@ class Form:
     drafts: ui_drafts.DraftTools | None
 
 
-def build(mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
+def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
     """The form inside the open layout; `choices` are what the knobs of those names offer on this machine."""
     knobs = knobs_of(MODES[mode])
     widgets: dict[str, Component] = {}
@@ -78,7 +79,7 @@ def _folds(
     knobs: Sequence[Knob],
     widgets: dict[str, Component],
     mode: Mode,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     choices: Mapping[str, Sequence[str]],
 ) -> ui_adapters.AdapterTools | None:
     """The tools of the adapters' fold, once every knob that is not a step stands in its fold."""
@@ -102,7 +103,7 @@ def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
 
 
 def _setting(
-    knob: Knob, mode: Mode, recipe: Recipe, choices: Mapping[str, Sequence[str]], step: int | None
+    knob: Knob, mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], step: int | None
 ) -> ui_widgets.Setting:
     return ui_widgets.Setting(mode=mode, recipe=recipe, step=step, choices=choices.get(knob.name))
 

@@ -17,14 +17,16 @@ import tooltips
 import ui_tracks
 from backend import Studio
 from drafts import Draft
-from errors import Cancelled, StudioError
+from errors import Cancelled, RequestError, StudioError
 from events import TextDelta
 from knobs import AUTO, Value, knobs_of, parse
 from library import Track
+from lyrics_counts import compared
 from params import MODES, SONG_MODES, Recipe
 from params_tables import Mode
-from params_words import DraftKind
+from params_words import DraftKind, LyricsRequest
 from ui_jobs import Jobs
+from ui_widgets import AnyRecipe
 
 log = logging.getLogger(__name__)
 
@@ -97,15 +99,16 @@ class Handlers:
 
     def words(self, values: Mapping[str, object], session: str) -> Iterator[WordsOutput]:
         """The outputs of the lyrics mode: the text as it grows."""
-        text, written = "", "written"
-        yield text, QUEUED
+        text, line, written = "", QUEUED, "written"
+        yield text, line
         try:
             for event in self.jobs.run("lyrics", values, session):
                 if isinstance(event, TextDelta):
                     text += event.text
-                elif str(event) != QUEUED:
-                    written = f"written · {event}"
-                yield text, "writing" if isinstance(event, TextDelta) else str(event)
+                else:
+                    line = str(event)
+                    written = f"written · {line}"
+                yield text, line
         except Cancelled:
             yield text, CANCELLED
             return
@@ -188,6 +191,23 @@ class Handlers:
             return self.studio.recipe(None if checkpoint in (None, AUTO) else checkpoint)
         except StudioError:
             return self.studio.recipe()
+
+    def terms(self, mode: Mode, weights: str | None) -> AnyRecipe:
+        """What says which knobs of a mode mean nothing: the recipe of its checkpoint or, for lyrics, of the writer."""
+        if mode in SONG_MODES:
+            return self.recipe(weights)
+        try:
+            return self.studio.writer(None if weights in (None, AUTO) else weights).recipe
+        except StudioError:
+            return self.studio.writer().recipe
+
+    def line_counts(self, draft: str, values: Mapping[str, object]) -> str:
+        """The lines of a draft's sections beside those asked for; empty while there is no draft or nothing to ask."""
+        try:
+            request = parse(LyricsRequest, {**values, "brief": draft.strip()[:1]})
+        except RequestError:
+            return ""
+        return f"Lines as written and asked for · {' · '.join(map(str, compared(request, draft)))}"
 
     def installed(self) -> dict[str, tuple[str, ...]]:
         """What the knobs that name weights can choose from on this machine now, by knob."""

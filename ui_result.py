@@ -47,6 +47,7 @@ class WordsPane:
 
     column: gr.Column
     draft: gr.Textbox
+    counts: gr.HTML
     use: gr.Button
 
 
@@ -106,5 +107,6 @@ def build_words_pane() -> WordsPane:
             interactive=True,
             elem_id="draft",
         )
+        counts = text("p", "line-counts")
         use = gr.Button("Use in Generate", elem_id="use-lyrics")
-    return WordsPane(column=column, draft=draft, use=use)
+    return WordsPane(column=column, draft=draft, counts=counts, use=use)

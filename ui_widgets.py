@@ -13,9 +13,9 @@ from gradio.components import Component
 import tooltips
 from audio import SAMPLE_RATE
 from knobs import AUTO, Knob, Value
-from params import SONG_MODES, Recipe
+from params import MODES, SONG_MODES, Recipe
 from params_tables import Mode
-from params_words import DraftKind
+from params_words import DraftKind, WriterRecipe
 from theme import MONO
 
 SEGMENTS = 3
@@ -31,6 +31,9 @@ NAMED = ("checkpoint", "planner", "writer")
 Owner = Mode | DraftKind
 """Whose knobs they are."""
 
+AnyRecipe = Recipe | WriterRecipe
+"""What says which knobs mean nothing: of the checkpoint that renders a song, or of whoever writes the lyrics."""
+
 WAVEFORM = gr.WaveformOptions(
     waveform_color=MONO.c500, waveform_progress_color=MONO.c50, trim_region_color=MONO.c300, sample_rate=SAMPLE_RATE
 )
@@ -45,7 +48,7 @@ class Setting:
     """
 
     mode: Owner
-    recipe: Recipe
+    recipe: AnyRecipe
     step: int | None = None
     choices: Sequence[str] | None = None
 
@@ -55,23 +58,28 @@ def identity(mode: Owner, name: str) -> str:
     return f"{mode}-{name.replace('_', '-')}"
 
 
+def chooser(mode: Mode) -> str:
+    """The knob that names the weights of a mode, and with them the recipe."""
+    return "checkpoint" if mode in SONG_MODES else "writer"
+
+
 def label(knob: Knob, setting: Setting) -> str:
     """The knob's label, with the number of its step in front."""
     words, _ = tooltips.of(setting.mode, knob.name)
     return words if setting.step is None else f"{setting.step} · {words}"
 
 
-def muted(knob: Knob, mode: Owner, recipe: Recipe) -> str | None:
-    """Why the checkpoint cannot honour the knob; None when it can. A checkpoint has no say in the writing of words."""
-    return recipe.muted.get(knob.name) if mode in SONG_MODES else None
+def muted(knob: Knob, mode: Owner, recipe: AnyRecipe) -> str | None:
+    """Why the checkpoint or the writer cannot honour the knob; None when it can. Neither has a say in drafts."""
+    return recipe.muted.get(knob.name) if mode in MODES else None
 
 
-def hint(knob: Knob, mode: Owner, recipe: Recipe) -> str:
+def hint(knob: Knob, mode: Owner, recipe: AnyRecipe) -> str:
     """The knob's sentence, or the reason why the checkpoint cannot honour it."""
     return muted(knob, mode, recipe) or tooltips.of(mode, knob.name)[1]
 
 
-def auto_text(knob: Knob, recipe: Recipe) -> str:
+def auto_text(knob: Knob, recipe: AnyRecipe) -> str:
     """What stands in an empty field: `auto`, with the recipe's own value where it has one."""
     own = getattr(recipe, knob.name, None)
     return AUTO if own is None else f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
@@ -116,7 +124,7 @@ def make(knob: Knob, setting: Setting) -> Component:
     return widget
 
 
-def _field(knob: Knob, recipe: Recipe, facts: Mapping[str, Any]) -> Component:
+def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component:
     match knob.kind:
         case "text":
             return gr.Textbox(str(knob.default), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
@@ -149,7 +157,7 @@ def _chooser(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Componen
     return gr.Dropdown(listed(knob, setting.recipe, names), value=value, **facts)
 
 
-def listed(knob: Knob, recipe: Recipe, names: Sequence[str]) -> list[tuple[str, str]]:
+def listed(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str]]:
     """(words, value) of the entries of a list: `auto` first where the studio may choose."""
     first = [(auto_text(knob, recipe), AUTO)] if knob.optional else []
     return [*first, *((name, name) for name in names)]
@@ -159,7 +167,7 @@ def _is_list(knob: Knob) -> bool:
     return knob.optional and (knob.kind == "choice" or knob.name in NAMED)
 
 
-def retune(knob: Knob, mode: Mode, recipe: Recipe) -> dict[str, Any]:
+def retune(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
     """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means."""
     honoured = muted(knob, mode, recipe) is None
     change: dict[str, Any] = {"interactive": honoured, "info": hint(knob, mode, recipe)}

@@ -14,6 +14,7 @@ import pytest
 from gradio.routes import ORJSONResponse
 from safetensors.numpy import save_file
 
+import checkpoints
 import ui
 import ui_adapters
 import ui_tracks
@@ -26,9 +27,11 @@ from knobs import AUTO, Knob, knobs_of
 from library import Record, Track
 from params import MODES, SONG_MODES, Recipe
 from params_tables import GROUPS, Mode
+from params_words import DRAFTS, WriterRecipe
 from ui_handlers import FAILED, Handlers, refusal, told
 from ui_jobs import Jobs
 
+REQUESTS: dict[str, type] = {str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items())}
 EVERY_KNOB = [(mode, knob) for mode, request in MODES.items() for knob in knobs_of(request)]
 Props = dict[str, dict[str, Any]]
 Info = dict[str, Any]
@@ -108,10 +111,39 @@ def test_a_knob_that_the_checkpoint_cannot_honour_is_disabled_and_says_why() -> 
     assert widget(knob_of("generate", "seed")).interactive is True
 
 
-def test_a_checkpoint_has_no_say_in_the_writing_of_words() -> None:
+def test_a_checkpoint_has_no_say_in_drafts() -> None:
     recipe = Recipe(inference_steps=8, guidance_scale=1, shift=1, muted={"seed": "always the same"})
     assert ui_widgets.muted(knob_of("cover", "seed"), "cover", recipe) == "always the same"
-    assert ui_widgets.muted(knob_of("lyrics", "seed"), "lyrics", recipe) is None
+    assert ui_widgets.muted(knob_of("generate", "seed"), "inspire", recipe) is None
+
+
+def test_the_built_in_writer_disables_what_only_models_can_honour_and_says_why(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    terms = handlers.terms("lyrics", AUTO)
+    assert terms == handlers.terms("lyrics", "built-in") == handlers.terms("lyrics", "no such writer")
+    update = ui_widgets.retune(knob_of("lyrics", "top_k"), "lyrics", terms)
+    assert (update["interactive"], update["value"]) == (False, 40)
+    assert update["info"] == "the built-in writer goes by rules: only language models sample"
+    assert ui_widgets.muted(knob_of("lyrics", "seed"), "lyrics", terms) is None
+    names = ui_widgets.listed(knob_of("lyrics", "writer"), terms, handlers.installed()["writer"])
+    assert names == [("auto · built-in", AUTO), ("built-in", "built-in")]
+
+
+def test_a_language_model_enables_all_knobs_of_the_lyrics(handlers: Handlers) -> None:
+    for knob in knobs_of(MODES["lyrics"]):
+        update = ui_widgets.retune(knob, "lyrics", WriterRecipe(writer="qwen-3b"))
+        assert update["interactive"], knob.name
+
+
+def test_the_lines_of_a_draft_are_counted_against_the_form(handlers: Handlers) -> None:
+    asked = {"structure": "verse, chorus", "lines_verse": 2, "lines_chorus": 3, "lines_bridge": 1}
+    draft = "[verse]\nla\nla\n\n[chorus]\nla\n"
+    counted = "Lines as written and asked for · verse: 2 of 2 · chorus: 1 of 3"
+    assert handlers.line_counts(draft, asked) == counted
+    assert handlers.line_counts(" ", asked) == ""
+    assert handlers.line_counts(draft, asked | {"structure": "drop"}) == ""
 
 
 def test_an_empty_field_tells_what_the_recipe_would_take() -> None:
@@ -150,15 +182,19 @@ def test_values_reach_the_request_as_they_came() -> None:
 # ---- the named interface ---------------------------------------------------------------------------------------------
 
 
-def test_the_modes_are_the_endpoints_and_nothing_else_is_public(api: Info) -> None:
-    assert set(api["named_endpoints"]) == {f"/{mode}" for mode in MODES}
+def test_the_modes_and_the_drafts_are_the_endpoints_and_nothing_else_is_public(api: Info) -> None:
+    assert set(api["named_endpoints"]) == {f"/{name}" for name in REQUESTS}
     assert api["unnamed_endpoints"] == {}
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_an_endpoint_takes_every_knob_by_name_and_needs_none(api: Info, mode: Mode) -> None:
-    parameters = api["named_endpoints"][f"/{mode}"]["parameters"]
-    assert [each["parameter_name"] for each in parameters] == [knob.name for knob in knobs_of(MODES[mode])]
+@pytest.mark.parametrize("name", REQUESTS)
+def test_an_endpoint_takes_every_knob_by_name_and_needs_none(api: Info, name: str) -> None:
+    parameters = api["named_endpoints"][f"/{name}"]["parameters"]
+    knobs = knobs_of(REQUESTS[name])
+    assert [each["parameter_name"] for each in parameters] == [knob.name for knob in knobs]
+    told = {each["parameter_name"]: each["parameter_default"] for each in parameters}
+    plain = [knob for knob in knobs if not knob.optional]
+    assert {knob.name: told[knob.name] for knob in plain} == {knob.name: knob.default for knob in plain}
     assert [each["parameter_name"] for each in parameters if not each["parameter_has_default"]] == []
 
 
@@ -168,6 +204,48 @@ def test_all_jobs_share_one_slot_and_cancel_does_not_queue_behind_them(blocks: g
     assert {fn.concurrency_limit for fn in jobs} == {1}
     cancel = next(block._id for block in blocks.blocks.values() if getattr(block, "elem_id", "") == "cancel")
     assert [fn.queue for fn in blocks.fns.values() if (cancel, "click") in fn.targets] == [False]
+
+
+def test_a_download_that_ended_since_can_be_chosen_when_the_page_is_loaded_again(
+    blocks: gr.Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    for pattern in checkpoints.row("xl-turbo").files:
+        path = tmp_path / "xl-turbo" / pattern.replace("*.safetensors*", "model.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    [load] = [fn.fn for fn in blocks.fns.values() if fn.fn and any(event == "load" for _, event in fn.targets)]
+    updates = {getattr(component, "elem_id", ""): update for component, update in load([]).items()}
+    for mode in SONG_MODES:
+        assert ("xl-turbo", "xl-turbo") in updates[f"{mode}-checkpoint"]["choices"]
+        assert updates[f"{mode}-checkpoint"]["choices"][0] == (AUTO, AUTO)
+
+
+# ---- drafts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_draft_is_none_until_it_is_there(handlers: Handlers) -> None:
+    outputs = list(handlers.draft("inspire", {"query": "folk", "seed": 1}, "me"))
+    assert outputs[0] == (None, "queued")
+    assert [draft for draft, _ in outputs[:-1]] == [None] * (len(outputs) - 1)
+    draft, line = outputs[-1]
+    assert draft is not None and str(draft["prompt"]).startswith("folk, ")
+    assert line == f"drafted · built-in drafter · {draft['bpm']} bpm · {draft['keyscale']}"
+
+
+def test_a_cancelled_draft_says_so_and_fills_nothing(handlers: Handlers) -> None:
+    handlers.jobs.stop("me")
+    assert list(handlers.draft("inspire", {"query": "folk"}, "me"))[-1] == (None, "cancelled · the form is as it was")
+
+
+def test_a_draft_fills_no_knob_that_the_checkpoint_cannot_honour(blocks: gr.Blocks) -> None:
+    assert "vocal_language" in checkpoints.recipe_of("nano").muted
+    draft = {"prompt": "folk", "vocal_language": "en", "author": "me", "seed": None, "notes": []}
+    fill = next(fn.fn for fn in blocks.fns.values() if fn.name == "fill")
+    updates = fill(draft, "nano", [], *range(7))
+    assert "folk" in updates.values()
+    assert "en" not in updates.values()
+    assert "Filled in style prompt · me" in updates.values()
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
