@@ -58,7 +58,8 @@ def wire(form: Form, status: gr.HTML, progress: gr.HTML, handlers: Handlers) -> 
             return gr.skip()
         *earlier, latest = before
         values = {widgets[name]: value for name, value in latest.items()}
-        line = "The form is as it was before the draft."
+        left = f" {len(earlier)} more can be undone." if earlier else ""
+        line = f"The form is as it was before the draft.{left}"
         return {**values, tools.before: earlier, progress: "undone", **_state(tools, earlier, line)}
 
     outputs = [*fields, tools.before, tools.undo, tools.line, progress]
