@@ -73,6 +73,9 @@ def _start(running: App, home: Path) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "ACE_OUTPUTS_DIR": str(running.outputs),
+        # What else is installed on this machine is nothing to the tests.
+        "ACE_MODELS_DIR": str(home / "models"),
+        "HF_HUB_CACHE": str(home / "hub"),
         "GRADIO_TEMP_DIR": str(home / "uploads"),
         "PYTHONUNBUFFERED": "1",
     }

@@ -200,7 +200,7 @@ def test_estimates_grow_with_length_and_steps_and_learn_from_the_library(shared:
 
 
 def test_lyrics_come_as_text_and_say_who_wrote_them(studio: Studio) -> None:
-    events = list(studio.run(parse(LyricsRequest, {"brief": "rain at night", "seed": 1})))
+    events = list(studio.run(parse(LyricsRequest, {"brief": "rain at night", "writer": "built-in", "seed": 1})))
     assert "[chorus]" in "".join(event.text for event in events if isinstance(event, TextDelta))
     assert any(isinstance(event, Progress) and event.note == "built-in writer · seed 1" for event in events)
 
@@ -358,7 +358,7 @@ def test_the_words_of_a_song_are_printed_and_written(
 ) -> None:
     monkeypatch.setenv("ACE_OUTPUTS_DIR", str(tmp_path / "outputs"))
     words = tmp_path / "words.txt"
-    assert cli.main(["lyrics", "--brief", "rain at night", "--seed", "1", "--out", str(words)]) == 0
+    assert cli.main(["lyrics", "--brief", "rain at night", "--writer", "built-in", "--out", str(words)]) == 0
     assert "[chorus]" in words.read_text(encoding="utf-8")
     assert capsys.readouterr().out == words.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [words]

@@ -35,6 +35,7 @@ REQUESTS: dict[str, type] = {str(name): cls for name, cls in (*MODES.items(), *D
 EVERY_KNOB = [(mode, knob) for mode, request in MODES.items() for knob in knobs_of(request)]
 Props = dict[str, dict[str, Any]]
 Info = dict[str, Any]
+RAIN = {"brief": "rain", "writer": "built-in"}
 RECIPE = Recipe(inference_steps=8, guidance_scale=7.5, shift=3.0, muted={"bpm": "this one has no sense of time"})
 
 
@@ -353,7 +354,7 @@ def test_settings_come_back_without_recordings_that_the_page_may_not_show(handle
 
 
 def test_words_arrive_piece_by_piece(handlers: Handlers) -> None:
-    outputs = list(handlers.words({"brief": "rain on a tin roof", "seed": 1}, "me"))
+    outputs = list(handlers.words({"brief": "rain on a tin roof", "writer": "built-in", "seed": 1}, "me"))
     texts = [text for text, _ in outputs]
     assert outputs[0] == ("", "queued")
     assert outputs[-1][1] == "written · built-in writer · seed 1"
@@ -364,17 +365,17 @@ def test_words_arrive_piece_by_piece(handlers: Handlers) -> None:
 def test_a_stop_that_comes_before_the_job_is_honoured_once_and_hits_no_other_session(studio: Studio) -> None:
     jobs = Jobs(studio)
     jobs.stop("mine")
-    assert any(isinstance(event, TextDelta) for event in jobs.run("lyrics", {"brief": "rain"}, "yours"))
+    assert any(isinstance(event, TextDelta) for event in jobs.run("lyrics", RAIN, "yours"))
     with pytest.raises(Cancelled):
-        list(jobs.run("lyrics", {"brief": "rain"}, "mine"))
+        list(jobs.run("lyrics", RAIN, "mine"))
     jobs.stop("mine")
     jobs.expect("mine")
-    assert any(isinstance(event, TextDelta) for event in jobs.run("lyrics", {"brief": "rain"}, "mine"))
+    assert any(isinstance(event, TextDelta) for event in jobs.run("lyrics", RAIN, "mine"))
 
 
 def test_a_running_job_is_stopped_by_its_own_session_only(studio: Studio) -> None:
     jobs = Jobs(studio)
-    mine = jobs.run("lyrics", {"brief": "rain"}, "mine")
+    mine = jobs.run("lyrics", RAIN, "mine")
     next(mine)
     jobs.stop("yours")
     assert next(mine) is not None
@@ -385,7 +386,7 @@ def test_a_running_job_is_stopped_by_its_own_session_only(studio: Studio) -> Non
 
 def test_a_cancelled_job_says_so_and_raises_nothing(handlers: Handlers) -> None:
     handlers.jobs.stop("me")
-    *_, (_, line) = handlers.words({"brief": "rain"}, "me")
+    *_, (_, line) = handlers.words(RAIN, "me")
     assert line == "cancelled · nothing was saved"
 
 

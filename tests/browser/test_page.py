@@ -220,9 +220,25 @@ def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
     expect(page.locator("#progress p")).to_have_text(re.compile("^written"), timeout=60_000)
     words = page.locator("#draft textarea").input_value()
     assert "[chorus" in words.lower()
+    counts = page.locator("#line-counts p")
+    expect(counts).to_contain_text("verse 1: 6 of 6 · chorus 1: 4 of 4")
+    page.locator("#draft textarea").fill("[verse]\nonly one line")
+    expect(counts).to_contain_text("verse 1: 1 of 6 · chorus 1: missing")
+    page.locator("#draft textarea").fill(words)
     page.locator("#use-lyrics").click()
     expect(page.locator("#generate-lyrics textarea")).to_have_value(words)
     expect(page.locator("#run-generate")).to_be_visible()
+
+
+def test_what_only_language_models_can_do_is_disabled_while_the_built_in_writer_writes(page: Page) -> None:
+    pick(page, "lyrics")
+    page.locator("#lyrics-writer-fold button").first.click()
+    expect(page.locator("#lyrics-writer input")).to_have_value("auto · built-in")
+    for name in ("temperature", "top-p", "top-k", "repetition-penalty", "max-new-tokens"):
+        knob = page.locator(f"#lyrics-{name}")
+        expect(knob.locator("input").first).to_be_disabled()
+        expect(knob).to_contain_text("only language models sample")
+    expect(page.locator("#lyrics-seed input")).to_be_enabled()
 
 
 def test_a_stretch_is_marked_by_dragging_and_by_numbers(page: Page, tmp_path: Path) -> None:
