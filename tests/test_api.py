@@ -130,3 +130,39 @@ def test_cancelling_a_call_frees_the_studio(app: App, client: Client) -> None:
     _, metadata, _ = client.predict(**SONG | {"seed": 10}, api_name="/generate")
     assert metadata["seed"] == 10
     assert files(app) - before == {f"{metadata['id']}{suffix}" for suffix in (".wav", ".json", ".safetensors")}
+
+
+# ---- drafts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_form_is_drafted_enhanced_and_heard(client: Client, tmp_path: Path) -> None:
+    draft, status = client.predict(query="lofi rain", seed=4, api_name="/inspire")
+    assert draft["prompt"].startswith("lofi rain, ")
+    assert (draft["author"], draft["seed"]) == ("built-in drafter", 4)
+    assert status.startswith("drafted · built-in drafter")
+    fuller, _ = client.predict(prompt="lofi", lyrics="one\n\ntwo", bpm=70, api_name="/enhance")
+    assert fuller["prompt"].endswith("slow") and fuller["lyrics"] == "[verse]\none\n\n[verse]\ntwo"
+    source = tmp_path / "mine.wav"
+    time = np.arange(6 * RATE) / RATE
+    soundfile.write(source, 0.4 * ((2 * time) % 1 < 0.02) * np.sin(2 * np.pi * 220 * time), RATE)
+    heard, _ = client.predict(src_audio=handle_file(source), api_name="/understand")
+    assert (heard["bpm"], heard["author"]) == (120, "by listening")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "fault"),
+    [
+        ("inspire", {"query": "x" * 100_000}, "query = 'xxx"),
+        ("inspire", {"seed": -1}, "seed = -1: must be a whole number"),
+        ("inspire", {"vocal_language": "xx"}, "vocal_language = 'xx': must be one of"),
+        ("enhance", {"prompt": " "}, "prompt = ' ': must not be empty"),
+        ("understand", {}, "src_audio = None: must be given"),
+        ("understand", {"lm_temperature": 9}, "lm_temperature = 9: must be a number from 0 to 2"),
+    ],
+)
+def test_a_wrong_value_of_a_draft_is_answered_with_field_value_and_rule(
+    client: Client, name: str, values: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(AppError) as refused:
+        client.predict(**values, api_name=f"/{name}")
+    assert fault in str(refused.value)
