@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from prompts import Metas, instruction_of, lyric_text, prompt_text
-from runtimes import Runtime, RuntimeName, open_runtime, reference_excerpt
-from runtimes.layouts import load_parts
+from runtimes import SILENT_REFERENCE_FRAMES, DType, Runtime, RuntimeName, open_runtime, reference_excerpt
 from runtimes.tiling import reach_of, tiles
 from runtimes.torch_dit import remember
-from runtimes.torch_runtime import SILENT_REFERENCE_FRAMES, TorchRuntime
+from runtimes.torch_parts import load_parts
+from runtimes.torch_runtime import TorchRuntime
+from sampler import Guidance, Run, View, denoise, noise_levels
 from tests.parity import GOLDENS, Golden, relative_error
 from tests.tiny import CHANNELS, RATE, save_tiny
 
-RUNTIMES: tuple[RuntimeName, ...] = ("torch",)
+RUNTIMES: tuple[RuntimeName, ...] = ("torch", "mlx")
 TOLERANCE = 5e-4
 EXACT = 2e-6
 
@@ -174,6 +175,68 @@ def test_no_reference_is_thirty_seconds_of_silence(runtime: Runtime) -> None:
     silent = runtime.condition([TEXT], [WORDS], [runtime.silence(SILENT_REFERENCE_FRAMES)])
     (a,), (b,) = (runtime.velocity(x, 0.5, shown, [condition]) for condition in (none, silent))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_every_row_of_a_batch_gets_its_own_finite_velocity(runtime: Runtime, batch: int) -> None:
+    x, shown = noise(batch, 13, CHANNELS), context(13)
+    both = runtime.velocity(x, 0.4, shown, [runtime.condition([TEXT], [WORDS]), runtime.null_condition()])
+    assert [answer.shape for answer in both] == [(batch, 13, CHANNELS)] * 2
+    assert all(answer.dtype == torch.float32 and bool(answer.isfinite().all()) for answer in both)
+    (alone,) = runtime.velocity(x[-1:], 0.4, shown, [runtime.null_condition()])
+    assert relative_error(both[1][-1:], alone) <= TOLERANCE
+
+
+# ---- beginning and end -----------------------------------------------------------------------------------------------
+
+
+def answer_of(runtime: Runtime) -> Tensor:
+    (v,) = runtime.velocity(noise(1, 20, CHANNELS), 0.5, context(20), [runtime.condition([TEXT], [WORDS])])
+    return v
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_that_is_opened_again_answers_the_same(folder: Path, name: RuntimeName) -> None:
+    answers = []
+    for _ in range(2):
+        opened = open_runtime(folder, runtime=name, device="cpu", dtype="float32")
+        answers.append(answer_of(opened))
+        opened.close()
+        opened.close()  # twice is once
+    assert torch.equal(answers[0], answers[1])
+
+
+def test_a_denoising_that_is_dropped_half_way_leaves_nothing_behind(runtime: Runtime) -> None:
+    before = answer_of(runtime)
+    run = Run(
+        levels=noise_levels("linear", 6, 1.0),
+        view=View(context=context(20), condition=runtime.condition([LONGER], [WORDS])),
+        guidance=Guidance(null=runtime.null_condition(), scale=3.0),
+    )
+    steps = denoise(runtime.velocity, noise(1, 20, CHANNELS), run, lambda _: noise(1, 20, CHANNELS))
+    next(steps)
+    next(steps)
+    steps.close()
+    assert torch.equal(answer_of(runtime), before)
+
+
+def test_what_was_held_at_the_most_is_told(runtime: Runtime) -> None:
+    answer_of(runtime)
+    assert 0 < runtime.peak_gb() < 100
+
+
+def test_a_runtime_says_where_it_runs(runtime: Runtime) -> None:
+    assert runtime.device_kind == "cpu"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mlx_in_half_precision_stays_near_to_itself_in_full(runtime: Runtime, folder: Path, dtype: DType) -> None:
+    half = open_runtime(folder, runtime="mlx", device="cpu", dtype=dtype)
+    limit = 0.02 if dtype == "float16" else 0.1
+    assert 0 < relative_error(answer_of(half), answer_of(runtime)) <= limit
+    wave = noise(1, 2, 800)
+    assert relative_error(half.encode(wave), runtime.encode(wave)) <= TOLERANCE  # the VAE stays in float32
+    half.close()
 
 
 # ---- the torch runtime against diffusers -----------------------------------------------------------------------------
