@@ -12,12 +12,18 @@ from huggingface_hub import metadata_load
 
 import checkpoints
 import cli
-from knobs import parse
+import cli_drafts
+from knobs import knobs_of, parse
 from params import MODES
+from params_words import DRAFTS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
+REQUESTS: dict[str, type] = {
+    **{str(mode): request for mode, request in MODES.items()},
+    **{name: DRAFTS[kind] for name, kind in cli_drafts.COMMANDS.items()},
+}
 COMMANDS = [line for line in re.findall(r"^\./studio (\w+ --.*)$", TEXT, re.MULTILINE) if not line.startswith("test")]
 
 
@@ -38,14 +44,13 @@ def test_the_space_preloads_exactly_what_it_runs_on() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_one_that_the_studio_takes(command: str) -> None:
     values = vars(cli.parser().parse_args(shlex.split(command)))
-    mode = values.pop("mode")
-    parse(
-        MODES[mode], {name: value for name, value in values.items() if name not in ("out", "fresh", "device", "dtype")}
-    )
+    request = REQUESTS[values.pop("mode")]
+    knobs = {knob.name for knob in knobs_of(request)}
+    parse(request, {name: value for name, value in values.items() if name in knobs})
 
 
 def test_the_commands_are_there() -> None:
-    assert {command.split()[0] for command in COMMANDS} == set(MODES)
+    assert {command.split()[0] for command in COMMANDS} == set(REQUESTS)
 
 
 @pytest.mark.parametrize(
