@@ -20,8 +20,8 @@ _NAME_ALONE = re.compile(rf"\s*{_SECTION}\s*(?P<colon>[:：])?\s*", re.IGNORECAS
 _END = re.compile(rf"[\s*_#]*{re.escape(END_TAG)}", re.IGNORECASE)
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _RULE = re.compile(r"\s*([-*_])(?:\s*\1){2,}\s*")
-_HEADING = re.compile(r"\s*#{1,6}\s+")
-_BOLD = re.compile(r"(?<!\w)(\*{2,3}|_{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)")
+_HEADING = re.compile(r"\A\s*#{1,6}\s+")
+_BOLD = re.compile(r"(?<!\w)(\*{2,3}|_{2,3})(?=\S)(.{1,300}?)(?<=\S)\1(?!\w)")
 
 _CHATTER = re.compile(
     r"\s*(?:(?:sure|certainly|of course|absolutely|ok|okay|alright|great|got it|understood)(?: thing)?\s*[!,.:;–—-]"

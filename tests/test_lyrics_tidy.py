@@ -57,7 +57,7 @@ KEPT = (
     "[verse]\nSure, I loved you: here is my heart\n",
     "[verse]\nf**k it all, f**k it all\n",
     "[verse]\n2 * 3 * 4 and snake_case_words\n",
-    "[verse]\n(ooh, ooh)\n*whispers* #1 hit\n",
+    "[verse]\n(ooh, ooh)\n*whispers* #1 hit\nwe are # 1 again\n#1\n",
     "[verse]\nTitle: none\nHere are the words:\n",
     "[verse]\nBreak\nSolo, bridge and verse\n[not a section]\nI said [verse] twice\n",
     "[Guitar: Anna]\n[Spoken Word]\nHELLO [Chorus] hello\n",
