@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Sampling:
 class Sampler:
     """Chooses tokens by its own seeded dice, one throw for each choice there is."""
 
-    def __init__(self, sampling: Sampling, seed: int) -> None:
+    def __init__(self, sampling: Sampling, seed: int | Sequence[int]) -> None:
         self.sampling = sampling
         self._dice = np.random.default_rng(seed)
 
@@ -82,15 +82,18 @@ class Sampler:
 
 def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids, NDArray[np.float64]]:
     """The places that top_k and then top_p leave, best first, and their chances relative to the best."""
+    order: Ids
+    if 0 < top_k < len(scores):  # what comes after looks at these alone: a vocabulary has more than 100,000 tokens
+        best = _best(scores, top_k)
+        order, chances = _nucleus(scores[best], 0, top_p)
+        return best[order], chances
     chances = np.exp(scores - scores.max())
-    wanted = min(top_k or len(chances), len(chances))
+    order = np.arange(len(chances))
     if top_p >= 1:
-        order = np.arange(len(chances)) if wanted == len(chances) else _best(chances, wanted)
-        return order, chances[order]
-    # The sum is that of all that top_k leaves; sorted are only as many as the nucleus turns out to need.
-    whole = wanted == len(chances)
-    total = chances.sum() if whole else chances[_best(chances, wanted)].sum()
-    for count in (min(wanted, _FIRST_LOOK), wanted):
+        return order, chances
+    # The sum is that of all there are; sorted are only as many as the nucleus turns out to need.
+    total = chances.sum()
+    for count in (min(len(chances), _FIRST_LOOK), len(chances)):
         order = _best(chances, count)
         inside = np.cumsum(chances[order]) >= top_p * total
         if inside.any():
