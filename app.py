@@ -62,9 +62,10 @@ def settings_of(options: argparse.Namespace) -> Settings:
     """How the studio starts; strangers open no adapters but presets and uploads."""
     from gradio.utils import get_upload_folder
 
+    import cli
     from backend import Settings
 
-    settings = Settings(checkpoint=options.checkpoint, device=options.device, dtype=options.dtype)
+    settings = Settings(checkpoint=options.checkpoint, **vars(cli.machine_of(dict(vars(options)))))
     homes = (Path(get_upload_folder()),) if open_to_strangers(options) else None
     return dataclasses.replace(settings, adapter_homes=homes)
 
@@ -72,7 +73,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def serve(options: argparse.Namespace) -> int:
     """The exit code, once the server is stopped."""
     # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
-    from gradio_start import import_gradio, without_collecting
+    from gradio_start import import_gradio, without_collecting, without_server
 
     with without_collecting():
         import_gradio()
@@ -82,7 +83,8 @@ def serve(options: argparse.Namespace) -> int:
 
         studio = Studio(settings_of(options))
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
-        page = ui.build(studio, hosted=open_to_strangers(options))
+        with without_server():
+            page = ui.build(studio, hosted=open_to_strangers(options))
     try:
         page.launch(
             server_name=options.host,

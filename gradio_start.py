@@ -30,6 +30,23 @@ def without_collecting() -> Iterator[None]:
 
 
 @contextmanager
+def without_server() -> Iterator[None]:
+    """A page that is built inside has no server yet: `launch` makes it one.
+
+    Gradio makes a page another server each time it is begun, finished, or given a queue; every one of them describes
+    the page anew and is thrown away.
+    """
+    from gradio.blocks import App
+
+    create = App.create_app
+    App.create_app = staticmethod(lambda *_, **__: None)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        App.create_app = staticmethod(create)  # type: ignore[method-assign]
+
+
+@contextmanager
 def _components_without_source() -> Iterator[None]:
     getfile = inspect.getfile
 

@@ -162,17 +162,25 @@ def _kind(hint: object, choices: tuple[str, ...]) -> tuple[Kind, bool, tuple[str
     return kinds[hint], optional, ()
 
 
+_READ: dict[type, tuple[Knob, ...]] = {}
+"""The knobs of the classes that were asked for: annotations take long to read."""
+
+
 def knobs_of(request_class: type) -> tuple[Knob, ...]:
     """The knobs of a request class, in the order of declaration (base classes first)."""
+    if request_class not in _READ:
+        _READ[request_class] = tuple(_read(request_class))
+    return _READ[request_class]
+
+
+def _read(request_class: type) -> Iterator[Knob]:
     assert dataclasses.is_dataclass(request_class)
     hints = get_type_hints(request_class)
-    found = []
     for field in dataclasses.fields(request_class):
         facts = dict(field.metadata["knob"])
         kind, optional, choices = _kind(hints[field.name], facts.pop("choices"))
         default = typing.cast(Value, field.default)
-        found.append(Knob(name=field.name, kind=kind, optional=optional, choices=choices, default=default, **facts))
-    return tuple(found)
+        yield Knob(name=field.name, kind=kind, optional=optional, choices=choices, default=default, **facts)
 
 
 def parse(request_class: type[R], values: Mapping[str, object]) -> R:
