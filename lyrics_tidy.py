@@ -14,7 +14,8 @@ END_TAG = "[end]"
 
 _NAMES = "|".join(name.replace("-", "[- ]?") for name in sorted(LyricsRequest.section_names, key=len, reverse=True))
 _SECTION = rf"(?P<name>{_NAMES})\s*(?P<number>\d{{1,2}})?"
-_TAG = re.compile(rf"\s*\[\s*{_SECTION}\s*:?\s*\]\s*:?\s*", re.IGNORECASE)
+_ECHO = r"(?:\(?(?:\d+ lines?|without words)\)?)?"  # what the request says behind a tag, said again
+_TAG = re.compile(rf"\s*\[\s*{_SECTION}\s*:?\s*\]\s*:?\s*{_ECHO}\s*", re.IGNORECASE)
 _NAME_ALONE = re.compile(rf"\s*{_SECTION}\s*(?P<colon>[:：])?\s*", re.IGNORECASE)
 
 _END = re.compile(rf"[\s*_#]*{re.escape(END_TAG)}", re.IGNORECASE)
@@ -79,7 +80,8 @@ class Tidy:
     def _words(self, line: str) -> str:
         """A line with something in it; empty when it belongs to what is said before the lyrics."""
         bare = _BOLD.sub(r"\2", _HEADING.sub("", line))
-        marked = bool(_HEADING.match(line)) or _BOLD.fullmatch(line.strip()) is not None
+        bold = _BOLD.fullmatch(line.strip())
+        marked = _HEADING.match(line) is not None or (bold is not None and bold[1] not in bold[2])
         tag = tag_of(bare, marked)
         if tag is None and not self._begun:
             introduces = bare.endswith((":", "："))

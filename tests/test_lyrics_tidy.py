@@ -37,6 +37,7 @@ SPOKEN = {
     "tags in bold": CLEAN.replace("[verse]", "**[Verse]**").replace("[chorus]", "**[Chorus]:**"),
     "tags as headings": CLEAN.replace("[verse]", "### [Verse]").replace("[chorus]", "## Chorus"),
     "tags in bold without brackets": CLEAN.replace("[verse]", "**Verse:**").replace("[chorus]", "**Chorus**"),
+    "tags with the request behind them": CLEAN.replace("[verse]", "[verse]: 6 lines").replace("us]", "us] (4 lines)"),
     "tags with colons": CLEAN.replace("[verse]", "Verse:").replace("[chorus]", "Chorus:"),
     "rules between sections": CLEAN.replace("\n\n", "\n\n---\n\n"),
     "empty lines": f"\n\n{CLEAN}".replace("\n\n[chorus]", "\n\n\n\n[chorus]") + "\n\n\n",
@@ -62,6 +63,7 @@ KEPT = (
     "[verse]\nBreak\nSolo, bridge and verse\n[not a section]\nI said [verse] twice\n",
     "[Guitar: Anna]\n[Spoken Word]\nHELLO [Chorus] hello\n",
     "Walking along the shore\n[chorus]\nLa la\n",
+    "[chorus] 4 lines to go\n[bridge]: without\n",
     "[verse]\n  indented\n\ttabbed\n",
     "[verse]\n雨の夜\nÀ bientôt\u2028mon\x0bami\n",
     "[verse]\n- one\n> two\n1. three\n",
@@ -72,6 +74,10 @@ KEPT = (
 @pytest.mark.parametrize("text", KEPT)
 def test_everything_else_stays_as_it_is(text: str) -> None:
     assert tidied(text) == text
+
+
+def test_a_first_line_with_several_words_in_bold_is_no_title() -> None:
+    assert tidied("**Hey** you **there**\n[chorus]\n") == "Hey you there\n[chorus]\n"
 
 
 def test_known_tags_get_the_studios_form_and_keep_their_numbers() -> None:
