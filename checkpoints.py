@@ -16,6 +16,7 @@ from typing import Literal
 
 from errors import Fault, MissingWeights, RequestError
 from params import GUIDED, Recipe
+from params_plan import LM_KNOBS
 
 ROOT = Path(__file__).parent
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
@@ -79,10 +80,9 @@ _XL_BILLIONS, _2B_BILLIONS = 4.987, 2.394
 _MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
 
 
-_NO_PLANNER = "its planner, a language model, is not part of this studio yet"
+_COMPOSED = "its planner is a composer, not a language model"
 _NO_TRACKS = "only base checkpoints were trained to make single tracks"
-_WORDS_ALONE = MappingProxyType({"thinking": False})
-_MUTED = MappingProxyType({"thinking": _NO_PLANNER, "task_type": _NO_TRACKS, "tracks": _NO_TRACKS})
+_MUTED = MappingProxyType({"task_type": _NO_TRACKS, "tracks": _NO_TRACKS})
 
 
 def _guided(steps: int, tflop: float, muted: Mapping[str, str] = _MUTED) -> Recipe:
@@ -93,12 +93,11 @@ def _guided(steps: int, tflop: float, muted: Mapping[str, str] = _MUTED) -> Reci
         min_frames=_MIN_FRAMES,
         dit_tflop=tflop,
         muted=muted,
-        fixed=_WORDS_ALONE,
     )
 
 
 def _base(tflop: float) -> Recipe:
-    return _guided(50, tflop, MappingProxyType({"thinking": _NO_PLANNER}))
+    return _guided(50, tflop, MappingProxyType({}))
 
 
 def _turbo(tflop: float) -> Recipe:
@@ -110,7 +109,7 @@ def _turbo(tflop: float) -> Recipe:
         min_frames=_MIN_FRAMES,
         dit_tflop=tflop,
         muted=MappingProxyType({**_MUTED, **dict.fromkeys(("guidance_scale", *GUIDED), _NO_GUIDANCE)}),
-        fixed=MappingProxyType({**_WORDS_ALONE, "guidance_scale": 1.0}),
+        fixed=MappingProxyType({"guidance_scale": 1.0}),
     )
 
 
@@ -124,7 +123,7 @@ _NANO = Recipe(
     tracks=("DRUMS", "BASS", "KEYBOARD", "VOCALS"),
     dit_tflop=0.0003,
     vae_tflop=0.003,
-    muted=MappingProxyType({"vocal_language": "nano sings no words", "task_type": _NO_TRACKS, "tracks": _NO_TRACKS}),
+    muted=MappingProxyType({"vocal_language": "nano sings no words", **_MUTED, **dict.fromkeys(LM_KNOBS, _COMPOSED)}),
     fixed=MappingProxyType({"vocal_language": "unknown"}),
 )
 
@@ -187,6 +186,9 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({row.name: row for row 
 PREFERRED = ("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "nano")
 """Song checkpoints in the order in which the studio takes the first that is installed."""
 
+PLANNERS = ("lm-4b", "lm-1.7b", "lm-0.6b")
+"""Planners, the best first."""
+
 ON_SPACES = ("xl-sft",)
 """What a hosted Space brings along when it is built: `preload_from_hub` in README.md."""
 
@@ -238,6 +240,18 @@ def find(name: str | None = None) -> Installed:
         f"{absent.title} is not installed ({absent.bytes / 1e9:.1f} GB).",
         f"Bring it here with ./studio checkpoints download {absent.name}, or choose an installed checkpoint.",
     )
+
+
+def planner(name: str | None = None) -> Installed | None:
+    """Where a planner lies; None takes the best that is installed, and finds none where there is none.
+
+    Raises RequestError when no planner has that name, MissingWeights when it is not installed.
+    """
+    if name is None:
+        return next(filter(None, (locate(CHECKPOINTS[each]) for each in PLANNERS)), None)
+    if name not in PLANNERS:
+        raise RequestError([Fault("planner", name, f"must be one of {', '.join(PLANNERS)}")])
+    return find(name)
 
 
 def models_folder() -> Path:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Literal
 
 from params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
+from params_plan import CODES_PER_S
 from params_words import LyricsRequest
 
 DeviceKind = Literal["cpu", "mps", "cuda"]
@@ -19,6 +20,9 @@ OVERHEAD_S: dict[DeviceKind, float] = {"cpu": 0.5, "mps": 1.0, "cuda": 1.0}
 
 READ_GB_PER_S: dict[DeviceKind, float] = {"cpu": 10.0, "mps": 100.0, "cuda": 400.0}
 """How fast a language model's weights pass by, all of them for each token, on such a machine."""
+
+THOUGHT_TOKENS = 150
+"""Of a planner before its codes: the facts and a caption."""
 
 TOKENS_PER_LINE = 12
 """Of lyrics, the line break included."""
@@ -49,7 +53,7 @@ def evaluations(request: SongRequest, recipe: Recipe) -> float:
 def rendered_s(request: SongRequest, source_s: float | None) -> float:
     """Seconds of audio that one variation has, as far as that is known before it is planned."""
     if isinstance(request, GenerateRequest):
-        return request.duration_s or PLANNED_S
+        return request.length_s or PLANNED_S
     length = FALLBACK_SOURCE_S if source_s is None else source_s
     return length + request.extra_duration_s if isinstance(request, ExtendRequest) else length
 
@@ -71,6 +75,20 @@ def seconds_for(work_tflop: float, device: DeviceKind, seen: Sequence[tuple[floa
 def tokens_s(tokens: int, billions: float, device: DeviceKind) -> float:
     """Seconds in which a language model of so many parameters, at two bytes each, writes the tokens."""
     return OVERHEAD_S[device] + tokens * 2 * billions / READ_GB_PER_S[device]
+
+
+def planning_s(seconds: float, billions: float, device: DeviceKind, plans: int = 1) -> float:
+    """Seconds in which a planner of so many parameters plans a song of that length; 0 without one.
+
+    Guidance costs next to nothing: both rows of its batch share the passing weights.
+    """
+    tokens = plans * (THOUGHT_TOKENS + round(CODES_PER_S * seconds))
+    return tokens * 2 * billions / READ_GB_PER_S[device]
+
+
+def planning_tflop(seconds: float, billions: float, device: DeviceKind, plans: int = 1) -> float:
+    """The arithmetic that such a machine would do in the time of planning: a job's time is told by one number."""
+    return planning_s(seconds, billions, device, plans) * THROUGHPUT_TFLOPS[device]
 
 
 def lyrics_tokens(request: LyricsRequest) -> int:

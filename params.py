@@ -5,16 +5,18 @@ Whatever shows, checks, sends, saves or documents a knob derives from the tables
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from adapter_list import AdapterChoice, read_choices
 from errors import Fault
 from knobs import Knob, Value, knob, knobs_of, set_in_vain
+from params_plan import PlanKnobs
 from params_tables import KEYSCALES, LANGUAGES, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
 from params_words import LyricsRequest
 
@@ -68,6 +70,10 @@ class Recipe:
     modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
     muted: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields, tables as plain dicts: a job takes its recipe into the leased process, where no view can go."""
+        return {**vars(self), "muted": dict(self.muted), "fixed": dict(self.fixed)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +168,7 @@ class SongRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateRequest(SongRequest):
+class GenerateRequest(PlanKnobs, SongRequest):
     """A new song from words."""
 
     mode: ClassVar[Mode] = "generate"
@@ -170,12 +176,66 @@ class GenerateRequest(SongRequest):
 
     duration_s: float | None = knob(30.0, group="main", low=10, high=600, step=1, unit="seconds")
     instrumental: bool = knob(False, group="main")
-    thinking: bool = knob(True, group="planner")
 
     @property
     def planned(self) -> bool:
-        """Whether a planner has anything to decide: not when the user switched it off."""
-        return self.thinking
+        """Whether a planner has anything to decide: not when it is switched off, or the plan is there already."""
+        return self.thinking and self.given.codes is None
+
+    @property
+    def wordless(self) -> bool:
+        """Whether nothing is sung."""
+        return self.instrumental or not self.lyrics.strip()
+
+    @property
+    def length_s(self) -> float | None:
+        """The song's length: the plan's if it has one."""
+        return self.given.duration_s or self.duration_s
+
+    def following(self) -> GenerateRequest:
+        """The request with what its plan says in place of what it said itself."""
+        given = self.given
+        return dataclasses.replace(
+            self,
+            prompt=given.caption or self.prompt,
+            duration_s=self.length_s,
+            bpm=given.bpm or self.bpm,
+            keyscale=given.keyscale or self.keyscale,
+            timesignature=cast("TimeSignature | None", given.timesignature) or self.timesignature,
+            vocal_language=given.language or self.vocal_language,
+        )
+
+    def idle(self) -> dict[str, str]:
+        """Knobs that mean nothing beside the other values, those of a planner that is not asked among them."""
+        idle = super().idle() | self.unasked()
+        if any(self.unread()) or not self.planned:
+            return idle
+        song = self.following()
+        if song.bpm and song.keyscale and song.timesignature and song.duration_s:
+            cot = ("use_cot_metas", "use_cot_caption", "use_cot_language")
+            idle |= dict.fromkeys(cot, "means nothing when tempo, key, metre and length are given")
+        elif self.wordless or song.vocal_language:
+            idle["use_cot_language"] = "means nothing when the language is known"
+        return idle
+
+    def combinations(self) -> Iterator[Fault]:
+        """Faults that only several values together can have, those of a plan among them."""
+        yield from super().combinations()
+        if unread := list(self.unread()):
+            yield from unread
+            return
+        given = self.given
+        defaults = {knob.name: knob.default for knob in knobs_of(type(self))}
+        told = {
+            "bpm": given.bpm,
+            "keyscale": given.keyscale,
+            "timesignature": given.timesignature,
+            "vocal_language": given.language,
+            "duration_s": given.duration_s,
+        }
+        for name, value in told.items():
+            if value is not None and getattr(self, name) not in (None, defaults[name], value):
+                yield Fault(name, getattr(self, name), f"must be empty beside a plan that says {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

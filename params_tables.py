@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
 TimeSignature = Literal["2", "3", "4", "6"]
+
+TIME_SIGNATURES: tuple[TimeSignature, ...] = get_args(TimeSignature)
+"""Beats in a bar, as ACE-Step's planner was trained on."""
 
 GROUPS = MappingProxyType(
     {
@@ -17,7 +20,8 @@ GROUPS = MappingProxyType(
         "schedule": "Guidance schedule · when guidance acts",
         "adapters": "Adapters · LoRAs and their weights",
         "tracks": "Tracks · single instruments, with base checkpoints",
-        "planner": "Planner · what is decided before rendering",
+        "plan": "Plan · what is decided before rendering",
+        "planner": "Planner · how a language model decides",
         "writer": "Writer · who writes, sampling, seed",
     }
 )

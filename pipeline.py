@@ -17,12 +17,12 @@ import contexts
 import flow_edit
 import prompts
 import sampler
-from analysis import listen
 from contexts import Scene
 from events import Progress
 from params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
 from params_tables import MAX_SEED
-from plans import DEFAULT_DURATION_S, NO_WORDS, Facts, Plan, Planner, Stretch, open_plan
+from pipeline_plans import plans_of
+from plans import NO_WORDS, Facts, Plan, Planner, Stretch
 from timeline import Timeline, timeline_of
 
 if TYPE_CHECKING:
@@ -56,13 +56,17 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A resolved request and all that goes with it. Plain data: it crosses processes."""
+    """A resolved request and all that goes with it. Plain data: it crosses processes.
+
+    `planner_billions` are the parameters of the language model that plans it; 0 where none does.
+    """
 
     request: SongRequest
     recipe: Recipe
     source: Recording | None = None
     reference: Recording | None = None
     adapters: tuple[Adapter, ...] = ()
+    planner_billions: float = 0.0
 
     @property
     def seeds(self) -> list[int]:
@@ -74,9 +78,11 @@ class Job:
         """The second seed of each variation."""
         return [_later(self.request.retake_seed, index) for index in range(self.request.variations)]
 
-    def narrowed(self, index: int) -> SongRequest:
-        """The request of one variation alone."""
+    def narrowed(self, index: int, duration_s: float) -> SongRequest:
+        """The request of one variation alone, of that length: the first one's plan chose it for all."""
         chosen: dict[str, Any] = {"seed": self.seeds[index], "variations": 1}
+        if isinstance(self.request, GenerateRequest) and self.request.length_s is None and index > 0:
+            chosen["duration_s"] = duration_s
         if self.request.retake_seed is not None:
             chosen["retake_seed"] = self.retake_seeds[index]
         return dataclasses.replace(self.request, **chosen)
@@ -88,13 +94,13 @@ class Job:
     def duration_s(self, rate: int) -> float | None:
         """The song's length, as far as the request and the source say."""
         if isinstance(self.request, GenerateRequest):
-            return self.request.duration_s
+            return self.request.length_s
         return self.timeline(rate, 0.0).samples / rate
 
     def stretch(self, rate: int, facts: Facts | None) -> Stretch:
         """The part to be planned: the song, or the window and what surrounds it, in the song's own time."""
         if isinstance(self.request, GenerateRequest):
-            return Stretch(start_s=0.0, duration_s=self.request.duration_s)
+            return Stretch(start_s=0.0, duration_s=self.request.length_s)
         line = self.timeline(rate, 0.0)
         start, end = (sample / rate for sample in line.window)
         known = facts or Facts()
@@ -128,7 +134,7 @@ def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Prog
 
     Raises RequestError when the song would be too long.
     """
-    plans = yield from _planned(job, planner, runtime.shape.sample_rate)
+    plans = yield from plans_of(job, planner, runtime.shape.sample_rate)
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
     yield Progress("encoding")
     scene = making.scene()
@@ -137,38 +143,6 @@ def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Prog
     latents = yield from _watched(making.steps(scene))
     yield Progress("decoding")
     yield from making.takes(latents)
-
-
-def _planned(job: Job, planner: Planner | None, rate: int) -> Generator[Progress, None, list[Plan]]:
-    """Progress; returns one plan for each variation, all of one length."""
-    request = job.request
-    yield Progress("planning")
-    facts = None if job.source is None else job.source.facts
-    if job.source is not None and facts is None and planner is not None:
-        yield Progress("planning", note="listening to the source")
-        facts = listen(job.source.audio, rate)
-    if planner is None or not request.planned:
-        return [_unplanned(job, rate, facts)] * request.variations
-    stretch = job.stretch(rate, facts)
-    plans: list[Plan] = []
-    for seed in job.seeds:
-        for event in planner.plan(request, seed, stretch):
-            if isinstance(event, Plan):
-                plans.append(event)
-            else:
-                yield event
-        stretch = dataclasses.replace(stretch, duration_s=plans[0].duration_s)
-    return plans
-
-
-def _unplanned(job: Job, rate: int, facts: Facts | None) -> Plan:
-    """The plan without a planner; what goes undecided is said."""
-    duration_s, notes = job.duration_s(rate), []
-    if isinstance(job.request, GenerateRequest):
-        notes.append("no planner: rendered from the words alone")
-    if duration_s is None:
-        notes.append(f"nobody chose a length: {DEFAULT_DURATION_S:g} seconds")
-    return open_plan(job.request, duration_s or DEFAULT_DURATION_S, facts, tuple(notes))
 
 
 def _watched(steps: Iterable[sampler.Step]) -> Generator[Progress, None, Tensor]:
@@ -380,7 +354,7 @@ class _Making:
                 gain=gain,
                 latents=contexts.stored(latents[index]),
                 plan=self.plans[index],
-                request=self.job.narrowed(index),
+                request=self.job.narrowed(index, self.plans[index].duration_s),
                 window=self.line.window,
             )
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from events import Progress
+from params import GenerateRequest, SongRequest
+from params_plan import DURATION_S, PlanText
+from params_tables import PROMPT_CHARS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from params import SongRequest
 
 NO_WORDS = "[Instrumental]"
 """The lyrics that ACE-Step was trained on for songs without words."""
@@ -61,8 +62,8 @@ class Plan:
     codes: tuple[int, ...] | None = None
 
     def summary(self) -> dict[str, str | float | int | None]:
-        """The decisions as plain values for the sidecar: what was chosen, not the guide or the codes."""
-        return {
+        """The decisions as plain values for the sidecar: what was chosen, the guide apart."""
+        told: dict[str, str | float | int | None] = {
             "planner": self.planner,
             "caption": self.caption,
             "lyrics": self.lyrics,
@@ -74,6 +75,30 @@ class Plan:
             "anchor_s": self.anchor_s,
             "notes": "; ".join(self.notes),
         }
+        return told if self.codes is None else {**told, "codes": " ".join(map(str, self.codes))}
+
+    def to_text(self) -> str:
+        """The plan as the knob `plan` takes it."""
+        return plan_text(self.summary())
+
+
+def plan_text(summary: Mapping[str, object]) -> str:
+    """The plan of a track, told by its summary, as the knob `plan` takes it; empty when nothing was planned."""
+    if not summary:
+        return ""
+    codes, low = str(summary.get("codes") or ""), DURATION_S[0]
+    seconds, bpm = float(str(summary.get("duration_s") or 0)), summary.get("bpm")
+    return str(
+        PlanText(
+            bpm=None if bpm is None else int(str(bpm)),
+            caption=str(summary.get("caption") or "")[:PROMPT_CHARS] or None,
+            duration_s=seconds if seconds >= low else None,
+            keyscale=str(summary.get("keyscale") or "") or None,
+            language=str(summary.get("vocal_language") or "") or None,
+            timesignature=str(summary.get("timesignature") or "") or None,
+            codes=tuple(map(int, codes.split())) or None,
+        )
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +121,10 @@ class Planner(Protocol):
 def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = None, notes: tuple[str, ...] = ()) -> Plan:
     """The plan that decides nothing: the user's values, then what is known about the source."""
     known = facts or Facts()
-    instrumental = bool(getattr(request, "instrumental", False)) or not request.lyrics.strip()
+    if isinstance(request, GenerateRequest):
+        request, instrumental = request.following(), request.wordless
+    else:
+        instrumental = not request.lyrics.strip()
     return Plan(
         caption=request.prompt.strip() or known.caption,
         lyrics=NO_WORDS if instrumental else request.lyrics,

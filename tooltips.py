@@ -14,6 +14,8 @@ DRAFTS = {
     "understand": ("Understand", "What a recording is: tempo, key and, with planner weights, its words"),
 }
 
+PLAN = ("Plan only", "The plan of a song without the song: its facts and, from a planner model, its audio codes")
+
 KNOBS = {
     "query": ("Line", "What the song should be, in a few words; empty leaves it to the dice."),
     "understand.src_audio": ("Recording", "The recording to listen to: wav, flac, mp3, ogg or m4a."),
@@ -100,6 +102,28 @@ KNOBS = {
         "LoRAs on top of the checkpoint: a preset or a file in each line, with a weight up to 1.5, as in warm = 0.8.",
     ),
     "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
+    "use_cot_metas": (
+        "Plan the facts",
+        "The planner decides tempo, key, metre and length where they are empty; off, it writes the codes at once.",
+    ),
+    "use_cot_caption": (
+        "Rewrite the prompt",
+        "The planner writes a fuller style prompt, which the song follows; off, yours is kept word for word.",
+    ),
+    "use_cot_language": ("Detect the language", "The planner decides the language of the words where it is empty."),
+    "lm_cfg_scale": (
+        "Planner guidance",
+        "How strongly the codes follow the words instead of what is likely anyway: 1 is off.",
+    ),
+    "lm_negative_prompt": ("Planner avoids", "A style that the planner's guidance leads away from."),
+    "lm_closed_turn": (
+        "Close the planner's turn",
+        "Ends the planner's turn before its codes, as upstream's own inference does; its training data does not.",
+    ),
+    "plan": (
+        "Plan",
+        "A plan to follow, such as one of an earlier song, edited or not: lines like bpm: 92, and codes: 12 55.",
+    ),
     "planner": ("Planner", "The language model that plans and drafts; auto takes the best that is installed."),
     "lm_temperature": ("Planner temperature", "How daring the planner is: 0 takes the likeliest token every time."),
     "lm_top_p": (
@@ -125,7 +149,7 @@ KNOBS = {
     "top_k": ("Top k", "Words are drawn from so many of the likeliest: 0 sets no limit."),
     "repetition_penalty": (
         "Repetition penalty",
-        "How much less likely a word gets once it has been written: 1 is not.",
+        "How much less likely a word gets once it has been written: at 1 it stays as it is.",
     ),
     "max_new_tokens": ("Longest text", "The writer stops after so many tokens, of which a line takes about ten."),
     "lyrics.seed": ("Seed", "The same seed and settings give the same words; empty draws one and shows it."),

@@ -6,8 +6,6 @@ serve the same sampler. Importing this package loads no framework; `open_languag
 
 from __future__ import annotations
 
-import importlib.util
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -76,16 +74,12 @@ def open_language_model(
     None chooses for the machine. `bits` packs the weights, on MLX; torch runs them as they are. Raises
     CheckpointError for a folder that holds none.
     """
-    if (runtime or default_runtime()) == "mlx":
+    from runtimes import default_runtime
+
+    if (runtime or default_runtime(device).runtime) == "mlx":
         from lm.mlx_backend import open_mlx_model
 
         return open_mlx_model(folder, dtype=dtype, bits=bits)
     from lm.torch_backend import open_torch_model
 
     return open_torch_model(folder, device=device, dtype=dtype)
-
-
-def default_runtime() -> LmRuntime:
-    """MLX on a Mac of Apple's own chips that has it, torch elsewhere."""
-    apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
-    return "mlx" if apple and importlib.util.find_spec("mlx_lm") else "torch"

@@ -40,7 +40,7 @@ def open_mlx_model(folder: Path, *, dtype: DType | None = None, bits: Bits | Non
 def _load(folder: Path, dtype: DType | None, bits: Bits | None) -> Any:
     """The network, its weights in memory. Weights that are packed already stay as they are."""
     import mlx.core as mx
-    from mlx.nn import quantize
+    from mlx.nn.layers.quantized import quantize
     from mlx_lm.utils import load_model
 
     try:

@@ -67,6 +67,7 @@ FAMILIES = {
     "lora_*": "lora",
     "lyrics_*": "lyrics_lm",
     "params_*": "params",
+    "pipeline_*": "pipeline",
     "planner_*": "planner",
     "ui_*": "ui",
 }
@@ -96,7 +97,7 @@ WALLS: Mapping[str, set[str]] = {
 }
 """Who may import a framework, be it inside a function."""
 
-MODULES = {"scikit-learn": "sklearn"}
+MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 """Packages whose module has another name."""
 
 OPTIONAL = {"mlx", "mlx_lm", "mlx_audio", "demucs"}

@@ -17,6 +17,7 @@ from errors import RequestError
 from events import Progress
 from knobs import Knob, knobs_of, parse
 from params import SONG_MODES, Recipe
+from params_plan import LM_KNOBS
 from pipeline import Job, Recording, Take
 from plans import Facts
 from resolve import resolve
@@ -276,11 +277,12 @@ OTHER: dict[str, object] = {
     "n_min": 0.4,
     "n_max": 0.4,
     "n_avg": 3,
+    "plan": f"codes: {' '.join(str(7 * code) for code in range(50))}",
 }
 """Another value for every knob that shapes the sound."""
 
-ELSEWHERE = {"src_audio", "checkpoint", "variations", "thinking", "adapters"}
-"""Knobs that tests of their own cover: which file, which weights, how many, and whether a planner is asked."""
+ELSEWHERE = {"src_audio", "checkpoint", "variations", "thinking", "adapters", *LM_KNOBS}
+"""Knobs that tests of their own cover: which file, which weights, how many, and whether and how a planner is asked."""
 
 ALIVE = [
     pytest.param(mode, knob, id=f"{mode}-{knob.name}")

@@ -1,0 +1,213 @@
+"""What a song's planner is asked, and a plan as text: to be read, edited and used again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import yaml
+
+from errors import Fault
+from knobs import knob
+from params_tables import KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
+from params_words import PlannerKnobs
+
+CODES_PER_S = 5
+CODEBOOK = 64_000
+"""Audio codes that mean something: those below this number."""
+
+BPM = (30, 300)
+DURATION_S = (10, 600)
+
+PLAN_CHARS = 80_000
+"""Room for the codes of ten minutes, as tokens too."""
+
+_FIELD = re.compile(r"([a-z_]+):(.*)", re.DOTALL)
+_CODE_TOKEN = re.compile(r"<\|audio_code_(\d+)\|>")
+_NAMES = ("bpm", "caption", "duration", "keyscale", "language", "timesignature", "codes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanText:
+    """What a text says about a song; None is left open. `codes` are the whole song's, five a second."""
+
+    bpm: int | None = None
+    caption: str | None = None
+    duration_s: float | None = None
+    keyscale: str | None = None
+    language: str | None = None
+    timesignature: str | None = None
+    codes: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        """The text: names as the planner writes them, in its order."""
+        codes = None if self.codes is None else " ".join(map(str, self.codes))
+        seconds = None if self.duration_s is None else f"{self.duration_s:g}"
+        values = (self.bpm, self._caption(), seconds, self.keyscale, self.language, self.timesignature, codes)
+        told = zip(_NAMES, values, strict=True)
+        return "".join(f"{name}: {value}\n" for name, value in told if value is not None)
+
+    def _caption(self) -> str | None:
+        """The caption on one line; one that begins with a quotation mark is quoted once more."""
+        if self.caption is None:
+            return None
+        line = " ".join(self.caption.split())
+        return json.dumps(line, ensure_ascii=False) if line[:1] in ("'", '"') else line
+
+
+def fields(text: str) -> dict[str, str]:
+    """The values of the lines `name: value` by name, as they stand there; indented lines go on with the one before.
+
+    Values are not read as YAML: it takes the language `no` for false, and a colon in a caption for a mistake. Only a
+    value in quotes is unquoted as YAML would. Raises ValueError for a line that is no such line.
+    """
+    raw: dict[str, str] = {}
+    name = None
+    for line in text.split("\n"):
+        if not line.strip():
+            continue
+        start = _FIELD.fullmatch(line)
+        if start:
+            name = start[1]
+            raw[name] = start[2]
+        elif name is not None and line[0] in " \t":
+            raw[name] += f"\n{line}"
+        else:
+            raise ValueError(f"must be lines such as bpm: 92, not {line.strip()[:40]!r}")
+    return {name: _unquoted(value) for name, value in raw.items()}
+
+
+def _unquoted(value: str) -> str:
+    """The value on one line, without the quotes that YAML puts around some."""
+    stripped = value.strip()
+    if stripped[:1] in ("'", '"'):
+        try:
+            loaded = yaml.safe_load(stripped)
+        except yaml.YAMLError:
+            loaded = None
+        stripped = loaded if isinstance(loaded, str) else stripped
+    return " ".join(stripped.split())
+
+
+def read_plan(text: str) -> PlanText:
+    """The plan that the text tells, as a planner wrote it or as `PlanText` writes it; nothing for an empty text.
+
+    Raises ValueError with the rule that it breaks.
+    """
+    facts, _, rest = text.strip().removeprefix("<think>").partition("</think>")
+    tokens = tuple(int(code) for code in _CODE_TOKEN.findall(rest))
+    told = fields(facts)
+    if unknown := sorted(told.keys() - {*_NAMES, "genres"}):
+        raise ValueError(f"must name {', '.join(_NAMES)}, not {unknown[0][:40]}")
+    codes = _codes(told["codes"]) if "codes" in told else tokens or None
+    plan = PlanText(
+        bpm=_whole(told, "bpm", BPM),
+        caption=told.get("caption") or None,
+        duration_s=_seconds(told, codes),
+        keyscale=_one_of(told, "keyscale", KEYSCALES),
+        language=_one_of(told, "language", LANGUAGES),
+        timesignature=_one_of(told, "timesignature", TIME_SIGNATURES),
+        codes=codes,
+    )
+    if plan.caption is not None and len(plan.caption) > PROMPT_CHARS:
+        raise ValueError(f"must have a caption of at most {PROMPT_CHARS} characters")
+    return plan
+
+
+def _codes(text: str) -> tuple[int, ...]:
+    try:
+        codes = tuple(int(code) for code in text.replace(",", " ").split())
+    except ValueError:
+        codes = ()
+    if not codes or not all(0 <= code < CODEBOOK for code in codes):
+        raise ValueError(f"must have codes that are whole numbers from 0 to {CODEBOOK - 1}, separated by spaces")
+    return codes
+
+
+def _seconds(told: Mapping[str, str], codes: Sequence[int] | None) -> float | None:
+    """The length of the song: as told, or as long as the codes are. Raises ValueError when the two do not agree."""
+    low, high = DURATION_S
+    typed = told.get("duration") or None
+    if typed is None and codes is None:
+        return None
+    try:
+        seconds = float(typed) if typed is not None else len(codes or ()) / CODES_PER_S
+    except ValueError:
+        seconds = 0.0
+    if not low <= seconds <= high:
+        raise ValueError(f"must have a duration from {low} to {high} seconds")
+    if codes is not None and len(codes) != int(CODES_PER_S * seconds):
+        wanted = int(CODES_PER_S * seconds)
+        raise ValueError(f"must have {wanted} codes for {seconds:g} seconds, five a second, not {len(codes)}")
+    return seconds
+
+
+def _whole(told: Mapping[str, str], name: str, bounds: tuple[int, int]) -> int | None:
+    typed = told.get(name) or None
+    if typed is None:
+        return None
+    if not (typed.isascii() and typed.isdigit() and bounds[0] <= int(typed) <= bounds[1]):
+        raise ValueError(f"must have a {name} from {bounds[0]} to {bounds[1]}")
+    return int(typed)
+
+
+def _one_of(told: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
+    typed = told.get(name) or None
+    if typed is not None and typed not in choices:
+        raise ValueError(f"must have a {name} that is one of {', '.join(choices)}")
+    return typed
+
+
+LM_KNOBS = (
+    *("planner", "lm_temperature", "lm_top_p", "lm_top_k", "lm_repetition_penalty", "lm_cfg_scale"),
+    *("lm_negative_prompt", "lm_closed_turn", "use_cot_metas", "use_cot_caption", "use_cot_language"),
+)
+"""Knobs that mean something to a planner that is a language model, and to no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanKnobs(PlannerKnobs):
+    """How a new song is planned: by a language model, by hand, or in part."""
+
+    thinking: bool = knob(True, group="plan")
+    use_cot_metas: bool = knob(True, group="planner")
+    use_cot_caption: bool = knob(True, group="planner")
+    use_cot_language: bool = knob(True, group="planner")
+    lm_cfg_scale: float = knob(2.0, group="planner", low=1, high=10, step=0.1)
+    lm_negative_prompt: str = knob("", group="planner", high=PROMPT_CHARS, lines=2)
+    lm_closed_turn: bool = knob(False, group="planner")
+    plan: str = knob("", group="plan", high=PLAN_CHARS, lines=4)
+
+    @cached_property
+    def given(self) -> PlanText:
+        """What the plan that was typed or edited says. Raises ValueError with the rule that it breaks."""
+        return read_plan(self.plan)
+
+    def unread(self) -> Iterator[Fault]:
+        """The fault of a plan that cannot be read."""
+        try:
+            _ = self.given
+        except ValueError as broken:
+            yield Fault("plan", self.plan, str(broken))
+
+    def unasked(self) -> dict[str, str]:
+        """Knobs that mean nothing because the planner is not asked, or not so, with the reason."""
+        if any(self.unread()):
+            return {}
+        if self.given.codes is not None:
+            return dict.fromkeys(LM_KNOBS, "means nothing beside a plan that holds the codes")
+        if not self.thinking:
+            return dict.fromkeys(LM_KNOBS, "needs thinking")
+        idle = {}
+        if not self.use_cot_metas:
+            idle = dict.fromkeys(("use_cot_caption", "use_cot_language"), "needs use_cot_metas")
+        elif self.given.caption is not None:
+            idle["use_cot_caption"] = "means nothing beside a plan that holds the caption"
+        if self.lm_cfg_scale == 1:
+            idle["lm_negative_prompt"] = "needs an lm_cfg_scale above 1"
+        if self.lm_temperature == 0:
+            idle |= dict.fromkeys(("lm_top_p", "lm_top_k"), "needs an lm_temperature above 0")
+        return idle

@@ -1,0 +1,104 @@
+"""Drafts by the planner: a whole form from a line, fuller words from some, and the words for a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+
+from drafts import Draft
+from events import Progress
+from lm import LanguageModel
+from lm.sampling import Sampler
+from params_plan import CODES_PER_S, DURATION_S
+from params_tables import LYRICS_CHARS, PROMPT_CHARS
+from params_words import EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
+from planner_grammar import FIELDS, LYRICS_TOKENS, Walk, facts, verses
+from planner_lm import follow, sampling_of, told_facts
+from planner_prompts import NO_INPUT, Fact, Turn, format_prompt, inspire_prompt, understand_prompt
+from planner_script import Script
+from plans import NO_WORDS
+
+
+class LmDrafter:
+    """See drafts.Drafter. Writes its facts by the planner's grammar, then lyrics in free text without codes."""
+
+    def __init__(self, model: LanguageModel, name: str, lyrics_tokens: int = LYRICS_TOKENS) -> None:
+        self.model = model
+        self.name = name
+        self.script = Script(model.vocabulary)
+        self._lyrics_tokens = lyrics_tokens
+
+    def inspire(self, request: InspireRequest, seed: int) -> Iterator[Progress | Draft]:
+        """See drafts.Drafter.inspire."""
+        yield Progress("planning", note=f"drafting with {self.name}")
+        given: dict[str, Fact] = {}
+        if request.instrumental:
+            given["language"] = "unknown"
+        elif request.vocal_language:
+            given["language"] = request.vocal_language
+        turns = inspire_prompt(request.query.strip() or NO_INPUT, instrumental=request.instrumental)
+        known, lyrics = yield from self._written(turns, given, request, seed, sung=not request.instrumental)
+        yield self._draft(known, "" if request.instrumental else lyrics, seed)
+
+    def enhance(self, request: EnhanceRequest, seed: int) -> Iterator[Progress | Draft]:
+        """See drafts.Drafter.enhance; the length is the form's own."""
+        yield Progress("planning", note=f"drafting with {self.name}")
+        facts_given = {
+            "bpm": request.bpm,
+            "keyscale": request.keyscale,
+            "language": request.vocal_language,
+            "timesignature": request.timesignature,
+        }
+        given: dict[str, Fact] = {name: value for name, value in facts_given.items() if value is not None}
+        lyrics = request.lyrics.strip()
+        turns = format_prompt(request.prompt.strip() or NO_INPUT, lyrics or NO_WORDS)
+        known, words = yield from self._written(turns, given, request, seed, sung=bool(lyrics))
+        decided = {name: value for name, value in known.items() if name not in {*given, "duration"}}
+        yield self._draft(decided, words if lyrics else None, seed)
+
+    def understand(self, codes: Sequence[int], request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
+        """Progress, then one Draft with the facts and words of a recording, told by its audio codes, five a second."""
+        yield Progress("planning", note=f"listening with {self.name}")
+        low, high = DURATION_S
+        seconds = len(codes) // CODES_PER_S
+        given: dict[str, Fact] = {"duration": seconds}
+        turns = understand_prompt(codes, self.model.vocabulary)
+        known, lyrics = yield from self._written(turns, given, request, seed, sung=True)
+        if not low <= seconds <= high:
+            del known["duration"]
+        yield self._draft(known, lyrics, seed)
+
+    def close(self) -> None:
+        """Nothing; the model is freed."""
+        self.model.close()
+
+    def _written(
+        self, turns: Sequence[Turn], given: Mapping[str, Fact], knobs: PlannerKnobs, seed: int, *, sung: bool
+    ) -> Generator[Progress, None, tuple[dict[str, Fact], str]]:
+        walk = _form(self.script, given, self._lyrics_tokens if sung else 0)
+        sampler = Sampler(sampling_of(knobs), seed)
+        return (yield from told_facts(follow(walk, self.model, [self.model.vocabulary.turns(*turns)], sampler)))
+
+    def _draft(self, known: Mapping[str, Fact], lyrics: str | None, seed: int) -> Draft:
+        bpm, seconds = known.get("bpm"), known.get("duration")
+        caption, keyscale, metre, language = (
+            None if known.get(name) is None else str(known[name])
+            for name in ("caption", "keyscale", "timesignature", "language")
+        )
+        return Draft(
+            prompt=caption[:PROMPT_CHARS] if caption else None,
+            lyrics=None if lyrics is None else lyrics[:LYRICS_CHARS],
+            duration_s=None if seconds is None else float(seconds),
+            bpm=None if bpm is None else int(bpm),
+            keyscale=keyscale,
+            timesignature=metre,
+            vocal_language=language,
+            author=self.name,
+            seed=seed,
+        )
+
+
+def _form(script: Script, given: Mapping[str, Fact], lyrics_tokens: int) -> Walk[tuple[dict[str, Fact], str]]:
+    """The facts, and the lyrics of a song that is sung."""
+    known = yield from facts(script, given, FIELDS)
+    lyrics = (yield from verses(script, lyrics_tokens)) if lyrics_tokens else ""
+    return known, "" if lyrics == NO_WORDS else lyrics

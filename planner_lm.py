@@ -1,0 +1,253 @@
+"""The 5 Hz planner: a language model that decides a song's facts and then its audio codes, by the grammar."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from events import Progress
+from lm import LanguageModel, Session
+from lm.sampling import Sampler, Sampling
+from lm.vocabulary import IM_END, Piece, Vocabulary
+from params import GenerateRequest, SongRequest
+from params_plan import CODES_PER_S
+from params_words import PlannerKnobs
+from planner_grammar import CAPTION_TOKENS, Ask, Settled, Walk, Write, codes, facts
+from planner_prompts import (
+    END_THINK,
+    THINK,
+    Fact,
+    Turn,
+    facts_text,
+    generate_prompt,
+    is_meant,
+    negative_prompt,
+)
+from planner_script import Script
+from plans import NO_WORDS, Plan, Stretch, length_from_words
+
+METAS = ("bpm", "duration", "keyscale", "timesignature")
+"""When all of these are given there is nothing to think about."""
+
+PULSE_S = 0.1
+"""How often a choice is worth an event; a cancel waits no longer than that, or for one token."""
+
+UNITS = {"bpm": "{} bpm", "duration": "{} s", "timesignature": "{} beats to the bar"}
+
+T = TypeVar("T")
+
+
+def sampling_of(knobs: PlannerKnobs, guidance: float = 1.0) -> Sampling:
+    """How the knobs want tokens to be chosen."""
+    return Sampling(
+        temperature=knobs.lm_temperature,
+        top_p=knobs.lm_top_p,
+        top_k=knobs.lm_top_k,
+        repetition_penalty=knobs.lm_repetition_penalty,
+        guidance=guidance,
+    )
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far a text is: the tokens chosen, and the fact that was settled now, if one was."""
+
+    tokens: int
+    fact: Settled | None = None
+
+
+def follow(
+    walk: Walk[T], model: LanguageModel, prompts: Sequence[Sequence[int]], sampler: Sampler
+) -> Generator[Told, None, T]:
+    """What happens on a walk through the grammar, token by token; returns what the walk returns.
+
+    The prompts share every token from there on. Closing the generator closes the session.
+    """
+    session = model.start(prompts)
+    unread: list[int] = []  # settled tokens wait until a choice depends on them
+    seen: set[int] = set()
+    tokens, answer = 0, None
+    try:
+        while True:
+            try:
+                move = walk.send(answer)
+            except StopIteration as end:
+                return cast(T, end.value)
+            answer = None
+            if isinstance(move, Write):
+                unread += move.ids
+            elif isinstance(move, Settled):
+                yield Told(tokens, move)
+            else:
+                session.feed(unread)
+                unread.clear()
+                answer = _chosen(move, session, sampler, seen)
+                seen.add(answer)
+                tokens += 1
+                yield Told(tokens)
+    finally:
+        walk.close()
+        session.close()
+
+
+def _chosen(ask: Ask, session: Session, sampler: Sampler, seen: set[int]) -> int:
+    if isinstance(ask.allowed, range):
+        return sampler.pick(session.logits(ask.allowed), first=ask.allowed.start, seen=seen)
+    return sampler.pick(session.logits(), allowed=ask.allowed, seen=seen)
+
+
+class LmPlanner:
+    """Plans a song with a language model: phase 1 thinks about its facts, phase 2 writes its audio codes.
+
+    What the user gave is written into the thought, so that the model goes on from it.
+    """
+
+    def __init__(self, model: LanguageModel, name: str, caption_tokens: int = CAPTION_TOKENS) -> None:
+        self.model = model
+        self.name = name
+        self.script = Script(model.vocabulary)
+        self._caption_tokens = caption_tokens
+
+    def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
+        """Progress with every fact and on the way through the codes, then the Plan."""
+        assert isinstance(request, GenerateRequest), "only a new song is planned by a language model"
+        lyrics = NO_WORDS if request.wordless else request.lyrics
+        known = given_facts(request, stretch)
+        yield Progress("planning", note=f"planning with {self.name}")
+        wanted = wanted_facts(request, known)
+        if wanted:
+            known = yield from self._thought(request, lyrics, known, wanted, seed)
+        seconds, notes = stretch.duration_s or known.get("duration"), []
+        if seconds is None:
+            seconds = length_from_words(request.lyrics)
+            notes.append(f"nobody chose a length: {seconds:g} seconds")
+        written = yield from self._codes(request, lyrics, known, int(CODES_PER_S * float(seconds)), seed)
+        caption, bpm, keyscale, metre = (known.get(name) for name in ("caption", "bpm", "keyscale", "timesignature"))
+        yield Plan(
+            caption=str(caption or request.prompt.strip()),
+            lyrics=lyrics,
+            duration_s=float(seconds),
+            bpm=None if bpm is None else int(bpm),
+            keyscale=None if keyscale is None else str(keyscale),
+            timesignature=None if metre is None else str(metre),
+            vocal_language=str(known.get("language", "unknown")),
+            planner=self.name,
+            notes=tuple(notes),
+            codes=written,
+        )
+
+    def close(self) -> None:
+        """Nothing; the model is freed."""
+        self.model.close()
+
+    def _thought(
+        self, request: GenerateRequest, lyrics: str, known: Mapping[str, Fact], wanted: Sequence[str], seed: int
+    ) -> Generator[Progress, None, dict[str, Fact]]:
+        """Phase 1. A free caption is written without guidance, which distorts text and breaks its lines early."""
+        turns = [generate_prompt(request.prompt, lyrics)]
+        guidance = 1.0 if "caption" in wanted else request.lm_cfg_scale
+        if guidance != 1:
+            turns.append(negative_prompt(lyrics, request.lm_negative_prompt))
+        walk = facts(self.script, known, wanted, self._caption_tokens)
+        prompts = [self.model.vocabulary.turns(*each) for each in turns]
+        sampler = Sampler(sampling_of(request, guidance), [seed, 1])
+        return (yield from told_facts(follow(walk, self.model, prompts, sampler)))
+
+    def _codes(
+        self, request: GenerateRequest, lyrics: str, known: Mapping[str, Fact], count: int, seed: int
+    ) -> Generator[Progress, None, tuple[int, ...]]:
+        """Phase 2: the codes behind the thought, guided away from the same song without one.
+
+        Its dice are its own: the same facts give the same codes, whoever decided them.
+        """
+        words, closed = self.model.vocabulary, request.lm_closed_turn
+        prompts = [_thinking(words, generate_prompt(request.prompt, lyrics), facts_text(known), closed=closed)]
+        if request.lm_cfg_scale != 1:
+            unwanted = request.lm_negative_prompt if is_meant(request.lm_negative_prompt) else request.prompt
+            prompts.append(_thinking(words, generate_prompt(unwanted, lyrics), "", closed=closed))
+        sampler = Sampler(sampling_of(request, request.lm_cfg_scale), [seed, 2])
+        steps = follow(codes(self.script, count), self.model, prompts, sampler)
+        note, pulse, started = f"{summary(known)}codes", Pulse(), time.monotonic()
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    told = next(steps)
+                except StopIteration as end:
+                    return cast("tuple[int, ...]", end.value)
+                if pulse.due() or told.tokens == count:
+                    left_s = (time.monotonic() - started) / told.tokens * (count - told.tokens)
+                    yield Progress("planning", told.tokens, count, left_s, note)
+
+
+def _thinking(words: Vocabulary, turns: Sequence[Turn], thought: str, *, closed: bool) -> list[int]:
+    """The ids of a prompt whose assistant has thought already.
+
+    Its turn stays open, as in the training data; upstream's inference closes it before the codes.
+    """
+    end: list[Piece] = [words.control(IM_END), "\n"] if closed else []
+    thinking = words.join(words.control(THINK), f"\n{thought}", words.control(END_THINK), "\n\n", *end)
+    return [*words.turns(*turns), *thinking]
+
+
+def given_facts(request: GenerateRequest, stretch: Stretch) -> dict[str, Fact]:
+    """What the user decided, in the planner's terms; an edited plan counts as the user's word."""
+    edited = request.given
+    caption = edited.caption or ("" if request.use_cot_caption else " ".join(request.prompt.split()))
+    told: dict[str, Fact | None] = {
+        "bpm": edited.bpm or request.bpm,
+        "caption": caption or None,
+        "duration": None if stretch.duration_s is None else int(stretch.duration_s),
+        "keyscale": edited.keyscale or request.keyscale,
+        "language": "unknown" if request.wordless else edited.language or request.vocal_language,
+        "timesignature": edited.timesignature or request.timesignature,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def wanted_facts(request: GenerateRequest, given: Mapping[str, Fact]) -> tuple[str, ...]:
+    """What the planner is asked to decide: nothing where its facts are all given, or not wanted."""
+    missing = [name for name in METAS if name not in given]
+    if not missing or not request.use_cot_metas:
+        return ()
+    asked = {"caption": request.use_cot_caption, "language": request.use_cot_language}
+    return (*missing, *(name for name, on in asked.items() if on and name not in given))
+
+
+class Pulse:
+    """Whether it is time for another event."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def due(self) -> bool:
+        """True at most once in `PULSE_S`."""
+        now = time.monotonic()
+        if now - self._last < PULSE_S:
+            return False
+        self._last = now
+        return True
+
+
+def told_facts(steps: Generator[Told, None, T]) -> Generator[Progress, None, T]:
+    """Progress with each fact and at times in between; returns what the steps return."""
+    known: dict[str, Fact] = {}
+    pulse = Pulse()
+    with contextlib.closing(steps):
+        while True:
+            try:
+                told = next(steps)
+            except StopIteration as end:
+                return cast(T, end.value)
+            if told.fact is not None:
+                known[told.fact.field] = told.fact.value
+            if told.fact is not None or pulse.due():
+                yield Progress("planning", note=f"{summary(known)}{told.tokens} tokens")
+
+
+def summary(known: Mapping[str, Fact]) -> str:
+    """The short facts on one line, as a beginning: "planning: 92 bpm, C major, "."""
+    short = [UNITS.get(name, "{}").format(known[name]) for name in (*METAS, "language") if name in known]
+    return f"planning: {', '.join([*short, ''])}"

@@ -1,0 +1,99 @@
+"""The words that the 5 Hz planner was trained on: the prompts of its four tasks, and facts as it writes them.
+
+The layout, line breaks included, is part of the training data (upstream's `build_formatted_prompt` and its siblings).
+A prompt is a list of turns, in which what the user wrote is text and can be nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import yaml
+
+from lm.vocabulary import Piece, Role, Vocabulary
+from params_plan import fields
+
+PlannerTask = Literal["generate", "inspire", "format", "understand"]
+Fact = str | int | float
+Turn = tuple[Role, Sequence[Piece]]
+
+THINK, END_THINK = "<think>", "</think>"
+NO_INPUT = "NO USER INPUT"
+"""What stands for an empty query or caption; as a negative prompt it means none."""
+
+_INSTRUCTIONS: Mapping[PlannerTask, str] = {
+    "generate": "Generate audio semantic tokens based on the given conditions:",
+    "inspire": "Expand the user's input into a more detailed and specific musical description:",
+    "format": "Format the user's input into a more detailed and specific musical description:",
+    "understand": "Understand the given musical conditions and describe the audio semantics accordingly:",
+}
+
+
+def code_name(code: int) -> str:
+    """The name of the token of an audio code."""
+    return f"<|audio_code_{code}|>"
+
+
+def generate_prompt(caption: str, lyrics: str) -> list[Turn]:
+    """Phase 1 and 2: a plan for a song."""
+    return _turns("generate", f"# Caption\n{caption}\n\n# Lyric\n{lyrics}\n")
+
+
+def negative_prompt(lyrics: str, negative: str = "") -> list[Turn]:
+    """The unconditional side of phase 1: the lyrics alone, or under the caption that is not wanted."""
+    return generate_prompt(negative, lyrics) if is_meant(negative) else _turns("generate", f"# Lyric\n{lyrics}\n")
+
+
+def inspire_prompt(query: str, *, instrumental: bool) -> list[Turn]:
+    """A whole song from a line."""
+    return _turns("inspire", f"{query}\n\ninstrumental: {str(instrumental).lower()}")
+
+
+def format_prompt(caption: str, lyrics: str) -> list[Turn]:
+    """A fuller caption and better set lyrics."""
+    return _turns("format", f"# Caption\n{caption}\n\n# Lyric\n{lyrics}")
+
+
+def understand_prompt(codes: Sequence[int], vocabulary: Vocabulary) -> list[Turn]:
+    """The words that would describe audio codes."""
+    return _turns("understand", *(vocabulary.control(code_name(code)) for code in codes))
+
+
+def _turns(task: PlannerTask, *user: Piece) -> list[Turn]:
+    return [("system", [f"# Instruction\n{_INSTRUCTIONS[task]}\n\n"]), ("user", list(user))]
+
+
+def is_meant(negative: str) -> bool:
+    """Whether a negative prompt says anything."""
+    return negative.strip() not in ("", NO_INPUT)
+
+
+def facts_text(facts: Mapping[str, Fact]) -> str:
+    """The lines between the think tags, as the training data has them: sorted YAML, numbers as numbers.
+
+    Empty for no facts. A 4/4 is written 4, as the planner knows it.
+    """
+    plain: dict[str, Fact] = {}
+    for name, value in facts.items():
+        value = value.removesuffix("/4") if name == "timesignature" and isinstance(value, str) else value
+        plain[name] = int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value
+    return yaml.safe_dump(plain, allow_unicode=True, sort_keys=True) if plain else ""
+
+
+def thought(facts: Mapping[str, Fact]) -> str:
+    """The facts in their think tags."""
+    return f"{THINK}\n{facts_text(facts)}{END_THINK}"
+
+
+def parse_output(text: str) -> tuple[dict[str, Fact], list[int]]:
+    """The facts and the audio codes of what a planner wrote; numbers where it writes numbers.
+
+    Raises ValueError for a line among the facts that is none.
+    """
+    think, _, rest = text.partition(END_THINK)
+    facts: dict[str, Fact] = {}
+    for name, value in fields(think.replace(THINK, "", 1)).items():
+        facts[name] = int(value) if name in ("bpm", "duration") else value
+    codes = rest.replace("<|audio_code_", " ").replace("|>", " ").split()
+    return facts, [int(code) for code in codes]

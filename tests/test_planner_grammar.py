@@ -1,0 +1,303 @@
+"""What a planner can write: whatever it likes best, its plan parses, is in range, and is as long as the song."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from errors import CheckpointError
+from lm.sampling import Sampler, Sampling
+from lm.vocabulary import Vocabulary, open_vocabulary
+from params_plan import read_plan
+from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
+from planner_grammar import FIELDS, Walk, Write, caption, codes, facts, verses
+from planner_lm import follow
+from planner_prompts import (
+    Fact,
+    facts_text,
+    format_prompt,
+    generate_prompt,
+    inspire_prompt,
+    negative_prompt,
+    parse_output,
+    thought,
+    understand_prompt,
+)
+from planner_script import VALUES, Script
+from tests.tiny_lm import CODES, save_tokenizer
+
+CASES = json.loads((Path(__file__).parent / "data" / "parity" / "prompts.json").read_text(encoding="utf-8"))
+Logits = NDArray[np.float32]
+Taste = Callable[[np.random.Generator], Logits]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    folder = tmp_path_factory.mktemp("planner")
+    save_tokenizer(folder)
+    return open_vocabulary(folder)
+
+
+@pytest.fixture(scope="module")
+def script(words: Vocabulary) -> Script:
+    return Script(words)
+
+
+# ---- prompts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES["generate"])
+def test_the_prompts_of_a_plan_are_upstreams(words: Vocabulary, case: Mapping[str, str]) -> None:
+    caption_, lyrics = case["caption"], case["lyrics"]
+    for turns, expected in (
+        (generate_prompt(caption_, lyrics), case["prompt"]),
+        (negative_prompt(lyrics), case["negative_default"]),
+        (negative_prompt(lyrics, " NO USER INPUT "), case["negative_default"]),
+        (negative_prompt(lyrics, "noisy, off-key"), case["negative_given"]),
+    ):
+        assert words.decode(words.turns(*turns)) == expected
+
+
+@pytest.mark.parametrize("case", CASES["inspire"])
+def test_the_prompts_of_a_line_are_upstreams(words: Vocabulary, case: Mapping[str, Any]) -> None:
+    turns = inspire_prompt(case["query"], instrumental=case["instrumental"])
+    assert words.decode(words.turns(*turns)) == case["prompt"]
+
+
+@pytest.mark.parametrize("case", CASES["format"])
+def test_the_prompts_of_a_format_are_upstreams(words: Vocabulary, case: Mapping[str, str]) -> None:
+    assert words.decode(words.turns(*format_prompt(case["caption"], case["lyrics"]))) == case["prompt"]
+
+
+def test_the_prompt_of_a_recording_is_its_codes_as_tokens(words: Vocabulary) -> None:
+    (case,) = CASES["understand"]
+    names = case["codes"].replace("18953", "195").replace("13833", "383")
+    ids = words.turns(*understand_prompt([195, 383], words))
+    assert words.decode(ids) == case["prompt"].replace(case["codes"], names)
+    assert sum(token in words.control_ids for token in ids) == 2 + 5
+
+
+@pytest.mark.parametrize("case", CASES["metadata_yaml"])
+def test_facts_are_written_as_upstream_writes_them(case: Mapping[str, Any]) -> None:
+    assert thought(case["metadata"]) == case["think"]
+
+
+@pytest.mark.parametrize("case", CASES["parse"])
+def test_what_a_planner_writes_is_read_as_upstream_reads_it(case: Mapping[str, Any]) -> None:
+    told, tokens = parse_output(case["text"])
+    assert told == case["metadata"]
+    assert "".join(f"<|audio_code_{code}|>" for code in tokens) == case["audio_codes"]
+
+
+# ---- the grammar -----------------------------------------------------------------------------------------------------
+
+
+class Mood:
+    """A language model that is all random numbers and a taste; as far as the grammar can tell, one like any other."""
+
+    runtime = "torch"
+
+    def __init__(self, words: Vocabulary, seed: int, taste: Sequence[int] = (), keen: float = 12) -> None:
+        self.vocabulary = words
+        self._dice = np.random.default_rng(seed)
+        self._taste, self._keen = np.array(taste, np.intp), np.float32(keen)
+        self.read: list[int] = []
+        self.closed = False
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> Mood:
+        self._batch = len(prompts)
+        return self
+
+    def feed(self, ids: Sequence[int]) -> None:
+        self.read += ids
+
+    def logits(self, rows: range | None = None) -> Logits:
+        told = self._dice.normal(size=(self._batch, self.vocabulary.size), scale=4).astype(np.float32)
+        told[:, self._taste] += self._keen
+        return told if rows is None else told[:, rows.start : rows.stop]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def recorded(walk: Walk[Any], written: list[int]) -> Walk[Any]:
+    """The walk; all that it writes, the end that no choice depends on included, is in the list."""
+    answer = None
+    while True:
+        try:
+            move = walk.send(answer)
+        except StopIteration as end:
+            return end.value
+        if isinstance(move, Write):
+            written += move.ids
+        answer = yield move
+
+
+def walked(walk: Walk[Any], model: Any, sampler: Sampler, written: list[int] | None = None) -> Any:
+    steps = follow(recorded(walk, [] if written is None else written), model, [[1]], sampler)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def given_by(dice: random.Random) -> dict[str, Fact]:
+    """User values for some of the fields."""
+    values: dict[str, Fact] = {
+        "bpm": dice.randint(30, 300),
+        "caption": dice.choice(["calm piano", 'Lo-fi: dusty, "vinyl" 日本', "'quoted'", "no", "- a, b #c", "bpm: 92"]),
+        "duration": dice.randint(10, 30),
+        "keyscale": dice.choice(KEYSCALES),
+        "language": dice.choice(LANGUAGES),
+        "timesignature": dice.choice(TIME_SIGNATURES),
+    }
+    return {name: value for name, value in values.items() if dice.random() < 0.4}
+
+
+TASTES: Mapping[str, str] = {
+    "anything": "",
+    "field names": "bpm: caption: duration: keyscale: language: timesignature: codes: 92",
+    "colons and quotes": ":'\"\": '' : - #",
+    "newlines": "\n \n\n  \n a",
+    "CJK": "日本の夜の雨 夜夜の雨",
+    "tags": "<think></think><|audio_code_7|>```",
+}
+
+
+@pytest.mark.parametrize("taste", TASTES)
+def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, script: Script, taste: str) -> None:
+    """A third of a thousand for each taste; every one is read back from its tokens."""
+    liked = [token for token in words.encode(TASTES[taste]) if token in set(script.anywhere.tolist())]
+    for seed in range(340):
+        dice = random.Random(seed)
+        given = given_by(dice)
+        model = Mood(words, seed, liked)
+        sampler = Sampler(Sampling(temperature=dice.choice([0, 0.85, 2]), top_p=dice.choice([0.5, 1])), seed)
+        ids: list[int] = []
+        known = walked(facts(script, given, FIELDS, dice.choice([5, 40])), model, sampler, ids)
+        count = 5 * int(known["duration"]) if int(known["duration"]) <= 30 or seed % 40 == 0 else 0
+        tokens = walked(codes(script, count), model, sampler, ids)
+        written = words.decode(ids)
+        told, read = parse_output(written)
+        assert (read, len(tokens)) == (list(tokens), count)
+        assert {name: str(value) for name, value in told.items()} == {n: str(v) for n, v in known.items()}, written
+        assert list(known) == list(FIELDS)
+        for name, value in known.items():
+            assert value == given.get(name, value)
+            assert name == "caption" or str(value) in VALUES[name]
+        assert known["caption"] and "\n" not in str(known["caption"])
+        assert all(0 <= code < CODES for code in tokens)
+        again = read_plan(written)
+        assert (again.bpm, again.keyscale, again.duration_s) == (known["bpm"], known["keyscale"], known["duration"])
+        assert again.codes == (tokens or None)
+        controls = [token for token in ids if token in words.control_ids]
+        assert controls == [words.control("<think>"), words.control("</think>"), *(script.codes[c] for c in tokens)]
+
+
+def test_a_field_that_nobody_wants_is_left_out(words: Vocabulary, script: Script) -> None:
+    ids: list[int] = []
+    known = walked(facts(script, {"bpm": 92}, ("keyscale",)), Mood(words, 1), Sampler(Sampling(), 1), ids)
+    assert words.decode(ids) == f"<think>\nbpm: 92\nkeyscale: {known['keyscale']}\n</think>"
+    assert list(known) == ["bpm", "keyscale"]
+
+
+def test_names_and_common_beginnings_are_written_without_asking(words: Vocabulary, script: Script) -> None:
+    asked = []
+
+    class Counting(Sampler):
+        def pick(self, logits: Logits, **how: Any) -> int:
+            token = super().pick(logits, **how)
+            asked.append(words.bytes_of(token))
+            return token
+
+    walked(facts(script, {}, ("timesignature",)), Mood(words, 2), Counting(Sampling(), 2))
+    assert len(asked) == 1 and asked[0].strip() in {b"2", b"3", b"4", b"6"}
+
+
+@pytest.mark.parametrize("limit", [1, 5, 40])
+@pytest.mark.parametrize("taste", TASTES)
+def test_a_caption_stops_at_its_limit_and_splits_no_character(
+    words: Vocabulary, script: Script, taste: str, limit: int
+) -> None:
+    inner = set(script.inline.tolist()) - set(script.line_start.tolist())
+    liked = [token for token in words.encode(TASTES[taste]) if token in inner]
+    halves = [words.encode("😀")[0], words.encode("夜")[0]]
+    for seed in range(40):
+        ids: list[int] = []
+        said = walked(caption(script, limit), Mood(words, seed, [*liked, *halves]), Sampler(Sampling(), seed), ids)
+        raw = b"".join(map(words.bytes_of, ids))
+        assert len(ids) <= limit + 4
+        assert said == " ".join(raw.decode("utf-8").split())
+        assert "`" not in said and "<" not in said
+
+
+def test_a_caption_goes_on_over_indented_lines_alone(words: Vocabulary, script: Script) -> None:
+    def said(text: str) -> str:
+        ids = iter([*words.encode(text), words.encode("key")[0]])
+        walk = caption(script)
+        move = next(walk)
+        while True:
+            try:
+                if hasattr(move, "allowed"):
+                    token = next(ids)
+                    assert token in move.allowed, (text, words.bytes_of(token))
+                    move = walk.send(token)
+                else:
+                    move = next(walk)
+            except StopIteration as end:
+                return str(end.value)
+
+    assert said(" A calm piano\n  piece: with colon.\n") == "A calm piano piece: with colon."
+    assert said(" Soft,\n   wide\n  and 夜 \n") == "Soft, wide and 夜"
+
+
+def test_lyrics_end_where_the_model_ends_them_and_hold_no_codes(words: Vocabulary, script: Script) -> None:
+    end = words.control("<|im_end|>")
+    model = Mood(words, 3, words.encode("[Verse]\nRain 日本\n\n[Chorus]\n"))
+    ids: list[int] = []
+    said = walked(verses(script, 60), model, Sampler(Sampling(), 3), ids)
+    assert said == words.decode(ids).removeprefix("\n\n# Lyric\n").strip()
+    assert "\n" in said and not words.control_ids & set(ids)
+    assert walked(verses(script, 60), Mood(words, 3, [end], keen=99), Sampler(Sampling(temperature=0), 3)) == ""
+
+
+def test_codes_that_mean_nothing_are_never_written(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path, codes=64_020)
+    script = Script(open_vocabulary(tmp_path))
+    assert len(script.codes) == 64_000
+    assert script.vocabulary.bytes_of(script.codes[63_999]) == b"<|audio_code_63999|>"
+
+
+def test_a_vocabulary_without_codes_is_no_planners(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path, codes=0)
+    with pytest.raises(CheckpointError, match="audio_code_0"):
+        _ = Script(open_vocabulary(tmp_path)).codes
+
+
+def test_whole_lines_hold_tokens_that_lie_across_the_name_and_the_value(words: Vocabulary, script: Script) -> None:
+    for field in VALUES:
+        for line, value in script.lines(field).items():
+            assert words.decode(line) == f"{field}: {value}\n"
+            assert [*words.encode("bpm: 92\n"), *line] == words.encode(f"bpm: 92\n{field}: {value}\n")
+
+
+def test_a_language_that_yaml_takes_for_false_stays_a_language(words: Vocabulary, script: Script) -> None:
+    assert facts_text({"language": "no"}) == "language: 'no'\n"
+    assert read_plan("language: 'no'").language == read_plan("language: no").language == "no"
+
+
+def test_a_walk_that_is_left_closes_its_session(words: Vocabulary, script: Script) -> None:
+    model = Mood(words, 4)
+    steps = follow(codes(script, 50), model, [[1]], Sampler(Sampling(), 4))  # type: ignore[arg-type]
+    for _ in range(7):
+        next(steps)
+    steps.close()
+    assert model.closed and len(model.read) == 6
