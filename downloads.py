@@ -31,6 +31,7 @@ from events import Transfer
 from hub import OFFLINE_HINT, Interrupted, Listing, RemoteFile, listing, opened
 from manifest import Manifest
 from meter import Meter
+from runtimes.published import TEXT_ENCODER, VAE
 
 TRIES = 5
 """Attempts in a row that bring no byte before a download gives up."""
@@ -40,9 +41,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 120.0
 
 SPARE_BYTES = 500_000_000
 """Left free on the disk: songs and the system need room too."""
-
-TEXT_ENCODER, VAE = 0.596, 0.169
-"""Parameters that every song's checkpoint needs beside its own, in billions; the VAE always runs in float32."""
 
 WORKING_BYTES = 1_000_000_000
 """What the framework and the tiles of a decode take."""

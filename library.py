@@ -52,9 +52,10 @@ class Record:
     `values` are those of the resolved request and `hashes` the SHA-256 of its audio files, both by the name of the
     knob; `plan` is what the planner chose; `adapters` are named by their SHA-256, each with what was applied. `take`
     counts the variations of one request from 0; `seed` is the take's own. `device` and `tflop` tell on what kind of
-    device so much arithmetic took so long. `notes` name every fallback. `window_start_s` and `window_end_s` bound what
-    is new in it. `key` is the request's cache key. `vae` is the fingerprint of the VAE that the latents belong to, and
-    the audio is `gain` times what they decode to.
+    device so much arithmetic took so long, `peak_gb` how much memory it held at the most (0: nobody knows). `notes`
+    name every fallback. `window_start_s` and `window_end_s` bound what is new in it. `key` is the request's
+    cache key. `vae` is the fingerprint of the VAE that the latents belong to, and the audio is `gain` times what they
+    decode to.
     """
 
     mode: Mode
@@ -66,6 +67,7 @@ class Record:
     seconds_taken: float = 0.0
     device: str = ""
     tflop: float = 0.0
+    peak_gb: float = 0.0
     values: Mapping[str, Json] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     plan: Mapping[str, Json] = field(default_factory=dict)
@@ -247,6 +249,7 @@ def _from_json(sidecar: Path) -> Track:
     if not path.is_file():
         raise ValueError("its audio is gone")
     facts["path"] = str(path)
+    facts = {"peak_gb": 0.0, **facts}  # older sidecars do not tell it
     return Track(**{name: _restored(facts[name], hint) for name, hint in get_type_hints(Track).items()})
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import mlx_thread
 from errors import StudioError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lora import Adapter
 
 RuntimeName = Literal["torch", "mlx"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 DType = Literal["float32", "float16", "bfloat16"]
 
 Bits = Literal[8, 4]
@@ -158,9 +159,24 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How the networks are to run, as the studio was started; None chooses for the machine."""
+
+    runtime: RuntimeName | None = None
+    device: str | None = None
+    dtype: DType | None = None
+    bits: Bits | None = None
+
+    @property
+    def chosen(self) -> Choice:
+        """The runtime that this comes to."""
+        return Choice(self.runtime) if self.runtime else default_runtime(self.device)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """The runtime to use when nobody names one, and why it is not the usual one, if it is not."""
+    """A runtime, and why it is not the machine's usual one, if it is not."""
 
     runtime: RuntimeName
     note: str = ""

@@ -49,12 +49,12 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = nn.Linear(width, width)
         self.time_proj = nn.Linear(width, 6 * width)
 
-    def __call__(self, t: mx.array) -> tuple[mx.array, mx.array]:
-        """The embedding `(1, 1, W)` of `t` `(1,)` and the modulations `(1, 6, W)`, both in float32."""
+    def __call__(self, t: mx.array, dtype: mx.Dtype) -> tuple[mx.array, mx.array]:
+        """The embedding `(1, 1, W)` of `t` `(1,)` and the modulations `(1, 6, W)`, made in `dtype`, in float32."""
         half = WAVES // 2
         rates = mx.exp(mx.arange(half, dtype=mx.float32) * (-math.log(_SLOWEST) / half))
         turns = t[:, None] * _T_SCALE * rates
-        wave = mx.concatenate([mx.cos(turns), mx.sin(turns)], axis=-1).astype(self.linear_1.weight.dtype)
+        wave = mx.concatenate([mx.cos(turns), mx.sin(turns)], axis=-1).astype(dtype)
         embedded = self.linear_2(nn.silu(self.linear_1(wave)))
         modulation = self.time_proj(nn.silu(embedded)).reshape(1, 6, -1)
         return embedded[:, None].astype(mx.float32), modulation.astype(mx.float32)
@@ -123,10 +123,11 @@ class Dit(nn.Module):
         """`v_t` in float32 for rows of `x` `(B, T, C)` and `context` `(B, T, 2C)`; `t` is `(1,)`."""
         frames = x.shape[1]
         seen = mx.concatenate([context, x], axis=-1)
-        seen = mx.pad(seen, ((0, 0), (0, -frames % self._patch), (0, 0)))
+        seen = mx.pad(seen, [(0, 0), (0, -frames % self._patch), (0, 0)])
         states = self.proj_in_conv(seen.astype(self.proj_in_conv.weight.dtype)).astype(mx.float32)
-        time, modulation = self.time_embed(t)
-        since, moved = self.time_embed_r(mx.zeros_like(t))
+        dtype = self.norm_out.weight.dtype
+        time, modulation = self.time_embed(t, dtype)
+        since, moved = self.time_embed_r(mx.zeros_like(t), dtype)
         near = window_mask(states.shape[1], self._window)
         for index, layer in enumerate(self.layers):
             heard = [(rows, *memory[index]) for rows, memory in listeners]

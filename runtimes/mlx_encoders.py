@@ -66,7 +66,7 @@ class Quantizer(nn.Module):
         bases = [1]
         for level in levels[:-1]:
             bases.append(bases[-1] * level)
-        self._levels, self._bases = mx.array(levels), mx.array(bases)
+        self._levels, self._bases = mx.array(list(levels)), mx.array(bases)
 
     def codes(self, states: mx.array) -> mx.array:
         """Codes `(...)` of states `(..., W)`."""

@@ -20,6 +20,7 @@ from runtimes.mlx_encoders import AudioDetokenizer, AudioTokenizer, ConditionEnc
 from runtimes.mlx_lora import Adapted
 from runtimes.mlx_vae import Vae
 from runtimes.mlx_weights import Model, fill, read_bundle, settle
+from runtimes.published import GROUP
 from runtimes.text import Ids
 from runtimes.tiling import TILE_S, reach_of, tiles
 from runtimes.weights import REPAIR
@@ -28,9 +29,6 @@ Floats = NDArray[np.float32]
 
 CACHE_BYTES = 2 << 30
 """Freed memory that MLX may keep for itself: without a limit it keeps all that a long song ever took."""
-
-QUANTISED_GROUP = 64
-"""Weights that share a scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +120,8 @@ class Networks:
         encoder = self._parts[TEXT]
         packed = []
         for text, lyrics, references in items:
-            words = encoder.embed_tokens(mx.array([lyrics]))
-            packed.append(self._pack(encoder(mx.array([text])), words, references))
+            words = encoder.embed_tokens(mx.array([lyrics], mx.int32))
+            packed.append(self._pack(encoder(mx.array([text], mx.int32)), words, references))
         return self._dit.remember(packed)
 
     def condition_from_states(self, items: Sequence[tuple[Floats, Floats, Floats | None]]) -> MlxCondition:
@@ -186,6 +184,6 @@ def _quantise(dit: Dit, bits: Bits) -> None:
 
     def is_large(path: str, module: nn.Module) -> bool:
         linear = path.startswith("layers.") and isinstance(module, nn.Linear)
-        return linear and module.weight.shape[1] % QUANTISED_GROUP == 0
+        return linear and module.weight.shape[1] % GROUP == 0
 
-    nn.quantize(dit, group_size=QUANTISED_GROUP, bits=bits, class_predicate=is_large)
+    nn.quantize(dit, group_size=GROUP, bits=bits, class_predicate=is_large)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -62,7 +62,7 @@ def fill(parts: Mapping[str, Model], tensors: Iterable[tuple[str, mx.array]], dt
     wanted.settle()
     for part, model in parts.items():
         axes, weights = _axes_of(model), []
-        for path, value in tree_flatten(model.parameters()):
+        for path, value in parameters_of(model):
             stored = _folded(found, f"{part}.{path}")
             owner, _, leaf = path.rpartition(".")
             if value.ndim == 3 and owner in axes:
@@ -71,15 +71,20 @@ def fill(parts: Mapping[str, Model], tensors: Iterable[tuple[str, mx.array]], dt
         model.update(tree_unflatten(weights))
 
 
+def parameters_of(model: Model) -> list[tuple[str, mx.array]]:
+    """Every parameter with its path."""
+    return cast(list[tuple[str, mx.array]], tree_flatten(model.parameters()))
+
+
 def settle(model: Model) -> None:
     """Nothing; the module's parameters are in memory."""
-    for _, array in tree_flatten(model.parameters()):
+    for _, array in parameters_of(model):
         mx.eval(array)
 
 
 def size_of(model: Model) -> int:
     """The number of parameters."""
-    return sum(array.size for _, array in tree_flatten(model.parameters()))
+    return sum(array.size for _, array in parameters_of(model))
 
 
 def _axes_of(model: Model) -> dict[str, tuple[int, int, int]]:
@@ -91,7 +96,7 @@ def _stored(part: str, model: Model) -> Iterator[tuple[str, Shape]]:
     axes = _axes_of(model)
     kinds = nn.Conv1d | nn.ConvTranspose1d
     convolutions = {path for path, module in model.named_modules() if isinstance(module, kinds)}
-    for path, value in tree_flatten(model.parameters()):
+    for path, value in parameters_of(model):
         owner, _, leaf = path.rpartition(".")
         shape = tuple(value.shape)
         if value.ndim == 3 and owner in axes:

@@ -97,10 +97,10 @@ WALLS: Mapping[str, set[str]] = {
 }
 """Who may import a framework, be it inside a function."""
 
-MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
+MODULES = {"mlx-lm": "mlx_lm", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 """Packages whose module has another name."""
 
-OPTIONAL = {"mlx", "mlx_lm", "mlx_audio", "demucs"}
+OPTIONAL = {"mlx_audio", "demucs"}
 """Packages that work without being in requirements.txt."""
 
 

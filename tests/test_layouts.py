@@ -18,6 +18,7 @@ from torch import Tensor
 from errors import CheckpointError, StudioError
 from runtimes import open_runtime
 from runtimes.layouts import original_bundle, original_configs, original_key
+from runtimes.published import CONFIGS
 from runtimes.torch_parts import DIFFUSERS_PARTS, build_parts, load_bundle
 from runtimes.torch_runtime import TorchRuntime
 from runtimes.torch_weights import fill
@@ -27,51 +28,10 @@ from tests.tiny import save_tiny
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
 
-# The configurations of the published checkpoints; what they share stands in BOTH.
-BOTH: dict[str, Any] = {
-    "head_dim": 128,
-    "num_key_value_heads": 8,
-    "rope_theta": 1_000_000,
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "rms_norm_eps": 1e-6,
-    "sliding_window": 128,
-    "text_hidden_dim": 1024,
-    "timbre_hidden_dim": 64,
-    "audio_acoustic_hidden_dim": 64,
-    "num_lyric_encoder_hidden_layers": 8,
-    "num_timbre_encoder_hidden_layers": 4,
-    "num_attention_pooler_hidden_layers": 2,
-    "patch_size": 2,
-    "pool_window_size": 5,
-    "in_channels": 192,
-    "fsq_dim": 2048,
-    "fsq_input_levels": [8, 8, 8, 5, 5, 5],
-    "fsq_input_num_quantizers": 1,
-    "layer_types": None,
-}
-TWO_B = {
-    **BOTH,
-    "hidden_size": 2048,
-    "intermediate_size": 6144,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-}
-XL = {
-    **BOTH,
-    "hidden_size": 2560,
-    "intermediate_size": 9728,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "encoder_hidden_size": 2048,
-    "encoder_intermediate_size": 6144,
-    "encoder_num_attention_heads": 16,
-    "encoder_num_key_value_heads": 8,
-}
 REAL = {
-    "xl-sft": ({**XL, "model_version": "sft"}, 4.99),
-    "xl-turbo": ({**XL, "model_version": "turbo", "is_turbo": True}, 4.99),
-    "2b-sft": ({**TWO_B, "model_version": "sft"}, 2.39),
+    "xl-sft": ({**CONFIGS["XL"], "model_version": "sft"}, 4.99),
+    "xl-turbo": ({**CONFIGS["XL"], "model_version": "turbo", "is_turbo": True}, 4.99),
+    "2b-sft": ({**CONFIGS["2B"], "model_version": "sft"}, 2.39),
 }
 
 Shapes = dict[str, tuple[int, ...]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -216,6 +216,7 @@ def test_a_denoising_that_is_dropped_half_way_leaves_nothing_behind(runtime: Run
     steps = denoise(runtime.velocity, noise(1, 20, CHANNELS), run, lambda _: noise(1, 20, CHANNELS))
     next(steps)
     next(steps)
+    assert isinstance(steps, Generator)
     steps.close()
     assert torch.equal(answer_of(runtime), before)
 

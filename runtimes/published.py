@@ -1,0 +1,115 @@
+"""The configurations of the published checkpoints, and what memory follows from them on Apple silicon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from runtimes.layouts import Config, original_configs
+
+_BOTH: Config = {
+    "head_dim": 128,
+    "num_key_value_heads": 8,
+    "rope_theta": 1_000_000,
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "rms_norm_eps": 1e-6,
+    "sliding_window": 128,
+    "text_hidden_dim": 1024,
+    "timbre_hidden_dim": 64,
+    "audio_acoustic_hidden_dim": 64,
+    "num_lyric_encoder_hidden_layers": 8,
+    "num_timbre_encoder_hidden_layers": 4,
+    "num_attention_pooler_hidden_layers": 2,
+    "patch_size": 2,
+    "pool_window_size": 5,
+    "in_channels": 192,
+    "fsq_dim": 2048,
+    "fsq_input_levels": [8, 8, 8, 5, 5, 5],
+    "fsq_input_num_quantizers": 1,
+    "layer_types": None,
+}
+CONFIGS: Mapping[str, Config] = MappingProxyType(
+    {
+        "XL": {
+            **_BOTH,
+            "hidden_size": 2560,
+            "intermediate_size": 9728,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "encoder_hidden_size": 2048,
+            "encoder_intermediate_size": 6144,
+            "encoder_num_attention_heads": 16,
+            "encoder_num_key_value_heads": 8,
+        },
+        "2B": {
+            **_BOTH,
+            "hidden_size": 2048,
+            "intermediate_size": 6144,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+        },
+    }
+)
+"""What `config.json` says, by family, as upstream spells it."""
+
+TEXT_ENCODER, VAE = 0.596, 0.169
+"""Parameters that every song's checkpoint needs beside its own, in billions."""
+
+HALF, FULL = 2.0, 4.0
+"""Bytes of a number: of float16 and bfloat16, and of float32, in which the VAE runs."""
+
+GROUP = 64
+"""Weights of a packed matrix that share a scale and an offset of 16 bits each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Parameters of a family in billions: of the matrices in the DiT's layers, of the rest of it, of the encoders."""
+
+    family: str
+    layers: float
+    rest: float
+    encoders: float
+
+    def dit_gb(self, bits: int = 16) -> float:
+        """Gigabytes of the DiT with so many bits in the matrices of its layers."""
+        packed = bits / 8 if bits == 16 else bits / 8 + 2 * HALF / GROUP
+        return self.layers * packed + self.rest * HALF
+
+    def all_gb(self, bits: int = 16) -> float:
+        """Gigabytes of all networks that a song needs."""
+        return self.dit_gb(bits) + (self.encoders + TEXT_ENCODER) * HALF + VAE * FULL
+
+
+def footprints() -> Iterator[Footprint]:
+    """One for each family, counted on networks without memory."""
+    from runtimes.torch_parts import build_parts
+
+    for family, config in CONFIGS.items():
+        parts = {
+            part: dict(module.named_parameters()) for part, module in build_parts(original_configs(config)).items()
+        }
+        dit = parts.pop("transformer")
+        layers = sum(each.numel() for path, each in dit.items() if path.startswith("layers.") and each.dim() == 2)
+        whole = sum(each.numel() for each in dit.values())
+        encoders = sum(each.numel() for part in parts.values() for each in part.values())
+        yield Footprint(family=family, layers=layers / 1e9, rest=(whole - layers) / 1e9, encoders=encoders / 1e9)
+
+
+def memory_table() -> str:
+    """The table of docs/apple.md: gigabytes by family and format."""
+    head = "| | DiT float16 | DiT 8 bits | DiT 4 bits | encoders | text encoder | VAE | all, float16 | all, 8 bits |"
+    rows = [head, "|---|---|---|---|---|---|---|---|---|"]
+    for each in footprints():
+        numbers = [
+            *(each.dit_gb(bits) for bits in (16, 8, 4)),
+            each.encoders * HALF,
+            TEXT_ENCODER * HALF,
+            VAE * FULL,
+            each.all_gb(16),
+            each.all_gb(8),
+        ]
+        rows.append(f"| {each.family} | " + " | ".join(f"{number:.1f}" for number in numbers) + " |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,310 @@
+"""What MLX does besides what every runtime does (test_runtimes.py): its formats, its choice, its thread, its end."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import checkpoints
+import lease
+import pipeline
+import runtimes
+from errors import AdapterError, StudioError
+from lora import Adapter, describe
+from params import SONG_MODES, GenerateRequest
+from pipeline import Job, Take
+from planner import ComposerPlanner
+from resolve import resolve
+from runtimes import Bits, Choice, Machine, Runtime, RuntimeName, default_runtime, open_runtime
+from tests.parity import GOLDENS, relative_error
+from tests.test_lora import everywhere, heard, saved, weighed
+from tests.test_pipeline import Wave, job_of, take_of, takes_of
+from tests.tiny import CHANNELS, save_tiny
+
+ROOT = Path(__file__).parent.parent
+TOLERANCE = 1e-4
+SONG_DB = -80
+SHORT_S = 1.5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def opened(folder: Path, name: RuntimeName = "mlx", bits: Bits | None = None) -> Runtime:
+    return open_runtime(folder, runtime=name, device="cpu", dtype="float32", bits=bits)
+
+
+@pytest.fixture(scope="module")
+def mlx(folder: Path) -> Iterator[Runtime]:
+    runtime = opened(folder)
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture(scope="module")
+def torch_runtime(folder: Path) -> Iterator[Runtime]:
+    runtime = opened(folder, "torch")
+    yield runtime
+    runtime.close()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- the same as torch -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [8, 8 * 217 + 3, 8 * 2100])
+def test_the_vae_hears_and_sounds_as_torchs(mlx: Runtime, torch_runtime: Runtime, samples: int) -> None:
+    wave = noise(1, 2, samples)
+    latents = torch_runtime.encode(wave)
+    assert relative_error(mlx.encode(wave), latents) <= TOLERANCE
+    assert relative_error(mlx.decode(latents), torch_runtime.decode(latents)) <= TOLERANCE
+
+
+def test_words_and_references_become_the_velocity_that_torch_gives(mlx: Runtime, torch_runtime: Runtime) -> None:
+    x, shown, reference = noise(2, 41, CHANNELS), noise(1, 41, 2 * CHANNELS, seed=1), noise(2, 50, CHANNELS, seed=2)
+    answers = []
+    for runtime in (mlx, torch_runtime):
+        told = runtime.condition(["calm piano", "loud drums"], ["[verse]\nhello", "[Instrumental]"], [reference, None])
+        answers.append(torch.cat(runtime.velocity(x, 0.3, shown, [told, runtime.null_condition()])))
+    assert relative_error(*answers) <= TOLERANCE
+
+
+@pytest.mark.parametrize("mode", SONG_MODES)
+def test_every_mode_gives_the_song_that_torch_gives(mlx: Runtime, torch_runtime: Runtime, mode: str) -> None:
+    ours, theirs = (take_of(runtime, mode, inference_steps=1) for runtime in (mlx, torch_runtime))
+    assert np.abs(ours.audio - theirs.audio).max() <= TOLERANCE
+
+
+def overheard(decode: Callable[[Tensor], Tensor], kept: list[Tensor], latents: Tensor) -> Tensor:
+    """What `decode` gives; the latents are kept as they are, since a track has them in half precision."""
+    kept.append(latents)
+    return decode(latents)
+
+
+def test_a_whole_song_of_nano_is_torchs_within_80_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = checkpoints.recipe_of("nano")
+    request = GenerateRequest(prompt="lofi hip hop", seed=7, duration_s=SHORT_S, inference_steps=3)
+    job = Job(request=resolve(request, recipe, lambda n: 0), recipe=recipe)
+    waves, decoded = [], list[Tensor]()
+    for name in runtimes.RUNTIMES:
+        runtime = opened(checkpoints.nano_folder(), name)
+        decode = runtime.decode
+        monkeypatch.setattr(runtime, "decode", partial(overheard, decode, decoded))
+        takes = [event for event in pipeline.render(job, runtime, ComposerPlanner()) if isinstance(event, Take)]
+        waves.append(takes[0].audio)
+        runtime.close()
+    assert np.abs(waves[0]).max() > 0.05
+    assert (decoded[0] - decoded[1]).abs().max() <= TOLERANCE
+    assert 20 * np.log10(np.abs(waves[0] - waves[1]).max()) <= SONG_DB
+
+
+def test_adapters_do_in_mlx_what_they_do_in_torch(
+    mlx: Runtime, torch_runtime: Runtime, folder: Path, tmp_path: Path
+) -> None:
+    adapters = [describe(saved(tmp_path / f"{n}.safetensors", everywhere(folder, n, rank=n))) for n in (1, 2)]
+    base = heard(mlx)
+    for chosen in (adapters, adapters[:1], [weighed(adapters[1], 0.5)], [weighed(adapters[0], 0), adapters[1]]):
+        assert relative_error(heard(mlx, *chosen), heard(torch_runtime, *chosen)) <= TOLERANCE
+        assert relative_error(heard(mlx), base) == 0
+    heard(torch_runtime)
+
+
+def test_an_adapter_that_went_bad_leaves_the_network_alone(mlx: Runtime, folder: Path, tmp_path: Path) -> None:
+    def adapter(name: str, tensors: dict[str, Tensor]) -> Adapter:
+        return describe(saved(tmp_path / f"{name}.safetensors", tensors))
+
+    good, tensors = adapter("good", everywhere(folder, 1)), everywhere(folder, 2)
+    first = next(iter(tensors))
+    bad, gone = adapter("bad", tensors | {first: torch.full_like(tensors[first], torch.nan)}), adapter("gone", tensors)
+    gone.path.unlink()
+    before = heard(mlx, good)
+    for broken, reason in ((bad, "not finite"), (gone, "cannot be read")):
+        with pytest.raises(AdapterError, match=reason):
+            mlx.set_adapters([good, broken])
+        assert torch.equal(heard(mlx, good), before)
+    heard(mlx)
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_other_framework_loads_networks_beside_it(folder: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from runtimes import open_runtime
+open_runtime(Path(sys.argv[1]), runtime="mlx", device="cpu").close()
+sys.exit(", ".join({"diffusers", "accelerate", "peft"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_weights_stored_in_bfloat16_are_read_as_they_are(tmp_path: Path) -> None:
+    golden, half = GOLDENS[0], tmp_path / "half"
+    half.mkdir()
+    for name in ("config.json", "silence_latent.pt"):
+        (half / name).write_bytes((golden.folder / name).read_bytes())
+    tensors = load_file(golden.folder / "model.safetensors")
+    save_file({key: value.bfloat16() for key, value in tensors.items()}, half / "model.safetensors")
+    inputs = golden.inputs
+    answers = []
+    for name in runtimes.RUNTIMES:
+        runtime = opened(half, name)
+        told = runtime.condition_from_states(inputs["text_hidden_states"], inputs["lyric_hidden_states"])
+        context = torch.cat([inputs["src_latents"], torch.ones_like(inputs["src_latents"])], dim=-1)
+        answers.append(runtime.velocity(inputs["noise"], 0.5, context, [told])[0])
+        runtime.close()
+    assert relative_error(*answers) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("bits", "low", "high"), [(8, 1e-4, 0.03), (4, 0.03, 0.5)])
+def test_packed_layers_answer_nearly_the_same(bits: Bits, low: float, high: float) -> None:
+    channels = 16
+    x, shown = noise(1, 40, channels), noise(1, 40, 2 * channels, seed=1)
+    answers = []
+    for chosen in (None, bits):
+        runtime = opened(checkpoints.nano_folder(), bits=chosen)
+        answers.append(runtime.velocity(x, 0.5, shown, [runtime.null_condition()])[0])
+        runtime.close()
+    assert low <= relative_error(answers[1], answers[0]) <= high
+
+
+def test_torch_packs_nothing(folder: Path) -> None:
+    with pytest.raises(StudioError, match="need the runtime mlx"):
+        opened(folder, "torch", bits=8)
+
+
+def test_a_device_that_mlx_does_not_have_is_named(folder: Path) -> None:
+    with pytest.raises(StudioError, match=r"no device 'cuda'"):
+        open_runtime(folder, runtime="mlx", device="cuda")
+
+
+# ---- the choice ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def apple(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that says that it is a Mac of Apple's own chips."""
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    default_runtime.cache_clear()
+    yield
+    default_runtime.cache_clear()
+
+
+@pytest.mark.usefixtures("apple")
+def test_apple_silicon_takes_mlx_except_on_another_device() -> None:
+    assert default_runtime() == default_runtime("mps") == Choice("mlx")
+    assert default_runtime("cpu") == Choice("torch")
+    assert Machine(runtime="torch").chosen == Choice("torch")
+
+
+@pytest.mark.usefixtures("apple")
+def test_where_mlx_cannot_be_imported_torch_takes_over_and_says_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlx_lm", None)
+    choice = default_runtime()
+    assert choice.runtime == "torch"
+    assert "PyTorch's MPS instead of MLX" in choice.note
+    assert "mlx_lm" in choice.note
+    monkeypatch.setenv("ACE_NANO_DIR", str(folder))
+    lease.unload()
+    with caplog.at_level(logging.WARNING):
+        lease.load(checkpoints.find("nano"), Machine())
+    assert choice.note in lease.notes()
+    assert choice.note in caplog.text
+    lease.unload()
+
+
+def test_elsewhere_torch_is_the_usual_one() -> None:
+    default_runtime.cache_clear()
+    assert default_runtime() == Choice("torch")
+
+
+# ---- the thread ------------------------------------------------------------------------------------------------------
+
+
+def test_four_clients_a_cancel_and_an_abandoned_song_do_not_disturb_each_other(
+    mlx: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    seeds = [5, 6, 7, 8]
+    expected = [take_of(mlx, "generate", seed=seed, inference_steps=2).audio for seed in seeds]
+
+    def song(seed: int) -> Wave:
+        return takes_of(job_of("generate", seed=seed, inference_steps=2), mlx)[0].audio
+
+    def cancelled(steps: int) -> None:
+        events = pipeline.render(job_of("cover"), mlx, None)
+        for _ in range(steps):
+            next(events)
+        assert isinstance(events, Generator)
+        events.close()
+
+    def abandoned() -> None:
+        events = pipeline.render(job_of("extend"), mlx, None)
+        for _ in range(5):
+            next(events)
+        del events
+        gc.collect()
+
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor(6) as pool:
+        others = [pool.submit(cancelled, 6), pool.submit(abandoned)]
+        songs = list(pool.map(song, seeds))
+        for other in others:
+            other.result()
+    assert all(np.array_equal(mine, alone) for mine, alone in zip(songs, expected, strict=True))
+    assert caplog.text == ""
+
+
+SONG_AND_EXIT = """
+import sys, threading
+from pathlib import Path
+from runtimes import open_runtime
+from tests.test_pipeline import take_of
+
+def song():
+    global kept
+    kept = open_runtime(Path(sys.argv[1]), runtime="mlx", device="cpu")
+    take_of(kept, "generate", inference_steps=1)
+
+worker = threading.Thread(target=song, daemon=True)
+worker.start()
+worker.join()
+"""
+
+
+def exits(folder: Path, times: int) -> list[tuple[int, str]]:
+    """Return code and error output of processes in which a worker thread made a song and left it open."""
+    command = [sys.executable, "-c", SONG_AND_EXIT, str(folder)]
+    runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False) for _ in range(times)]
+    return [(run.returncode, run.stderr) for run in runs]
+
+
+def test_a_process_that_made_a_song_in_a_worker_thread_ends_cleanly(folder: Path) -> None:
+    assert exits(folder, 2) == [(0, "")] * 2
+
+
+@pytest.mark.slow
+def test_25_of_25_processes_end_cleanly(folder: Path) -> None:
+    assert exits(folder, 25) == [(0, "")] * 25
