@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import checkpoints
 import reference
 import tooltips
 from errors import Fault, RequestError
@@ -234,6 +235,12 @@ def test_an_error_with_faults_survives_the_way_between_processes() -> None:
     error = RequestError([Fault("bpm", 12, "must be more")], "Try again.")
     again = pickle.loads(pickle.dumps(error))
     assert (again.faults, again.hint, str(again)) == (error.faults, error.hint, str(error))
+
+
+@pytest.mark.parametrize("name", checkpoints.PREFERRED)
+def test_a_recipe_survives_the_way_between_processes(name: str) -> None:
+    recipe = checkpoints.recipe_of(name)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
 
 
 def test_the_page_of_knobs_is_up_to_date() -> None:
