@@ -17,6 +17,7 @@ import lyrics_writers
 import tooltips
 import ui_adapters
 import ui_draft_events
+import ui_plans
 import ui_tracks
 import ui_widgets
 from knobs import knobs_of
@@ -64,6 +65,9 @@ def wire(page: Page, handlers: Handlers) -> None:
             ui_adapters.wire(form.adapters, form.widgets["adapters"])
         if form.drafts:
             ui_draft_events.wire(form, page.status, page.progress, handlers)
+        if form.plans:
+            ui_plans.wire(form.plans, form.widgets, page.progress, page.status, handlers)
+            ui_plans.wire_reuse(page.song, form.plans, form.widgets["plan"], page.rail, handlers)
     page.cancel.click(stop(handlers), **AT_ONCE)
     _song_actions(page, handlers)
     _history(page, handlers)
@@ -133,9 +137,10 @@ def _finish(job: Any, page: Page, handlers: Handlers, *, shows_song: bool) -> No
     )
 
 
-def _song_outputs(page: Page) -> list[Component | gr.Column]:
+def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
-    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, song.sidecar]
+    plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
+    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *plan, song.sidecar]
 
 
 def _song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
@@ -149,6 +154,7 @@ def _song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part(page, track),
+        **ui_plans.shown(song.plan, track),
         song.sidecar: gr.update(value=str(ui_tracks.sheet(track, takes, Path(get_upload_folder())))),
     }
 

@@ -12,6 +12,7 @@ from gradio.components import Component
 import tooltips
 import ui_adapters
 import ui_drafts
+import ui_plans
 import ui_widgets
 from knobs import Knob, Value, knobs_of
 from params import MODES
@@ -48,6 +49,7 @@ class Form:
     region: gr.HTML | None
     adapters: ui_adapters.AdapterTools | None
     drafts: ui_drafts.DraftTools | None
+    plans: ui_plans.PlanTools | None
 
 
 def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
@@ -70,9 +72,17 @@ def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *
                 if openers and wide:
                     drafts = ui_drafts.build(*openers, recipe)
         folded = [knob for knob in knobs if knob not in steps]
-        adapters = _folds(folded, widgets, mode, recipe, choices)
+        adapters, plans = _folds(folded, widgets, mode, recipe, choices)
     in_order = {knob.name: widgets[knob.name] for knob in knobs}
-    return Form(mode=mode, column=column, widgets=in_order, region=region, adapters=adapters, drafts=drafts)
+    return Form(
+        mode=mode,
+        column=column,
+        widgets=in_order,
+        region=region,
+        adapters=adapters,
+        drafts=drafts,
+        plans=plans,
+    )
 
 
 def _folds(
@@ -81,18 +91,21 @@ def _folds(
     mode: Mode,
     recipe: AnyRecipe,
     choices: Mapping[str, Sequence[str]],
-) -> ui_adapters.AdapterTools | None:
-    """The tools of the adapters' fold, once every knob that is not a step stands in its fold."""
-    adapters = None
+) -> tuple[ui_adapters.AdapterTools | None, ui_plans.PlanTools | None]:
+    """The tools for adapters and for plans, once every knob that is not a step stands in its fold."""
+    adapters, plans = None, None
     for group, summary in GROUPS.items():
         folded = [knob for knob in knobs if knob.group == group]
         if folded:
-            with gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold"), gr.Row(elem_classes=["pair"]):
+            fold = gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold")
+            with fold, gr.Row(elem_classes=["pair"]):
                 for knob in folded:
                     _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
                 if group == "adapters":
                     adapters = ui_adapters.build(mode)
-    return adapters
+                if any(knob.name == "plan" for knob in folded):
+                    plans = ui_plans.build(fold)
+    return adapters, plans
 
 
 def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:

@@ -25,6 +25,7 @@ from lyrics_counts import compared
 from params import MODES, SONG_MODES, Recipe
 from params_tables import Mode
 from params_words import DraftKind, LyricsRequest
+from plans import Plan
 from ui_jobs import Jobs
 from ui_widgets import AnyRecipe
 
@@ -35,6 +36,7 @@ TOAST_S = 8
 QUEUED = "queued"
 SAVED = "saved"
 CANCELLED = "cancelled · nothing was saved"
+UNPLANNED = "cancelled · the plan is as it was"
 UNFILLED = "cancelled · the form is as it was"
 GONE = "The song is no longer in the library."
 FAILED = "The studio failed; its log says why."
@@ -44,6 +46,9 @@ SongOutput = tuple[object, object, str]
 
 DraftOutput = tuple["dict[str, object] | None", str]
 """The draft once it is there, and a line of progress."""
+
+PlanOutput = tuple[object, str, str]
+"""The text of a plan, or gr.skip() until it is there; who planned and how; a line of progress."""
 
 WordsOutput = tuple[str, str]
 """The text so far and a line of progress."""
@@ -132,6 +137,21 @@ class Handlers:
             yield None, UNFILLED
         except Exception as failure:
             yield None, told(failure)
+            raise refusal(failure) from failure
+
+    def plan(self, values: Mapping[str, object], session: str) -> Iterator[PlanOutput]:
+        """The outputs of a plan without a song."""
+        yield gr.skip(), "", QUEUED
+        try:
+            for event in self.jobs.plan(values, session):
+                if isinstance(event, Plan):
+                    yield event.to_text(), ui_tracks.plan_line(event.summary()), f"planned · {event.planner}"
+                else:
+                    yield gr.skip(), "", str(event)
+        except Cancelled:
+            yield gr.skip(), "", UNPLANNED
+        except Exception as failure:
+            yield gr.skip(), "", told(failure)
             raise refusal(failure) from failure
 
     def find(self, shown: Mapping[str, object] | None) -> Track | None:

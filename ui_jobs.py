@@ -15,9 +15,10 @@ from errors import Cancelled
 from events import Progress, TextDelta
 from knobs import parse
 from library import Track
-from params import MODES
+from params import MODES, GenerateRequest
 from params_tables import Mode
 from params_words import DRAFTS, DraftKind
+from plans import Plan
 
 Event = TypeVar("Event")
 
@@ -57,6 +58,11 @@ class Jobs:
         """The events of a draft; raises what the studio raises."""
         request = parse(DRAFTS[kind], values)
         return self._followed(lambda job: self._studio.draft(request, job=job), session)
+
+    def plan(self, values: Mapping[str, object], session: str) -> Iterator[Progress | Plan]:
+        """The events of a plan without a song; raises what the studio raises."""
+        request = parse(GenerateRequest, values)
+        return self._followed(lambda job: self._studio.plan(request, job=job), session)
 
     def _followed(self, start: Callable[[str], Generator[Event, None, None]], session: str) -> Iterator[Event]:
         """The events of the job that `start` begins under a name of its own."""

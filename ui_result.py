@@ -23,6 +23,16 @@ def text(tag: str, elem_id: str, call: str = "studio.text(element, props, watch)
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanPane:
+    """The plan that a song was made by: who planned, its text, and a button that takes it up again."""
+
+    fold: gr.Accordion
+    line: gr.HTML
+    text: gr.HTML
+    reuse: gr.Button
+
+
+@dataclass(frozen=True, kw_only=True)
 class SongPane:
     """The result of a song mode; `empty` stands in the place of `filled` until there is one."""
 
@@ -37,6 +47,7 @@ class SongPane:
     send: Mapping[Mode, gr.Button]
     wav: gr.DownloadButton
     part: gr.DownloadButton
+    plan: PlanPane
     sidecar: gr.DownloadButton
     metadata: gr.JSON
 
@@ -75,6 +86,7 @@ def build_song_pane() -> SongPane:
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.MODES[mode][0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
+            plan = _build_plan_pane()
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
                 metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
                 sidecar = gr.DownloadButton("Download metadata", elem_id="sidecar")
@@ -90,9 +102,18 @@ def build_song_pane() -> SongPane:
         send=send,
         wav=wav,
         part=part,
+        plan=plan,
         sidecar=sidecar,
         metadata=metadata,
     )
+
+
+def _build_plan_pane() -> PlanPane:
+    with gr.Accordion("Plan", open=False, elem_id="plan-fold") as fold:
+        line = text("p", "plan-author")
+        plan = text("pre", "plan-text")
+        reuse = gr.Button("Reuse plan", elem_id="reuse-plan")
+    return PlanPane(fold=fold, line=line, text=plan, reuse=reuse)
 
 
 def build_words_pane() -> WordsPane:

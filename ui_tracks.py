@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from knobs import Json, knobs_of
@@ -43,6 +43,11 @@ def headline(track: Track) -> str:
 def entry(track: Track) -> str:
     """The track's line in the history."""
     return f"{clock(track.seconds)}  {name_of(track)}"
+
+
+def plan_line(plan: Mapping[str, object]) -> str:
+    """Who planned a song, and what there is to know about the plan, from its summary."""
+    return " · ".join(str(part) for part in (plan.get("planner"), plan.get("notes")) if part)
 
 
 def metadata(track: Track, takes: Sequence[str]) -> Metadata:

@@ -166,3 +166,23 @@ def test_a_wrong_value_of_a_draft_is_answered_with_field_value_and_rule(
     with pytest.raises(AppError) as refused:
         client.predict(**values, api_name=f"/{name}")
     assert fault in str(refused.value)
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_made_without_a_song_and_followed_by_one(app: App, client: Client) -> None:
+    before = files(app)
+    plan, told, status = client.predict(**SONG | {"seed": 31, "bpm": 101}, api_name="/plan")
+    assert plan.startswith("bpm: 101\ncaption: lofi hip hop\nduration: 10\n")
+    assert told.startswith("composer · lofi, 101 bpm")
+    assert status == "planned · composer"
+    assert files(app) == before
+    edited = plan.replace("bpm: 101", "bpm: 77")
+    _, metadata, _ = client.predict(**SONG | {"seed": 31, "plan": edited}, api_name="/generate")
+    assert (metadata["plan"]["bpm"], metadata["values"]["plan"]) == (77, edited)
+
+
+def test_a_plan_that_contradicts_the_form_is_refused(client: Client) -> None:
+    with pytest.raises(AppError, match="bpm = 90"):
+        client.predict(**SONG | {"bpm": 90, "plan": "bpm: 77"}, api_name="/plan")

@@ -25,13 +25,16 @@ from errors import Cancelled, Fault, RequestError
 from events import TextDelta
 from knobs import AUTO, Knob, knobs_of
 from library import Record, Track
-from params import MODES, SONG_MODES, Recipe
+from params import MODES, SONG_MODES, GenerateRequest, Recipe
 from params_tables import GROUPS, Mode
 from params_words import DRAFTS, WriterRecipe
 from ui_handlers import FAILED, Handlers, refusal, told
 from ui_jobs import Jobs
 
-REQUESTS: dict[str, type] = {str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items())}
+REQUESTS: dict[str, type] = {
+    **{str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items())},
+    "plan": GenerateRequest,
+}
 EVERY_KNOB = [(mode, knob) for mode, request in MODES.items() for knob in knobs_of(request)]
 Props = dict[str, dict[str, Any]]
 Info = dict[str, Any]
@@ -183,7 +186,7 @@ def test_values_reach_the_request_as_they_came() -> None:
 # ---- the named interface ---------------------------------------------------------------------------------------------
 
 
-def test_the_modes_and_the_drafts_are_the_endpoints_and_nothing_else_is_public(api: Info) -> None:
+def test_modes_drafts_and_the_plan_are_the_endpoints_and_nothing_else_is_public(api: Info) -> None:
     assert set(api["named_endpoints"]) == {f"/{name}" for name in REQUESTS}
     assert api["unnamed_endpoints"] == {}
 
@@ -201,7 +204,7 @@ def test_an_endpoint_takes_every_knob_by_name_and_needs_none(api: Info, name: st
 
 def test_all_jobs_share_one_slot_and_cancel_does_not_queue_behind_them(blocks: gr.Blocks) -> None:
     jobs = [fn for fn in blocks.fns.values() if fn.concurrency_id == "gpu"]
-    assert len(jobs) == len(MODES) + 1  # and retake
+    assert len(jobs) == len(MODES) + 2  # retake, and a plan alone
     assert {fn.concurrency_limit for fn in jobs} == {1}
     cancel = next(block._id for block in blocks.blocks.values() if getattr(block, "elem_id", "") == "cancel")
     assert [fn.queue for fn in blocks.fns.values() if (cancel, "click") in fn.targets] == [False]
