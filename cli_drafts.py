@@ -12,6 +12,7 @@ from drafts import Draft
 from events import Progress
 from knobs import parse
 from params_words import DRAFTS, DraftKind
+from runtimes import Machine
 
 COMMANDS: Mapping[str, DraftKind] = {"draft": "inspire", "enhance": "enhance", "understand": "understand"}
 """The draft that each subcommand asks for."""
@@ -20,12 +21,14 @@ COMMANDS: Mapping[str, DraftKind] = {"draft": "inspire", "enhance": "enhance", "
 def run(
     command: str,
     values: Mapping[str, object],
+    machine: Machine,
     with_bar: Callable[[Iterable[Progress | Draft]], Iterable[Draft]],
 ) -> None:
     """Nothing; the draft is on stdout. `with_bar` draws the progress and passes the results on. Raises StudioErrors."""
     request = parse(DRAFTS[COMMANDS[command]], values)
-    from backend import Studio  # takes longer to import than a wrong flag should take to be refused
+    from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
-    with contextlib.closing(Studio()) as studio, contextlib.closing(studio.draft(request)) as events:
+    studio = Studio(Settings(**vars(machine)))
+    with contextlib.closing(studio), contextlib.closing(studio.draft(request)) as events:
         for draft in with_bar(events):
             sys.stdout.write(json.dumps(dataclasses.asdict(draft), ensure_ascii=False) + "\n")

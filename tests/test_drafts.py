@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from huggingface_hub import constants
 
 import cli
 import ui_draft_events
@@ -47,6 +48,13 @@ at last
 
 STAY with me,
 stay with me!"""
+
+
+@pytest.fixture(autouse=True)
+def no_planner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has, the drafts here are those of the small program."""
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture

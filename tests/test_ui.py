@@ -244,7 +244,7 @@ def test_a_cancelled_draft_says_so_and_fills_nothing(handlers: Handlers) -> None
 
 def test_a_draft_fills_no_knob_that_the_checkpoint_cannot_honour(blocks: gr.Blocks) -> None:
     assert "vocal_language" in checkpoints.recipe_of("nano").muted
-    draft = {"prompt": "folk", "vocal_language": "en", "author": "me", "seed": None, "notes": []}
+    draft: dict[str, Any] = {"prompt": "folk", "vocal_language": "en", "author": "me", "seed": None, "notes": []}
     fill = next(fn.fn for fn in blocks.fns.values() if fn.name == "fill")
     updates = fill(draft, "nano", [], *range(7))
     assert "folk" in updates.values()
