@@ -24,23 +24,25 @@ import lease
 import lyrics_writers
 from backend_drafts import drafted
 from backend_jobs import Workers, wait_for_turn
+from backend_plans import planned, planner_of
 from drafts import Draft
-from errors import RequestError
+from errors import RequestError, StudioError
 from events import Progress, TextDelta
 from fingerprint import fingerprint
 from knobs import to_json
 from library import Library, Record, Track, cache_key
 from lora_presets import open_adapters
-from params import Recipe, Request, SongRequest, audio_knobs
+from params import GenerateRequest, Recipe, Request, SongRequest, audio_knobs
 from params_words import DraftRequest, LyricsRequest
-from plans import Facts
+from plans import Facts, Plan
 from resolve import refuse_muted, resolve
+from runtimes import Machine
 
 if TYPE_CHECKING:
     from checkpoints import Checkpoint, Installed
     from lyrics_writers import Writer
     from pipeline import Job, Take
-    from runtimes import DType
+    from runtimes import Bits, DType, RuntimeName
 
 TITLE_CHARS = 60
 
@@ -69,10 +71,17 @@ class Settings:
     """
 
     checkpoint: str | None = None
+    runtime: RuntimeName | None = None
     device: str | None = None
     dtype: DType | None = None
+    bits: Bits | None = None
     outputs: Path = dataclasses.field(default_factory=outputs_folder)
     adapter_homes: tuple[Path, ...] | None = () if os.environ.get("SPACE_ID") else None
+
+    @property
+    def machine(self) -> Machine:
+        """How the networks are to run."""
+        return Machine(runtime=self.runtime, device=self.device, dtype=self.dtype, bits=self.bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +125,13 @@ class Studio:
 
     def draft(self, request: DraftRequest, *, job: str | None = None) -> Generator[Progress | Draft, None, None]:
         """Progress as `run` tells it, then one Draft of a form; raises and is cancelled as `run` is."""
-        return self._workers.run(lambda stop: drafted(request), job)
+        machine = self.settings.machine
+        return self._workers.run(lambda stop: drafted(request, machine, lambda: self._turn(stop)), job)
+
+    def plan(self, request: GenerateRequest, *, job: str | None = None) -> Generator[Progress | Plan, None, None]:
+        """Progress as `run` tells it, then the Plan of a song that is not made; raises and is cancelled as `run` is."""
+        recipe, machine = self.recipe(request.checkpoint), self.settings.machine
+        return self._workers.run(lambda stop: planned(request, recipe, machine, lambda: self._turn(stop)), job)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
@@ -153,7 +168,7 @@ class Studio:
             for track in self._seen
             if (track.checkpoint, track.device) == (name, device)
         ]
-        return estimates.seconds_for(_work_of(request, recipe), device, seen)
+        return estimates.seconds_for(_work_of(request, recipe, device), device, seen)
 
     def _writing_s(self, request: LyricsRequest) -> float:
         place = self.writer(request.writer).place
@@ -166,7 +181,7 @@ class Studio:
         return checkpoints.row(name) if name else checkpoints.default()
 
     def _device(self) -> estimates.DeviceKind:
-        return lease.device_kind(self.settings.device)
+        return lease.device_kind(self.settings.machine.device)
 
     # ---- inside the worker -------------------------------------------------------------------------------------------
 
@@ -182,7 +197,7 @@ class Studio:
         with self._turn(stop):
             self._state = "loading"
             yield Progress("loading", note=f"loading {writer.title}")
-            lease.load_writer(writer.place, self.settings.device, self.settings.dtype)
+            lease.load_writer(writer.place, self.settings.machine)
             self._state, started = "running", time.monotonic()
             with contextlib.closing(lease.leased_words(resolved, writer)) as events:
                 for event in events:
@@ -199,12 +214,23 @@ class Studio:
         place = checkpoints.find(name)
         refuse_muted(request, recipe)
         resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
+        planner = planner_of(resolved, recipe)
+        if planner is not None:
+            resolved = dataclasses.replace(resolved, planner=planner.checkpoint.name)  # type: ignore[call-arg]
         hashes = _hashes(resolved)
         adapters = open_adapters(resolved.adapter_choices(), place.folder, self.settings.adapter_homes)
         weights, vae = fingerprint(place.folder), fingerprint((place.companion or place.folder) / "vae")
-        job = dataclasses.replace(self._job(resolved, recipe, hashes, vae), adapters=adapters)
+        job = dataclasses.replace(
+            self._job(resolved, recipe, hashes, vae),
+            adapters=adapters,
+            planner_billions=planner.checkpoint.parameters if planner else 0.0,
+        )
         deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
-        key = cache_key(to_json(resolved), deciding, self._device(), str(self.settings.dtype))
+        if planner is not None:
+            deciding["planner"] = fingerprint(planner.folder)
+        machine = self.settings.machine
+        how = (machine.chosen.runtime, self._device(), str(machine.dtype), str(machine.bits))
+        key = cache_key(to_json(resolved), deciding, *how)
         known = () if fresh else self.library.find(key)
         if len(known) == resolved.variations:
             yield from known
@@ -220,7 +246,7 @@ class Studio:
             adapters={each.sha256: each.summary() for each in adapters},
         )
         with self._turn(stop):
-            yield from self._made(job, place, record)
+            yield from self._made(job, place, planner, record)
 
     @contextlib.contextmanager
     def _turn(self, stop: threading.Event) -> Iterator[None]:
@@ -251,13 +277,18 @@ class Studio:
         job.duration_s(audio.SAMPLE_RATE)
         return job
 
-    def _made(self, job: Job, place: Installed, record: Record) -> Generator[Event, None, None]:
+    def _made(
+        self, job: Job, place: Installed, planner: Installed | None, record: Record
+    ) -> Generator[Event, None, None]:
         """The job's progress, then its tracks; one line in the log."""
         from pipeline import Take
 
         self._state = "loading"
         yield Progress("loading", note=f"loading {place.checkpoint.title}")
-        lease.load(place, self.settings.device, self.settings.dtype)
+        lease.load(place, self.settings.machine)
+        if planner is not None:
+            yield Progress("loading", note=f"loading {planner.checkpoint.title}")
+            lease.load_planner(planner, self.settings.machine)
         self._state, started, takes = "running", time.monotonic(), []
         with contextlib.closing(lease.leased(job)) as events:
             for event in events:
@@ -267,15 +298,20 @@ class Studio:
                     self._note = str(event)
                     yield event
         taken, seconds = time.monotonic() - started, takes[0].audio.shape[1] / audio.SAMPLE_RATE
-        work = estimates.tflop(job.request, job.recipe, seconds)
-        record = dataclasses.replace(record, device=self._device(), seconds_taken=taken, tflop=work)
+        work = estimates.tflop(job.request, job.recipe, seconds) + estimates.planning_tflop(
+            seconds, job.planner_billions, self._device(), len(takes)
+        )
+        peak_gb = lease.peak_gb()
+        record = dataclasses.replace(
+            record, device=self._device(), seconds_taken=taken, tflop=work, peak_gb=peak_gb, notes=lease.notes()
+        )
         yield Progress("saving")
         for number, take in enumerate(takes):
             track = self.library.save(take.audio, take.latents, _recorded(record, take, number))
             if self._seen is not None:
                 self._seen.append(track)
             yield track
-        facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, taken, _peak_gb())
+        facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, taken, peak_gb)
         log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
 
 
@@ -297,11 +333,16 @@ def _hashes(request: SongRequest) -> dict[str, str]:
     return {name: audio.sha256(path) for name, path in _sources(request)}
 
 
-def _work_of(request: SongRequest, recipe: Recipe) -> float:
-    source_s = None
+def _work_of(request: SongRequest, recipe: Recipe, device: estimates.DeviceKind) -> float:
+    source_s, planner = None, None
     with contextlib.suppress(RequestError):
         source_s = next((audio.probe(path).seconds for name, path in _sources(request) if name == "src_audio"), None)
-    return estimates.tflop(request, recipe, estimates.rendered_s(request, source_s))
+    with contextlib.suppress(StudioError):
+        planner = planner_of(request, recipe)
+    seconds = estimates.rendered_s(request, source_s)
+    billions = planner.checkpoint.parameters if planner else 0.0
+    planning = estimates.planning_tflop(seconds, billions, device, request.variations)
+    return estimates.tflop(request, recipe, seconds) + planning
 
 
 def _title(request: SongRequest) -> str:
@@ -319,7 +360,7 @@ def _recorded(record: Record, take: Take, number: int) -> Record:
         take=number,
         values=to_json(take.request),
         plan=take.plan.summary(),
-        notes=take.plan.notes,
+        notes=(*record.notes, *take.plan.notes),
         gain=take.gain,
         window_start_s=start / audio.SAMPLE_RATE,
         window_end_s=end / audio.SAMPLE_RATE,

@@ -4,24 +4,62 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 
+import audio
+import checkpoints
+import lease
 from drafts import Draft
 from errors import RequestError
 from events import Progress
 from knobs import knobs_of, set_in_vain
 from params_tables import MAX_SEED
-from params_words import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs
+from params_words import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
 
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from runtimes import Machine
+
+NO_EARS = "tempo and key were found by listening; a planner hears through an ACE-Step checkpoint, and none is installed"
 _NO_MODEL = "means something to a planner model only, and none is installed"
 
 
-def drafted(request: DraftRequest) -> Generator[Progress | Draft, None, None]:
+def drafted(
+    request: DraftRequest, machine: Machine, turn: Callable[[], AbstractContextManager[None]]
+) -> Generator[Progress | Draft, None, None]:
     """Progress, then one Draft by the best drafter that is installed, with the seed of its dice.
 
-    Raises RequestError, before anything is loaded, for a recording that cannot be used and for knobs that mean nothing
-    to the drafter.
+    `turn` is held while a planner is in use. Raises RequestError, before anything is loaded, for a recording that
+    cannot be used and for knobs that mean nothing to the drafter, MissingWeights for a planner that is not installed.
     """
+    planner = checkpoints.planner(request.planner)
+    if planner is None:
+        yield from _built_in(request)
+        return
+    seeded = request if request.seed is not None else dataclasses.replace(request, seed=secrets.randbelow(MAX_SEED + 1))
+    wave, song = None, None
+    if isinstance(request, UnderstandRequest):
+        assert request.src_audio is not None
+        wave = audio.load(request.src_audio, "src_audio")
+        song = next((row for row in checkpoints.installed() if checkpoints.recipe_of(row.name).planner == "lm"), None)
+        if song is None:
+            from drafts_builtin import BuiltinDrafter
+
+            for event in BuiltinDrafter().understand(request):
+                yield dataclasses.replace(event, notes=(NO_EARS,)) if isinstance(event, Draft) else event
+            return
+    with turn():
+        yield Progress("loading", note=f"loading {planner.checkpoint.title}")
+        if song is not None:
+            lease.load(checkpoints.find(song.name), machine)
+        lease.load_planner(planner, machine)
+        yield from lease.leased_draft(seeded, planner.checkpoint.parameters, wave)
+
+
+def _built_in(request: DraftRequest) -> Generator[Progress | Draft, None, None]:
+    """The draft of the built-in drafter; raises RequestError for knobs that mean nothing to it."""
     from drafts_builtin import BuiltinDrafter
 
     faults = list(set_in_vain(request, dict.fromkeys((knob.name for knob in knobs_of(PlannerKnobs)), _NO_MODEL)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 import cli_checkpoints
 import cli_drafts
+import cli_plans
 import tooltips
 from errors import Fault, RequestError, StudioError
 from estimates import DeviceKind
@@ -27,7 +29,7 @@ from library import Track
 from params import MODES, SONG_MODES, Request
 from params_tables import Mode
 from params_words import DRAFTS
-from runtimes import DType
+from runtimes import Bits, DType, Machine, RuntimeName
 
 SUFFIX = ".wav"
 Result = TypeVar("Result")
@@ -55,16 +57,36 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=sentence, description=f"{sentence}.")
         for knob in knobs_of(DRAFTS[kind]):
             _add_flag(command, kind, knob)
+        add_machine_flags(command)
+    plan = commands.add_parser("plan", help=tooltips.PLAN[1], description=f"{tooltips.PLAN[1]}.")
+    for knob in knobs_of(MODES["generate"]):
+        _add_flag(plan, "generate", knob)
+    plan.add_argument("--json", action="store_true", dest="as_json", help="one JSON line instead of the plan's text")
+    add_machine_flags(plan)
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
     return root
 
 
 def add_machine_flags(command: argparse.ArgumentParser) -> None:
     """Nothing; the parser knows the flags that say where and in what format the networks run."""
+    command.add_argument(
+        "--runtime", choices=get_args(RuntimeName), help="framework; left out: mlx on Apple silicon, torch elsewhere"
+    )
     command.add_argument("--device", choices=get_args(DeviceKind), help="left out: the best there is")
     command.add_argument(
         "--dtype", choices=get_args(DType), help="number format of the networks; left out: what suits the device"
     )
+    command.add_argument(
+        "--bits",
+        type=int,
+        choices=get_args(Bits),
+        help="pack the layers of the song's network, with mlx: 8 halves their memory, 4 is an experiment",
+    )
+
+
+def machine_of(values: dict[str, Any]) -> Machine:
+    """What the machine flags say; they are taken out of the values."""
+    return Machine(**{field.name: values.pop(field.name) for field in dataclasses.fields(Machine)})
 
 
 def _add_flag(command: argparse.ArgumentParser, owner: str, knob: Knob) -> None:
@@ -94,18 +116,22 @@ def _number_or_text(text: str) -> float | str | None:
 def main(argv: Sequence[str]) -> int:
     """The exit code of one job."""
     values = vars(parser().parse_args(argv))
-    mode: Mode | Literal["checkpoints"] = values.pop("mode")
+    mode: Mode | Literal["checkpoints", "plan"] = values.pop("mode")
     try:
         if mode == "checkpoints":
             cli_checkpoints.run(values.pop("action"), values)
         elif mode in cli_drafts.COMMANDS:
-            cli_drafts.run(mode, values, _with_bar)
+            machine = machine_of(values)
+            cli_drafts.run(mode, values, machine, _with_bar)
+        elif mode == "plan":
+            machine, as_json = machine_of(values), values.pop("as_json")
+            cli_plans.run(values, machine, _with_bar, as_json=as_json)
         elif mode == "lyrics":
-            options = {name: values.pop(name) for name in ("out", "device", "dtype")}
-            _write_words(values, **options)
+            machine, out = machine_of(values), values.pop("out")
+            _write_words(values, machine, out)
         else:
-            options = {name: values.pop(name) for name in ("out", "fresh", "device", "dtype")}
-            _make_songs(mode, values, **options)
+            machine, out, fresh = machine_of(values), values.pop("out"), values.pop("fresh")
+            _make_songs(mode, values, machine, out=out, fresh=fresh)
     except StudioError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code
@@ -115,26 +141,24 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _make_songs(
-    mode: Mode, values: Values, *, out: Path | None, fresh: bool, device: DeviceKind | None, dtype: DType | None
-) -> None:
+def _make_songs(mode: Mode, values: Values, machine: Machine, *, out: Path | None, fresh: bool) -> None:
     request = parse(MODES[mode], values)
     if out is not None and out.suffix.lower() != SUFFIX:
         raise RequestError([Fault("out", str(out), f"must end in {SUFFIX}")])
     _check_folder(out)
-    with _running(request, fresh=fresh, device=device, dtype=dtype) as events:
+    with _running(request, machine, fresh=fresh) as events:
         tracks = [event for event in events if isinstance(event, Track)]
     for number, track in enumerate(tracks, start=1):
         path = track.path if out is None else _save(track.path.read_bytes(), _numbered(out, number))
         sys.stdout.write(json.dumps(_report(track, path)) + "\n")
 
 
-def _write_words(values: Values, *, out: Path | None, device: DeviceKind | None, dtype: DType | None) -> None:
+def _write_words(values: Values, machine: Machine, out: Path | None) -> None:
     """Nothing; the words are on stdout, who wrote them and what they lack on stderr."""
     request = parse(MODES["lyrics"], values)
     _check_folder(out)
     words = []
-    with _running(request, device=device, dtype=dtype) as events:
+    with _running(request, machine) as events:
         for event in events:
             if isinstance(event, TextDelta):
                 sys.stdout.write(event.text)
@@ -150,13 +174,11 @@ def _check_folder(out: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _running(
-    request: Request, *, fresh: bool = False, device: DeviceKind | None = None, dtype: DType | None = None
-) -> Iterator[Iterable[TextDelta | Track]]:
+def _running(request: Request, machine: Machine, *, fresh: bool = False) -> Iterator[Iterable[TextDelta | Track]]:
     """The results of a job on a studio of its own, both closed in the end."""
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
-    studio = Studio(Settings(device=device, dtype=dtype))
+    studio = Studio(Settings(**vars(machine)))
     with contextlib.closing(studio), contextlib.closing(studio.run(request, fresh=fresh)) as events:
         yield _with_bar(events, told=request.mode == "lyrics")
 

@@ -38,6 +38,12 @@ def decode(runtime: Runtime, latents: Tensor, samples: int) -> list[NDArray[np.f
     return [wave[:, :samples].cpu().numpy() for wave in runtime.decode(latents)]
 
 
+def heard(runtime: Runtime, wave: NDArray[np.float32]) -> tuple[int, ...]:
+    """The audio codes of a waveform `(2, S)`: what a planner hears of it."""
+    codes: list[int] = runtime.latents_to_codes(encode(runtime, [wave]))[0].tolist()
+    return tuple(codes)
+
+
 def reference(runtime: Runtime, wave: NDArray[np.float32]) -> Tensor:
     """Latents `(1, T, C)` of the excerpt of a waveform `(2, S)` from which the timbre is taken."""
     return runtime.encode(reference_excerpt(torch.from_numpy(wave), runtime.shape.sample_rate)[None])

@@ -24,6 +24,9 @@ READ_GB_PER_S: dict[DeviceKind, float] = {"cpu": 10.0, "mps": 100.0, "cuda": 400
 THOUGHT_TOKENS = 150
 """Of a planner before its codes: the facts and a caption."""
 
+DRAFT_TOKENS = 700
+"""Of a planner that drafts a form: the facts, a caption, and lyrics."""
+
 TOKENS_PER_LINE = 12
 """Of lyrics, the line break included."""
 

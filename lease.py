@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import platform
@@ -20,13 +21,19 @@ from errors import OutOfMemory, StudioError
 from events import Progress, TextDelta
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from checkpoints import Installed
+    from drafts import Draft
     from lm import LanguageModel
     from lyrics_writers import Writer
-    from params_words import LyricsRequest
+    from params import GenerateRequest
+    from params_words import DraftRequest, LyricsRequest
     from pipeline import Job, Take
-    from plans import Planner
-    from runtimes import DType, Runtime
+    from planner_lm import LmPlanner
+    from plans import Plan, Planner
+    from runtimes import Machine, Runtime
 
 F = TypeVar("F", bound=Callable[..., object])
 Event = TypeVar("Event")
@@ -54,6 +61,7 @@ BITS: Literal[4] = 4
 """To so many bits the weights of a lyric writer are packed where the framework can (MLX): words bear it."""
 
 SHORTER = "Make it shorter, or fewer variations."
+SMALLER_PLANNER = "Choose a smaller planner, or switch thinking off."
 SMALLER_WRITER = "Choose a smaller language model, or the built-in writer, which needs none of it."
 
 turn = threading.Lock()
@@ -64,71 +72,134 @@ turn = threading.Lock()
 class _Loaded:
     """A runtime, the planner that goes with it, and what they were built from."""
 
-    built_from: tuple[Path, str | None, str | None]
+    built_from: tuple[Path, Machine]
     runtime: Runtime
     planner: Planner | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _LoadedWriter:
     """The language model that writes lyrics, and what it was built from."""
 
-    built_from: tuple[Path, str | None, str | None]
+    built_from: tuple[Path, Machine]
     model: LanguageModel
+
+
+@dataclass(frozen=True)
+class _LoadedPlanner:
+    """The language model that plans songs, and what it was built from."""
+
+    built_from: tuple[Path, Machine]
+    planner: LmPlanner
 
 
 _loaded: _Loaded | None = None
 _writer: _LoadedWriter | None = None
-# At most one of the two is there: a writer is as large as a song's checkpoint, and both are quickly loaded again.
+_planner: _LoadedPlanner | None = None
+# A writer is there alone: it is as large as a song's checkpoint, and both are quickly loaded again.
 
 
-def load(place: Installed, device: str | None, dtype: DType | None) -> None:
-    """Nothing; the checkpoint is the one that is loaded, alone."""
+def load(place: Installed, machine: Machine) -> None:
+    """Nothing; the checkpoint is the one that is loaded. A planner stays beside it."""
     global _loaded
-    dtype = dtype or place.checkpoint.dtype
-    built_from = (place.folder, device, dtype)
+    machine = dataclasses.replace(machine, dtype=machine.dtype or place.checkpoint.dtype)
+    built_from = (place.folder, machine)
     if _loaded is not None and _loaded.built_from == built_from:
         return
-    unload()
+    _unload_song()
+    _unload_writer()
     from planner import ComposerPlanner
     from runtimes import open_runtime
 
-    runtime = open_runtime(place.folder, place.companion, device=device, dtype=dtype)
+    notes = tuple(_notes(machine))
+    for note in notes:
+        log.warning(note)
+    runtime = open_runtime(place.folder, place.companion, **vars(machine))
     planner = ComposerPlanner() if checkpoints.recipe_of(place.checkpoint.name).planner == "composer" else None
-    _loaded = _Loaded(built_from, runtime, planner)
+    _loaded = _Loaded(built_from, runtime, planner, notes)
 
 
-def load_writer(place: Installed, device: str | None, dtype: DType | None) -> None:
-    """Nothing; the language model that writes lyrics is the one that is loaded, alone."""
-    global _writer
-    built_from = (place.folder, device, dtype)
-    if _writer is not None and _writer.built_from == built_from:
+def _notes(machine: Machine) -> Iterator[str]:
+    """What is not as it usually is, for the log and for the track."""
+    if machine.chosen.note:
+        yield machine.chosen.note
+    if machine.bits:
+        experiment = ", which is an experiment" if machine.bits == 4 else ""
+        yield f"the network's layers are packed to {machine.bits} bits{experiment}"
+
+
+def load_planner(place: Installed, machine: Machine) -> None:
+    """Nothing; the language model that plans songs is the one that is loaded. A song's checkpoint stays beside it."""
+    global _planner
+    built_from = (place.folder, machine)
+    if _planner is not None and _planner.built_from == built_from:
         return
-    unload()
+    _unload_planner()
+    _unload_writer()
+    from planner_lm import LmPlanner
+
+    _planner = _LoadedPlanner(
+        built_from, LmPlanner(_opened(place, machine, None, SMALLER_PLANNER), place.checkpoint.name)
+    )
+
+
+def _opened(place: Installed, machine: Machine, bits: Literal[4] | None, remedy: str) -> LanguageModel:
+    """The language model, its weights in memory."""
     from lm import open_language_model
 
     try:
-        model = open_language_model(place.folder, device=device, dtype=dtype, bits=BITS)
+        return open_language_model(
+            place.folder, runtime=machine.runtime, device=machine.device, dtype=machine.dtype, bits=bits
+        )
     except Exception as error:
-        raise as_studio_error(error, SMALLER_WRITER) or error from error
-    _writer = _LoadedWriter(built_from, model)
+        raise as_studio_error(error, remedy) or error from error
+
+
+def load_writer(place: Installed, machine: Machine) -> None:
+    """Nothing; the language model that writes lyrics is the one that is loaded, alone."""
+    global _writer
+    built_from = (place.folder, machine)
+    if _writer is not None and _writer.built_from == built_from:
+        return
+    unload()
+    _writer = _LoadedWriter(built_from, _opened(place, machine, BITS, SMALLER_WRITER))
 
 
 def unload() -> None:
     """Nothing; the weights are freed."""
-    global _loaded, _writer
+    _unload_song()
+    _unload_writer()
+    _unload_planner()
+
+
+def _unload_song() -> None:
+    global _loaded
     if _loaded is not None:
         _loaded.runtime.close()
         _loaded = None
+
+
+def _unload_writer() -> None:
+    global _writer
     if _writer is not None:
         _writer.model.close()
         _writer = None
 
 
+def _unload_planner() -> None:
+    global _planner
+    if _planner is not None:
+        _planner.planner.close()
+        _planner = None
+
+
 def _lease_s(job: Job, stretch: float = 1.0) -> int:
     """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
-    work = estimates.tflop(job.request, job.recipe, job.duration_s(audio.SAMPLE_RATE) or LONGEST_PLAN_S)
-    return estimates.lease_s(estimates.seconds_for(work, "cuda"), stretch)
+    seconds = job.duration_s(audio.SAMPLE_RATE) or LONGEST_PLAN_S
+    work = estimates.tflop(job.request, job.recipe, seconds)
+    planning_s = estimates.planning_s(seconds, job.planner_billions, "cuda", job.request.variations)
+    return estimates.lease_s(estimates.seconds_for(work, "cuda") + planning_s, stretch)
 
 
 @gpu_lease(duration=_lease_s)
@@ -140,7 +211,23 @@ def _render(job: Job, stretch: float = 1.0) -> Iterator[Progress | Take | Studio
     from pipeline import render
 
     assert _loaded is not None
-    yield from _told(render(job, _loaded.runtime, _loaded.planner), SHORTER)
+    planner = _planner.planner if job.planner_billions and _planner else _loaded.planner
+    yield from _told(render(job, _loaded.runtime, planner), SHORTER)
+
+
+def _planning_s(request: GenerateRequest, billions: float, stretch: float = 1.0) -> int:
+    """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
+    return estimates.lease_s(estimates.planning_s(request.length_s or LONGEST_PLAN_S, billions, "cuda"), stretch)
+
+
+@gpu_lease(duration=_planning_s)
+def _plan(request: GenerateRequest, billions: float, stretch: float = 1.0) -> Iterator[Progress | Plan | StudioError]:
+    """The events of the planner that is loaded, in the manner of `_render`."""
+    from plans import Stretch
+
+    assert _planner is not None and request.seed is not None
+    whole = Stretch(start_s=0.0, duration_s=request.length_s)
+    yield from _told(_planner.planner.plan(request, request.seed, whole), SMALLER_PLANNER)
 
 
 def _writing_s(request: LyricsRequest, writer: Writer, stretch: float = 1.0) -> int:
@@ -159,6 +246,23 @@ def _write(
 
     assert _writer is not None
     yield from _told(write(request, writer, _writer.model), SMALLER_WRITER)
+
+
+def _drafting_s(request: DraftRequest, billions: float, wave: NDArray[np.float32] | None, stretch: float = 1.0) -> int:
+    """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
+    return estimates.lease_s(estimates.tokens_s(estimates.DRAFT_TOKENS, billions, "cuda"), stretch)
+
+
+@gpu_lease(duration=_drafting_s)
+def _draft(
+    request: DraftRequest, billions: float, wave: NDArray[np.float32] | None, stretch: float = 1.0
+) -> Iterator[Progress | Draft | StudioError]:
+    """The events of a draft by the planner that is loaded, in the manner of `_render`."""
+    from planner_drafts import drafts_of
+
+    assert _planner is not None
+    runtime = _loaded.runtime if _loaded and wave is not None else None
+    yield from _told(drafts_of(_planner.planner, request, runtime, wave), SMALLER_PLANNER)
 
 
 def _told(events: Iterator[Event], remedy: str) -> Iterator[Event | StudioError]:
@@ -202,6 +306,31 @@ def leased(job: Job) -> Generator[Progress | Take, None, None]:
             return
 
 
+def leased_plan(request: GenerateRequest, billions: float) -> Generator[Progress | Plan, None, None]:
+    """The events of a planner of so many billions of parameters, its plan last."""
+    return _attempts(lambda stretch: _plan(request, billions, stretch))
+
+
+def leased_draft(
+    request: DraftRequest, billions: float, wave: NDArray[np.float32] | None
+) -> Generator[Progress | Draft, None, None]:
+    """The events of a draft by a planner of so many billions of parameters; a recording is heard as its wave."""
+    return _attempts(lambda stretch: _draft(request, billions, wave, stretch))
+
+
+def _attempts(
+    attempt: Callable[[float], Iterator[Event | StudioError]],
+) -> Generator[Event, None, None]:
+    """The events of a leased function that is the same every time."""
+    for stretch in STRETCHES:
+        with _one_more_lease(stretch):
+            for event in attempt(stretch):
+                if isinstance(event, StudioError):
+                    raise event
+                yield event
+            return
+
+
 def leased_words(request: LyricsRequest, writer: Writer) -> Generator[Progress | TextDelta, None, None]:
     """The events of `_write`. A second attempt writes the same text again: what was told of it is left out."""
     told = 0
@@ -220,9 +349,19 @@ def leased_words(request: LyricsRequest, writer: Writer) -> Generator[Progress |
             return
 
 
+def notes() -> tuple[str, ...]:
+    """What is not as it usually is about the song's networks that are loaded."""
+    return _loaded.notes if _loaded else ()
+
+
+def peak_gb() -> float:
+    """The most memory that the last job held; 0 when no song's networks are loaded."""
+    return _loaded.runtime.peak_gb() if _loaded else 0.0
+
+
 def loaded() -> bool:
     """Whether weights are loaded."""
-    return _loaded is not None or _writer is not None
+    return any(each is not None for each in (_loaded, _writer, _planner))
 
 
 def device_kind(asked: str | None = None) -> estimates.DeviceKind:

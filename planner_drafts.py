@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import contexts
 from drafts import Draft
 from events import Progress
-from lm import LanguageModel
 from lm.sampling import Sampler
 from params_plan import CODES_PER_S, DURATION_S
 from params_tables import LYRICS_CHARS, PROMPT_CHARS
-from params_words import EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
+from params_words import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
 from planner_grammar import FIELDS, LYRICS_TOKENS, Walk, facts, verses
-from planner_lm import follow, sampling_of, told_facts
+from planner_lm import LmPlanner, follow, sampling_of, told_facts
 from planner_prompts import NO_INPUT, Fact, Turn, format_prompt, inspire_prompt, understand_prompt
 from planner_script import Script
 from plans import NO_WORDS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from runtimes import Runtime
 
 
 class LmDrafter:
     """See drafts.Drafter. Writes its facts by the planner's grammar, then lyrics in free text without codes."""
 
-    def __init__(self, model: LanguageModel, name: str, lyrics_tokens: int = LYRICS_TOKENS) -> None:
-        self.model = model
-        self.name = name
-        self.script = Script(model.vocabulary)
+    def __init__(self, planner: LmPlanner, lyrics_tokens: int = LYRICS_TOKENS) -> None:
+        self.model = planner.model
+        self.name = planner.name
+        self.script = planner.script
         self._lyrics_tokens = lyrics_tokens
 
     def inspire(self, request: InspireRequest, seed: int) -> Iterator[Progress | Draft]:
@@ -67,10 +74,6 @@ class LmDrafter:
             del known["duration"]
         yield self._draft(known, lyrics, seed)
 
-    def close(self) -> None:
-        """Nothing; the model is freed."""
-        self.model.close()
-
     def _written(
         self, turns: Sequence[Turn], given: Mapping[str, Fact], knobs: PlannerKnobs, seed: int, *, sung: bool
     ) -> Generator[Progress, None, tuple[dict[str, Fact], str]]:
@@ -95,6 +98,24 @@ class LmDrafter:
             author=self.name,
             seed=seed,
         )
+
+
+def drafts_of(
+    planner: LmPlanner, request: DraftRequest, runtime: Runtime | None, wave: NDArray[np.float32] | None
+) -> Iterator[Progress | Draft]:
+    """The draft that a planner makes of a request with a seed; a recording `(2, S)` is heard through the runtime."""
+    drafter = LmDrafter(planner)
+    assert request.seed is not None
+    match request:
+        case InspireRequest():
+            yield from drafter.inspire(request, request.seed)
+        case EnhanceRequest():
+            yield from drafter.enhance(request, request.seed)
+        case _:
+            assert runtime is not None and wave is not None
+            yield Progress("listening", note="listening")
+            codes = contexts.heard(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
+            yield from drafter.understand(codes, request, request.seed)
 
 
 def _form(script: Script, given: Mapping[str, Fact], lyrics_tokens: int) -> Walk[tuple[dict[str, Fact], str]]:

@@ -283,8 +283,8 @@ def last_of(events: Iterator[Progress | Draft]) -> Draft:
 
 
 @pytest.fixture(scope="module")
-def drafter(model: LanguageModel) -> LmDrafter:
-    return LmDrafter(model, "tiny", lyrics_tokens=30)
+def drafter(planner: LmPlanner) -> LmDrafter:
+    return LmDrafter(planner, lyrics_tokens=30)
 
 
 def test_a_line_becomes_a_whole_form(drafter: LmDrafter) -> None:

@@ -64,16 +64,21 @@ def tokenizer(codes: int = CODES, merges: int = 600) -> Tokenizer:
     return made
 
 
-def save_tokenizer(folder: Path, codes: int = CODES, template: str | None = None) -> Tokenizer:
-    """The tokenizer that now lies in the folder, as a real checkpoint has it."""
+def save_tokenizer(folder: Path, codes: int = CODES, template: str | None = None) -> int:
+    """How many tokens the tokenizer has that now lies in the folder, as a real checkpoint has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = tokenizer(codes)
-    made.save(str(folder / "tokenizer.json"))
+    described = json.loads(tokenizer(codes=0).to_str())
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    size = len(described["model"]["vocab"]) + len(described["added_tokens"])
+    # By hand, for the library takes seconds to add them all.
+    for code in range(codes):
+        described["added_tokens"].append({"id": size + code, "content": f"<|audio_code_{code}|>", **flags})
+    (folder / "tokenizer.json").write_text(json.dumps(described))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
     (folder / "tokenizer_config.json").write_text(
         json.dumps(config | ({"chat_template": template} if template else {}))
     )
-    return made
+    return size + codes
 
 
 def save_lm(
@@ -87,7 +92,7 @@ def save_lm(
     width: int = 32,
 ) -> Path:
     """The folder, with a random model of that family in it; `spread` is how decided it is."""
-    size = save_tokenizer(folder, codes).get_vocab_size()
+    size = save_tokenizer(folder, codes)
     shape = {
         "vocab_size": size + 5,  # real heads have more rows than there are tokens
         "hidden_size": width,

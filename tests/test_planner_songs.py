@@ -1,0 +1,290 @@
+"""Songs, plans and drafts through the studio, with a tiny ACE-Step checkpoint and a tiny planner installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import audio
+import checkpoints
+import cli
+import estimates
+import lease
+import pipeline_plans
+from backend import Settings, Studio
+from drafts import Draft
+from errors import Cancelled, MissingWeights, RequestError
+from events import Progress
+from knobs import parse
+from library import Track
+from params import GenerateRequest
+from params_words import EnhanceRequest, InspireRequest, UnderstandRequest
+from pipeline import Job
+from planner import ComposerPlanner
+from plans import Plan, Stretch, plan_text
+from tests.tiny import save_tiny
+from tests.tiny_lm import save_lm
+
+ASKED: dict[str, Any] = {
+    "prompt": "slow waltz",
+    "lyrics": "[verse]\nRain",
+    "duration_s": 10,
+    "seed": 5,
+    "use_cot_caption": False,
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a song's checkpoint and two planners, which differ."""
+    models = tmp_path_factory.mktemp("models")
+    save_tiny(models / "xl-turbo")
+    save_lm(models / "lm-0.6b", spread=0.3)
+    save_lm(models / "lm-1.7b", spread=0.3, seed=1)
+    return models
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("songs")
+
+
+@pytest.fixture
+def studio(weights: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    """The studio over these weights; what it renders stays for the next test."""
+    monkeypatch.setenv("ACE_MODELS_DIR", str(weights))
+    made = Studio(Settings(checkpoint="xl-turbo", runtime="torch", device="cpu", outputs=home))
+    yield made
+    made.close()
+
+
+def request_of(**values: Any) -> GenerateRequest:
+    return parse(GenerateRequest, {**ASKED, **values})
+
+
+def song_of(studio: Studio, **values: Any) -> Track:
+    (track,) = [event for event in studio.run(request_of(**values)) if isinstance(event, Track)]
+    return track
+
+
+def plan_of(studio: Studio, **values: Any) -> Plan:
+    plan = list(studio.plan(request_of(**values)))[-1]
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def codes_of(track: Track) -> list[int]:
+    return [int(code) for code in str(track.plan["codes"]).split()]
+
+
+def latents_of(studio: Studio, track: Track) -> Any:
+    latents = studio.library.latents(track)
+    assert latents is not None
+    return latents
+
+
+def test_a_song_is_planned_by_the_best_planner_and_its_plan_is_in_the_track(studio: Studio) -> None:
+    track = song_of(studio)
+    assert track.plan["planner"] == track.values["planner"] == "lm-1.7b"
+    assert len(codes_of(track)) == 50
+    assert track.notes == ()
+    assert song_of(studio).id == track.id
+    sidecar = json.loads(track.sidecar.read_text(encoding="utf-8"))
+    assert sidecar["plan"]["codes"] == track.plan["codes"]
+
+
+def test_another_planner_gives_another_song(studio: Studio) -> None:
+    best, other = song_of(studio), song_of(studio, planner="lm-0.6b")
+    assert other.plan["planner"] == "lm-0.6b"
+    assert codes_of(other) != codes_of(best)
+    assert not np.array_equal(latents_of(studio, other), latents_of(studio, best))
+
+
+def test_new_weights_under_the_old_name_plan_anew(studio: Studio, weights: Path) -> None:
+    before = song_of(studio, planner="lm-0.6b")
+    kept = weights.parent / "kept"
+    shutil.copytree(weights / "lm-0.6b", kept)
+    try:
+        shutil.rmtree(weights / "lm-0.6b")
+        save_lm(weights / "lm-0.6b", spread=0.3, seed=9)
+        lease.unload()
+        after = song_of(studio, planner="lm-0.6b")
+        assert (after.key, codes_of(after)) != (before.key, codes_of(before))
+        assert after.key != before.key
+    finally:
+        shutil.rmtree(weights / "lm-0.6b")
+        kept.rename(weights / "lm-0.6b")
+
+
+def test_a_plan_alone_is_the_plan_of_the_song(studio: Studio) -> None:
+    plan = plan_of(studio)
+    assert plan.codes == tuple(codes_of(song_of(studio)))
+    assert plan.to_text() == plan_text(song_of(studio).plan)
+
+
+def test_a_plan_that_is_used_again_makes_the_same_song(studio: Studio) -> None:
+    first = song_of(studio)
+    again = song_of(studio, plan=plan_text(first.plan), use_cot_caption=True)
+    assert again.plan["planner"] == pipeline_plans.BY_HAND
+    assert again.plan["codes"] == first.plan["codes"]
+    assert np.array_equal(latents_of(studio, again), latents_of(studio, first))
+
+
+def test_an_edited_plan_makes_another_song(studio: Studio) -> None:
+    first = song_of(studio)
+    text = plan_text(first.plan)
+    edited = text.replace(str(first.plan["codes"]), " ".join(map(str, reversed(codes_of(first)))))
+    again = song_of(studio, plan=edited, use_cot_caption=True)
+    assert codes_of(again) == codes_of(first)[::-1]
+    assert not np.array_equal(latents_of(studio, again), latents_of(studio, first))
+
+
+def test_facts_of_a_plan_count_as_the_users_own(studio: Studio) -> None:
+    text = "bpm: 93\nkeyscale: F# minor\ncaption: solo piano\nduration: 12"
+    plan = plan_of(studio, plan=text, use_cot_caption=True, duration_s=30)
+    assert (plan.bpm, plan.keyscale, plan.caption, plan.duration_s) == (93, "F# minor", "solo piano", 12)
+    assert len(plan.codes or ()) == 60
+
+
+def test_without_a_planner_the_song_is_made_and_says_so(
+    studio: Studio, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    shutil.copytree(weights / "xl-turbo", tmp_path / "xl-turbo")
+    track = song_of(studio, use_cot_caption=True)
+    assert track.notes == (pipeline_plans.NO_PLANNER,)
+    assert "download lm-1.7b" in track.notes[0]
+    with pytest.raises(MissingWeights, match=r"download lm-1\.7b"):
+        plan_of(studio)
+
+
+def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:
+    track = song_of(studio, thinking=False, use_cot_caption=True)
+    assert track.notes == (pipeline_plans.SWITCHED_OFF,)
+    assert "codes" not in track.plan
+
+
+def test_planners_that_are_not_there_are_told_before_anything_loads(studio: Studio) -> None:
+    with pytest.raises(MissingWeights, match="5 Hz planner 4B is not installed"):
+        song_of(studio, planner="lm-4b")
+    with pytest.raises(RequestError, match="planner = 'nano': must be one of lm-4b"):
+        song_of(studio, planner="nano")
+    assert not lease.loaded()
+
+
+def test_a_cancel_while_planning_ends_the_job_and_frees_the_turn(studio: Studio) -> None:
+    events = studio.run(request_of(duration_s=600, seed=77), job="long")
+    with pytest.raises(Cancelled):
+        for event in events:
+            if isinstance(event, Progress) and event.stage == "planning" and event.step:
+                studio.cancel("long")
+    assert lease.turn.acquire(timeout=20)
+    lease.turn.release()
+
+
+def test_what_leaves_nothing_to_plan_is_refused(studio: Studio) -> None:
+    with pytest.raises(RequestError, match="thinking = False: leaves nothing to plan"):
+        plan_of(studio, thinking=False, use_cot_caption=True)
+    codes = " ".join(["7"] * 50)
+    with pytest.raises(RequestError, match="leaves nothing to plan"):
+        plan_of(studio, plan=f"codes: {codes}", use_cot_caption=True)
+
+
+def test_planning_takes_its_time_in_the_estimate(studio: Studio) -> None:
+    studio._seen = None
+    shorter = studio.estimate_s(request_of(thinking=False, use_cot_caption=True))
+    assert studio.estimate_s(request_of()) > shorter
+    assert estimates.planning_s(30, 4, "cuda", 2) == pytest.approx(2 * (150 + 150) * 8 / 400)
+
+
+def test_the_plan_is_printed_as_the_flag_takes_it(
+    studio: Studio, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setenv("ACE_OUTPUTS_DIR", str(home))
+    flags = ["--prompt", "slow waltz", "--lyrics", "[verse]\nRain", "--duration-s", "10", "--seed", "5"]
+    flags += ["--no-use-cot-caption", "--checkpoint", "xl-turbo", "--device", "cpu", "--runtime", "torch"]
+    assert cli.main(["plan", *flags]) == 0
+    told = capsys.readouterr().out
+    assert told == plan_of(studio).to_text()
+    assert cli.main(["plan", *flags, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["codes"] == " ".join(map(str, plan_of(studio).codes or ()))
+    assert cli.main(["plan", *flags, "--plan", told]) == 2
+    assert cli.main(["plan", *flags, "--planner", "lm-4b"]) == 3
+
+
+def test_a_variation_whose_length_was_planned_says_its_length() -> None:
+    job = Job(
+        request=parse(GenerateRequest, {"prompt": "x", "duration_s": None, "variations": 2, "seed": 1}),
+        recipe=checkpoints.recipe_of("nano"),
+    )
+    first, second = (job.narrowed(index, 42.0) for index in range(2))
+    assert isinstance(first, GenerateRequest) and isinstance(second, GenerateRequest)
+    assert (first.duration_s, second.duration_s) == (None, 42.0)
+
+
+def test_the_composer_of_nano_follows_the_facts_of_a_plan_too() -> None:
+    request = parse(GenerateRequest, {"prompt": "folk", "plan": "bpm: 93\nkeyscale: F# minor\nduration: 12", "seed": 1})
+    *_, plan = ComposerPlanner().plan(request, 1, Stretch(start_s=0, duration_s=request.length_s))
+    assert isinstance(plan, Plan)
+    assert (plan.bpm, plan.keyscale, plan.duration_s) == (93, "F# minor", 12)
+
+
+def save_tone(path: Path, pitch: int) -> None:
+    tone = 0.5 * np.sin(np.linspace(0, pitch, audio.SAMPLE_RATE * 3 // 5))
+    audio.save_wav(path, np.stack([tone, tone]).astype(np.float32))
+
+
+# ---- drafts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [InspireRequest(query="rain", instrumental=True, seed=4), EnhanceRequest(prompt="calm piano", seed=4)],
+    ids=["inspire", "enhance"],
+)
+def test_forms_are_drafted_by_the_planner(studio: Studio, request_: Any) -> None:
+    drafts = [list(studio.draft(request_))[-1] for _ in range(2)]
+    assert isinstance(drafts[0], Draft)
+    assert drafts[0] == drafts[1]
+    assert (drafts[0].author, drafts[0].seed) == ("lm-1.7b", 4)
+    assert drafts[0].prompt and drafts[0].bpm
+
+
+def test_a_recording_is_understood_through_its_codes(
+    studio: Studio, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    shutil.copytree(weights / "xl-turbo", tmp_path / "xl-turbo")
+    save_lm(tmp_path / "lm-0.6b", spread=0.3, codes=64_000)
+    drafts = []
+    for pitch in (900, 2000):
+        save_tone(tmp_path / "tone.wav", pitch)
+        drafts.append(list(studio.draft(UnderstandRequest(src_audio=tmp_path / "tone.wav", seed=4)))[-1])
+    assert all(isinstance(draft, Draft) and draft.author == "lm-0.6b" and draft.prompt for draft in drafts)
+    assert drafts[0] != drafts[1]
+
+
+def test_a_planner_without_ears_says_so(
+    studio: Studio, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    shutil.copytree(weights / "lm-0.6b", tmp_path / "lm-0.6b")
+    save_tone(tmp_path / "tone.wav", 900)
+    draft = list(studio.draft(UnderstandRequest(src_audio=tmp_path / "tone.wav")))[-1]
+    assert isinstance(draft, Draft)
+    assert "none is installed" in draft.notes[0]
