@@ -64,12 +64,13 @@ def tokenizer(codes: int = CODES, merges: int = 600) -> Tokenizer:
     return made
 
 
-def save_tokenizer(folder: Path, codes: int = CODES, template: str | None = None) -> int:
-    """How many tokens the tokenizer has that now lies in the folder, as a real checkpoint has it."""
+def save_tokenizer(folder: Path, codes: int = CODES, template: str | None = None) -> Tokenizer:
+    """The tokenizer without its codes; with them it now lies in the folder, as a real checkpoint has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    described = json.loads(tokenizer(codes=0).to_str())
+    made = tokenizer(codes=0)
+    described = json.loads(made.to_str())
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
-    size = len(described["model"]["vocab"]) + len(described["added_tokens"])
+    size = made.get_vocab_size()
     # By hand, for the library takes seconds to add them all.
     for code in range(codes):
         described["added_tokens"].append({"id": size + code, "content": f"<|audio_code_{code}|>", **flags})
@@ -78,7 +79,7 @@ def save_tokenizer(folder: Path, codes: int = CODES, template: str | None = None
     (folder / "tokenizer_config.json").write_text(
         json.dumps(config | ({"chat_template": template} if template else {}))
     )
-    return size + codes
+    return made
 
 
 def save_lm(
@@ -92,7 +93,7 @@ def save_lm(
     width: int = 32,
 ) -> Path:
     """The folder, with a random model of that family in it; `spread` is how decided it is."""
-    size = save_tokenizer(folder, codes)
+    size = save_tokenizer(folder, codes).get_vocab_size() + codes
     shape = {
         "vocab_size": size + 5,  # real heads have more rows than there are tokens
         "hidden_size": width,
