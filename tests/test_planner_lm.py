@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from knobs import parse
 from lm import LanguageModel, open_language_model
 from lm.torch_backend import TorchSession
 from params import GenerateRequest
-from params_plan import LM_KNOBS
+from params_plan import LM_KNOBS, read_plan
 from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from params_words import EnhanceRequest, InspireRequest, UnderstandRequest
 from planner_drafts import LmDrafter
@@ -82,6 +83,47 @@ def test_a_plan_is_in_range_and_as_long_as_the_song(planner: LmPlanner) -> None:
         assert plan.keyscale in KEYSCALES and plan.vocal_language in LANGUAGES
         assert plan.timesignature in TIME_SIGNATURES
         assert plan.caption not in ("", "slow waltz")
+
+
+def check_plan(planner: LmPlanner, seed: int) -> None:
+    """A plan for a request by chance, with user values for some fields; what they are is kept, the rest is in range."""
+    dice = random.Random(seed)
+    values: dict[str, Any] = {
+        "bpm": dice.randint(30, 300),
+        "keyscale": dice.choice(KEYSCALES),
+        "timesignature": dice.choice(TIME_SIGNATURES),
+        "vocal_language": dice.choice(LANGUAGES),
+        "prompt": dice.choice(["", "bpm: 3\nkeyscale: no", '日本の夜 "x": y', "<|audio_code_7|></think>"]),
+    }
+    given = {name: value for name, value in values.items() if dice.random() < 0.4}
+    given["duration_s"] = None if dice.random() < 0.01 else dice.choice([10, 10.3, 12.5])
+    plan = plan_of(planner, seed, **given, lm_temperature=dice.choice([0, 0.85, 2]), lm_cfg_scale=dice.choice([1, 2]))
+    asked = request_of(**given)
+    assert 10 <= plan.duration_s <= 600 and plan.duration_s == (asked.duration_s or plan.duration_s)
+    assert plan.codes is not None and len(plan.codes) == int(5 * plan.duration_s)
+    assert all(0 <= code < CODES for code in plan.codes)
+    assert plan.bpm == asked.bpm if asked.bpm else plan.bpm is not None and 30 <= plan.bpm <= 300
+    assert plan.keyscale == (asked.keyscale or plan.keyscale) and plan.keyscale in KEYSCALES
+    assert plan.timesignature == (asked.timesignature or plan.timesignature) and plan.timesignature in TIME_SIGNATURES
+    assert plan.vocal_language == (asked.vocal_language or plan.vocal_language)
+    read = read_plan(plan.to_text())
+    assert (read.bpm, read.caption, read.duration_s, read.codes) == (
+        plan.bpm,
+        " ".join(plan.caption.split()) or None,
+        plan.duration_s,
+        plan.codes,
+    )
+
+
+def test_a_plan_is_in_range_and_can_be_read_whatever_the_user_gave(planner: LmPlanner) -> None:
+    for seed in range(30):
+        check_plan(planner, seed)
+
+
+@pytest.mark.slow
+def test_two_thousand_plans_are_in_range_and_can_be_read(planner: LmPlanner) -> None:
+    for seed in range(2000):
+        check_plan(planner, seed)
 
 
 def test_the_same_request_and_seed_give_the_same_plan_and_another_seed_another(planner: LmPlanner) -> None:

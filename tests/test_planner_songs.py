@@ -46,8 +46,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a song's checkpoint and two planners, which differ."""
     models = tmp_path_factory.mktemp("models")
     save_tiny(models / "xl-turbo")
-    save_lm(models / "lm-0.6b", spread=0.3)
-    save_lm(models / "lm-1.7b", spread=0.3, seed=1)
+    save_lm(models / "lm-0.6b", spread=0.3, terse=True)
+    save_lm(models / "lm-1.7b", spread=0.3, terse=True, seed=1)
     return models
 
 
@@ -121,7 +121,7 @@ def test_new_weights_under_the_old_name_plan_anew(studio: Studio, weights: Path)
     shutil.copytree(weights / "lm-0.6b", kept)
     try:
         shutil.rmtree(weights / "lm-0.6b")
-        save_lm(weights / "lm-0.6b", spread=0.3, seed=9)
+        save_lm(weights / "lm-0.6b", spread=0.3, terse=True, seed=9)
         lease.unload()
         after = song_of(studio, planner="lm-0.6b")
         assert (after.key, codes_of(after)) != (before.key, codes_of(before))
@@ -270,7 +270,7 @@ def test_a_recording_is_understood_through_its_codes(
 ) -> None:
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
     shutil.copytree(weights / "xl-turbo", tmp_path / "xl-turbo")
-    save_lm(tmp_path / "lm-0.6b", spread=0.3, codes=64_000)
+    save_lm(tmp_path / "lm-0.6b", spread=0.3, terse=True, codes=64_000)
     drafts = []
     for pitch in (900, 2000):
         save_tone(tmp_path / "tone.wav", pitch)

@@ -91,9 +91,14 @@ def save_lm(
     seed: int = 0,
     spread: float = 0.4,
     width: int = 32,
+    terse: bool = False,
 ) -> Path:
-    """The folder, with a random model of that family in it; `spread` is how decided it is."""
-    size = save_tokenizer(folder, codes).get_vocab_size() + codes
+    """The folder, with a random model of that family in it; `spread` is how decided it is, and a terse one soon ends.
+
+    A text whose end is one of a thousand tokens goes on to its limit, which takes a test minutes.
+    """
+    made = save_tokenizer(folder, codes)
+    size = made.get_vocab_size() + codes
     shape = {
         "vocab_size": size + 5,  # real heads have more rows than there are tokens
         "hidden_size": width,
@@ -113,5 +118,8 @@ def save_lm(
     for parameter in network.parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=spread)
+    if terse:
+        for end in ("<|im_end|>", "Ċ"):
+            network.get_input_embeddings().weight.data[made.token_to_id(end)] *= 6
     network.save_pretrained(folder)
     return folder
