@@ -81,6 +81,7 @@ class Networks:
             _quantise(self._dit, bits)
         for model in self._parts.values():
             settle(model)
+        mx.clear_cache()
         if VAE in self._parts:
             self._parts[VAE].lighten()
             self._reach = reach_of(layout.configs[VAE]["downsampling_ratios"])

@@ -57,7 +57,7 @@ def fill(parts: Mapping[str, Model], tensors: Iterable[tuple[str, mx.array]], dt
     The silence stays in float32 and has the length that is stored. Raises CheckpointError naming the keys that are
     missing, left over or misshapen.
     """
-    wanted = Wanted({key: shape for part, model in parts.items() for key, shape in _stored(part, model)})
+    wanted = Wanted({key: shape for part, model in parts.items() for key, shape in stored_shapes(part, model)})
     found = {key: tensor for key, tensor in tensors if wanted.take(key, tuple(tensor.shape))}
     wanted.settle()
     for part, model in parts.items():
@@ -91,7 +91,7 @@ def _axes_of(model: Model) -> dict[str, tuple[int, int, int]]:
     return {path: _AXES[type(module)] for path, module in model.named_modules() if type(module) in _AXES}
 
 
-def _stored(part: str, model: Model) -> Iterator[tuple[str, Shape]]:
+def stored_shapes(part: str, model: Model) -> Iterator[tuple[str, Shape]]:
     """Key and shape of every tensor that is stored for a module: the VAE's convolutions as direction and length."""
     axes = _axes_of(model)
     kinds = nn.Conv1d | nn.ConvTranspose1d

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from errors import CheckpointError, StudioError
-from runtimes import open_runtime
+from runtimes import RUNTIMES, RuntimeName, open_runtime
 from runtimes.layouts import original_bundle, original_configs, original_key
 from runtimes.published import CONFIGS
 from runtimes.torch_parts import DIFFUSERS_PARTS, build_parts, load_bundle
@@ -149,6 +149,13 @@ def test_a_published_checkpoint_fits_its_configuration_key_by_key(name: str) -> 
 # ---- strictness ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=RUNTIMES)
+def name(request: pytest.FixtureRequest) -> RuntimeName:
+    """Of every runtime: what is wrong with weights is told in the same words."""
+    found: RuntimeName = request.param
+    return found
+
+
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDENS[0].folder, tmp_path / "checkpoint"))
@@ -175,31 +182,31 @@ def bend(tensors: dict[str, Tensor]) -> None:
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(
-    original: Path, change: Callable[[dict[str, Tensor]], None], message: str
+    name: RuntimeName, original: Path, change: Callable[[dict[str, Tensor]], None], message: str
 ) -> None:
     tensors = load_file(original / "model.safetensors")
     change(tensors)
     save_file(tensors, original / "model.safetensors")
     with pytest.raises(CheckpointError) as caught:
-        open_runtime(original, device="cpu")
+        open_runtime(original, runtime=name, device="cpu")
     assert message in caught.value.message
 
 
-def test_a_diffusers_folder_is_as_strict(tmp_path: Path) -> None:
+def test_a_diffusers_folder_is_as_strict(name: RuntimeName, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     tensors.pop("decoder.conv1.weight_g")
     save_file(tensors, file)
     with pytest.raises(CheckpointError, match=r"decoder\.conv1\.weight_g is missing"):
-        open_runtime(folder, device="cpu")
+        open_runtime(folder, runtime=name, device="cpu")
 
 
-def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_named(name: RuntimeName, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     (folder / "tokenizer" / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
-        open_runtime(folder, device="cpu")
+        open_runtime(folder, runtime=name, device="cpu")
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
@@ -207,10 +214,10 @@ def test_a_device_that_is_not_there_is_named() -> None:
         open_runtime(GOLDENS[0].folder, device="cuda:99")
 
 
-def test_a_newer_spelling_of_weight_norm_is_read_as_well(tmp_path: Path) -> None:
+def test_a_newer_spelling_of_weight_norm_is_read_as_well(name: RuntimeName, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     file, wave = folder / "vae" / "diffusion_pytorch_model.safetensors", torch.randn(1, 2, 80)
-    before = open_runtime(folder, device="cpu").encode(wave)
+    before = open_runtime(folder, runtime=name, device="cpu").encode(wave)
     renamed = {
         key.replace("weight_g", "parametrizations.weight.original0").replace(
             "weight_v", "parametrizations.weight.original1"
@@ -218,7 +225,7 @@ def test_a_newer_spelling_of_weight_norm_is_read_as_well(tmp_path: Path) -> None
         for key, value in load_file(file).items()
     }
     save_file(renamed, file)
-    assert torch.equal(open_runtime(folder, device="cpu").encode(wave), before)
+    assert torch.equal(open_runtime(folder, runtime=name, device="cpu").encode(wave), before)
 
 
 def shard(folder: Path) -> list[Path]:
@@ -244,43 +251,43 @@ def test_shards_are_one_checkpoint(original: Path) -> None:
         assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
 
 
-def test_a_missing_shard_is_named(original: Path) -> None:
+def test_a_missing_shard_is_named(name: RuntimeName, original: Path) -> None:
     shard(original)[1].unlink()
     with pytest.raises(CheckpointError, match=r"model-00002-of-00003\.safetensors is missing"):
-        open_runtime(original, device="cpu")
+        open_runtime(original, runtime=name, device="cpu")
 
 
-def test_a_file_that_was_cut_short_is_named(original: Path) -> None:
+def test_a_file_that_was_cut_short_is_named(name: RuntimeName, original: Path) -> None:
     file = original / "model.safetensors"
     file.write_bytes(file.read_bytes()[:100_000])
     with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
-        open_runtime(original, device="cpu")
+        open_runtime(original, runtime=name, device="cpu")
 
 
-def test_a_silence_that_would_run_code_is_refused(original: Path, tmp_path: Path) -> None:
+def test_a_silence_that_would_run_code_is_refused(name: RuntimeName, original: Path, tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[Callable[[Path], object], tuple[Path]]:
             return Path.touch, (tmp_path / "run",)
 
     torch.save(Payload(), original / "silence_latent.pt")
     with pytest.raises(CheckpointError, match=r"silence_latent\.pt cannot be read"):
-        open_runtime(original, device="cpu")
+        open_runtime(original, runtime=name, device="cpu")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "silence_latent.pt", "model.safetensors"])
-def test_a_missing_file_is_named(original: Path, name: str) -> None:
-    (original / name).unlink()
-    with pytest.raises(CheckpointError, match=name if name != "config.json" else "holds no checkpoint"):
-        open_runtime(original, device="cpu")
+@pytest.mark.parametrize("file", ["config.json", "silence_latent.pt", "model.safetensors"])
+def test_a_missing_file_is_named(name: RuntimeName, original: Path, file: str) -> None:
+    (original / file).unlink()
+    with pytest.raises(CheckpointError, match=file if file != "config.json" else "holds no checkpoint"):
+        open_runtime(original, runtime=name, device="cpu")
 
 
-def test_a_configuration_that_lacks_a_value_is_named(original: Path) -> None:
+def test_a_configuration_that_lacks_a_value_is_named(name: RuntimeName, original: Path) -> None:
     config = json.loads((original / "config.json").read_text())
     del config["fsq_dim"]
     (original / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"config\.json lacks 'fsq_dim'"):
-        open_runtime(original, device="cpu")
+        open_runtime(original, runtime=name, device="cpu")
 
 
 # ---- the companion, and memory ---------------------------------------------------------------------------------------
@@ -304,23 +311,26 @@ def test_the_original_layout_takes_its_vae_and_text_encoder_from_the_companion(t
 
 
 MEMORY = """
-import sys, torch
+import sys
 from pathlib import Path
-from runtimes.layouts import original_bundle
-from runtimes.torch_parts import load_bundle
+from runtimes import open_runtime
 def resident(what):
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
     return 1024 * int(line.split()[1])
-load_bundle(original_bundle(Path(sys.argv[2])), torch.device("cpu"), torch.bfloat16)
+def load(folder):
+    return open_runtime(Path(folder), runtime=sys.argv[3], device="cpu", dtype="bfloat16")
+load(sys.argv[2])
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = resident("VmRSS")
-kept = load_bundle(original_bundle(Path(sys.argv[1])), torch.device("cpu"), torch.bfloat16)
+kept = load(sys.argv[1])
 print(resident("VmHWM") - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak from Linux")
-def test_float32_shards_become_bfloat16_within_one_shard_and_the_model(original: Path, tmp_path: Path) -> None:
+def test_float32_shards_become_bfloat16_within_one_shard_and_the_model(
+    name: RuntimeName, original: Path, tmp_path: Path
+) -> None:
     large = {**GOLDENS[0].config, "hidden_size": 384, "intermediate_size": 1536, "fsq_dim": 384}
     folder = tmp_path / "large"
     folder.mkdir()
@@ -332,7 +342,11 @@ def test_float32_shards_become_bfloat16_within_one_shard_and_the_model(original:
     biggest, total = max(file.stat().st_size for file in files), sum(file.stat().st_size for file in files)
     assert total > 80e6
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(folder), str(original)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEMORY, str(folder), str(original), name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert int(done.stdout) < total / 2 + biggest + 20e6
 
