@@ -67,7 +67,7 @@ def wire(page: Page, handlers: Handlers) -> None:
             ui_draft_events.wire(form, page.status, page.progress, handlers)
         if form.plans:
             ui_plans.wire(form.plans, form.widgets, page.progress, page.status, handlers)
-            ui_plans.wire_reuse(page.song, form.plans, form.widgets["plan"], page.rail, handlers)
+            ui_plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, handlers)
     page.cancel.click(stop(handlers), **AT_ONCE)
     _song_actions(page, handlers)
     _history(page, handlers)

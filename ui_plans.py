@@ -11,13 +11,19 @@ from gradio.components import Component
 import tooltips
 import ui_result
 import ui_tracks
+import ui_widgets
+from knobs import Value, knobs_of
 from library import Track
 from params import GenerateRequest
+from params_plan import read_plan
 from plans import plan_text
 from ui_api import endpoint
 from ui_handlers import Handlers, PlanOutput
 from ui_result import PlanPane, SongPane
 from ui_runs import AT_ONCE, GPU, QUIET, Updates, begin, rest
+
+TOLD = ("bpm", "keyscale", "timesignature", "vocal_language")
+"""Knobs of the form that a plan may tell as well, its length apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +78,28 @@ def shown(pane: PlanPane, track: Track) -> Updates:
     }
 
 
-def wire_reuse(song: SongPane, tools: PlanTools, box: Component, rail: gr.Radio, handlers: Handlers) -> None:
+def wire_reuse(
+    song: SongPane, tools: PlanTools, widgets: Mapping[str, Component], rail: gr.Radio, handlers: Handlers
+) -> None:
     """Nothing; the plan of the song that is shown goes into the form when its button is pressed."""
 
     def reuse(facts: Mapping[str, object] | None) -> Updates:
         track = handlers.find(facts)
         if track is None:
             return gr.skip()
+        text = plan_text(track.plan)
+        values = {widgets["plan"]: text, **{widgets[name]: value for name, value in _beside(text).items()}}
         line = ui_tracks.plan_line(track.plan)
-        return {box: plan_text(track.plan), tools.fold: gr.update(open=True), tools.line: line, rail: "generate"}
+        return {**values, tools.fold: gr.update(open=True), tools.line: line, rail: "generate"}
 
-    song.plan.reuse.click(reuse, inputs=song.metadata, outputs=[box, tools.fold, tools.line, rail], **AT_ONCE)
+    told = [widgets[name] for name in ("plan", *TOLD, "duration_s")]
+    song.plan.reuse.click(reuse, inputs=song.metadata, outputs=[*told, tools.fold, tools.line, rail], **AT_ONCE)
+
+
+def _beside(text: str) -> dict[str, Value]:
+    """What the form holds beside a plan, lest it contradicts it: its length, and nothing else that it tells."""
+    plan = read_plan(text)
+    told = dict(zip(TOLD, (plan.bpm, plan.keyscale, plan.timesignature, plan.language), strict=True))
+    knobs = {knob.name: knob for knob in knobs_of(GenerateRequest)}
+    values = {name: ui_widgets.shown(knobs[name], None) for name, value in told.items() if value is not None}
+    return values if plan.duration_s is None else {**values, "duration_s": plan.duration_s}

@@ -13,6 +13,7 @@ import pytest
 
 from knobs import Knob, knobs_of
 from params import MODES
+from params_words import DRAFTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -260,7 +261,7 @@ def test_functions_take_at_most_six_values_by_position() -> None:
 
 def test_a_knob_has_the_same_facts_in_every_mode() -> None:
     facts: dict[str, dict[str, Knob]] = {}
-    for mode, request_class in MODES.items():
+    for mode, request_class in (*MODES.items(), *DRAFTS.items()):
         for knob in knobs_of(request_class):
             facts.setdefault(knob.name, {})[mode] = knob
     for name, modes in facts.items():

@@ -45,7 +45,11 @@ def test_a_plan_is_made_edited_and_followed_and_reused_from_the_song(page: Page)
     shoot(page, "plan")
     page.locator("#clear-plan").click()
     expect(box).to_have_value("")
+    open_fold(page, "generate-music")
+    page.locator("#generate-bpm input").fill("90")
     page.locator("#reuse-plan").click()
+    expect(page.locator("#generate-bpm input")).to_have_value("")  # the plan speaks of the tempo now
+    expect(page.locator("#generate-duration-s input")).to_have_value("10")
     expect(box).to_have_value(text.inner_text())
     assert "bpm: 137" in box.input_value()
 
