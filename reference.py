@@ -1,4 +1,7 @@
-"""docs/knobs.md, written from the tables: `.venv/bin/python -m reference` brings the page up to date."""
+"""What the documents take from the tables: `.venv/bin/python -m reference` brings them up to date.
+
+docs/knobs.md is written whole, of docs/apple.md the table of memory.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from params_tables import GROUPS
 from params_words import DRAFTS
 
 PAGE = Path(__file__).parent / "docs" / "knobs.md"
+
+APPLE = PAGE.with_name("apple.md")
+MEMORY = ("<!-- memory: written by `.venv/bin/python -m reference` -->\n", "<!-- end of memory -->")
+"""Around the table of memory."""
 
 HEADER = """# The knobs
 
@@ -53,6 +60,16 @@ def _range(knob: Knob) -> str:
     return shown if len(knob.choices) <= 12 else f"one of {len(knob.choices)}: {', '.join(knob.choices[:6])} ..."
 
 
+def apple_page() -> str:
+    """docs/apple.md with a fresh table of memory."""
+    from runtimes.published import memory_table
+
+    before, _, rest = APPLE.read_text(encoding="utf-8").partition(MEMORY[0])
+    _, _, after = rest.partition(MEMORY[1])
+    return f"{before}{MEMORY[0]}\n{memory_table()}\n{MEMORY[1]}{after}"
+
+
 if __name__ == "__main__":
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(), encoding="utf-8")
+    APPLE.write_text(apple_page(), encoding="utf-8")

@@ -29,7 +29,7 @@ from knobs import parse
 from library import Track
 from params import MODES, GenerateRequest, Request
 from params_words import LyricsRequest
-from runtimes import DType
+from runtimes import RUNTIMES, DType, Machine
 
 Wave = NDArray[np.float32]
 RATE = audio.SAMPLE_RATE
@@ -377,7 +377,11 @@ def test_the_page_and_the_jobs_know_the_same_devices_and_formats(job: list[str])
         assert read([*job, "--device", device]).device == device
     for dtype in get_args(DType):
         assert read([*job, "--dtype", dtype]).dtype == dtype
-    for wrong in (["--device", "tpu"], ["--dtype", "int8"]):
+    for runtime in RUNTIMES:
+        assert read([*job, "--runtime", runtime]).runtime == runtime
+    asked = read([*job, "--runtime", "mlx", "--device", "cpu", "--dtype", "float16", "--bits", "8"])
+    assert cli.machine_of(vars(asked)) == Machine(runtime="mlx", device="cpu", dtype="float16", bits=8)
+    for wrong in (["--device", "tpu"], ["--dtype", "int8"], ["--runtime", "jax"], ["--bits", "3"]):
         with pytest.raises(SystemExit):
             read([*job, *wrong])
 

@@ -105,6 +105,14 @@ def test_the_sidecar_is_readable_json_with_every_value_of_the_request(shelf: Lib
     assert "path" not in told
 
 
+def test_a_track_from_before_peaks_were_kept_is_still_there(shelf: Library) -> None:
+    saved = shelf.save(song(), None, dataclasses.replace(record(), peak_gb=2.5))
+    told = json.loads(saved.sidecar.read_text(encoding="utf-8"))
+    assert told.pop("peak_gb") == 2.5
+    saved.sidecar.write_text(json.dumps(told), encoding="utf-8")
+    assert shelf.get(saved.id).peak_gb == 0.0
+
+
 def test_the_wav_file_is_tagged_with_title_and_seed(shelf: Library) -> None:
     saved = shelf.save(song(), None, record())
     with soundfile.SoundFile(saved.path) as file:

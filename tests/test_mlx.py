@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -20,15 +22,24 @@ from torch import Tensor
 import checkpoints
 import lease
 import pipeline
+import reference
 import runtimes
+from backend import Settings, Studio
 from errors import AdapterError, StudioError
+from library import Track
 from lora import Adapter, describe
 from params import SONG_MODES, GenerateRequest
 from pipeline import Job, Take
 from planner import ComposerPlanner
 from resolve import resolve
 from runtimes import Bits, Choice, Machine, Runtime, RuntimeName, default_runtime, open_runtime
+from runtimes.layouts import SILENCE_KEY, original_configs
+from runtimes.mlx_networks import build
+from runtimes.mlx_weights import stored_shapes
+from runtimes.published import CONFIGS
+from runtimes.torch_parts import build_parts
 from tests.parity import GOLDENS, relative_error
+from tests.test_layouts import shard
 from tests.test_lora import everywhere, heard, saved, weighed
 from tests.test_pipeline import Wave, job_of, take_of, takes_of
 from tests.tiny import CHANNELS, save_tiny
@@ -159,6 +170,24 @@ sys.exit(", ".join({"diffusers", "accelerate", "peft"} & set(sys.modules)) or 0)
     assert (done.stderr, done.returncode) == ("", 0)
 
 
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_published_checkpoint_has_the_tensors_that_torch_looks_for(family: str) -> None:
+    configs = original_configs(CONFIGS[family])
+    theirs = {part: module.state_dict() for part, module in build_parts(configs).items()}
+    shapes = {f"{part}.{key}": tuple(value.shape) for part in theirs for key, value in theirs[part].items()}
+    ours = {key: shape for part, model in build(configs).items() for key, shape in stored_shapes(part, model)}
+    assert {key: shape for key, shape in ours.items() if shapes.get(key) != shape} == {SILENCE_KEY: (1, 1, 64)}
+    assert set(ours) == set(shapes)
+
+
+def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(GOLDENS[0].folder, tmp_path / "whole"))
+    sharded = Path(shutil.copytree(whole, tmp_path / "sharded"))
+    shard(sharded)
+    codes = [opened(folder).latents_to_codes(GOLDENS[0].inputs["src_latents"]) for folder in (whole, sharded)]
+    assert torch.equal(*codes)
+
+
 def test_weights_stored_in_bfloat16_are_read_as_they_are(tmp_path: Path) -> None:
     golden, half = GOLDENS[0], tmp_path / "half"
     half.mkdir()
@@ -237,9 +266,28 @@ def test_where_mlx_cannot_be_imported_torch_takes_over_and_says_why(
     lease.unload()
 
 
+def test_the_table_of_memory_on_the_page_about_apple_is_fresh() -> None:
+    assert reference.apple_page() == reference.APPLE.read_text(encoding="utf-8"), "run python -m reference"
+
+
 def test_elsewhere_torch_is_the_usual_one() -> None:
     default_runtime.cache_clear()
     assert default_runtime() == Choice("torch")
+
+
+def test_a_song_on_mlx_is_a_track_of_its_own_and_tells_its_peak(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACE_NANO_DIR", str(folder))
+    request = GenerateRequest(prompt="lofi", thinking=False, duration_s=10, seed=3, inference_steps=1)
+    tracks = []
+    for name in (*runtimes.RUNTIMES, "mlx"):
+        settings = Settings(checkpoint="nano", runtime=name, device="cpu", outputs=tmp_path)
+        with closing(Studio(settings)) as studio:
+            tracks.append(next(event for event in studio.run(request) if isinstance(event, Track)))
+    on_torch, on_mlx, again = tracks
+    assert again.id == on_mlx.id != on_torch.id
+    assert 0 < on_mlx.peak_gb < on_torch.peak_gb  # torch tells the whole process
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------
