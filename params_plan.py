@@ -97,7 +97,9 @@ def read_plan(text: str) -> PlanText:
 
     Raises ValueError with the rule that it breaks.
     """
-    facts, _, rest = text.strip().removeprefix("<think>").partition("</think>")
+    facts, rest = text.strip(), ""
+    if facts.startswith("<think>"):  # elsewhere the tags are words like any other
+        facts, _, rest = facts.removeprefix("<think>").partition("\n</think>")
     tokens = tuple(int(code) for code in _CODE_TOKEN.findall(rest))
     told = fields(facts)
     if unknown := sorted(told.keys() - {*_NAMES, "genres"}):

@@ -14,6 +14,7 @@ from lm.sampling import Sampler, Sampling
 from lm.vocabulary import IM_END, Piece, Vocabulary
 from params import GenerateRequest, SongRequest
 from params_plan import CODES_PER_S
+from params_tables import PROMPT_CHARS
 from params_words import PlannerKnobs
 from planner_grammar import CAPTION_TOKENS, Ask, Settled, Walk, Write, codes, facts
 from planner_prompts import (
@@ -127,7 +128,7 @@ class LmPlanner:
         written = yield from self._codes(request, lyrics, known, int(CODES_PER_S * float(seconds)), seed)
         caption, bpm, keyscale, metre = (known.get(name) for name in ("caption", "bpm", "keyscale", "timesignature"))
         yield Plan(
-            caption=str(caption or request.prompt.strip()),
+            caption=str(caption or " ".join(request.prompt.split())),
             lyrics=lyrics,
             duration_s=float(seconds),
             bpm=None if bpm is None else int(bpm),
@@ -154,7 +155,10 @@ class LmPlanner:
         walk = facts(self.script, known, wanted, self._caption_tokens)
         prompts = [self.model.vocabulary.turns(*each) for each in turns]
         sampler = Sampler(sampling_of(request, guidance), [seed, 1])
-        return (yield from told_facts(follow(walk, self.model, prompts, sampler)))
+        thought = yield from told_facts(follow(walk, self.model, prompts, sampler))
+        if "caption" in thought:
+            thought["caption"] = str(thought["caption"])[:PROMPT_CHARS].rstrip()  # as long as a plan may have it
+        return thought
 
     def _codes(
         self, request: GenerateRequest, lyrics: str, known: Mapping[str, Fact], count: int, seed: int

@@ -27,6 +27,9 @@ GROUP = 64
 REMEMBERED_TOKENS = 128
 """A prompt of so many tokens is kept after it was read: the next variation or retake starts with the same one."""
 
+REMEMBERED = 2
+"""So many of them are kept, for the two phases of a planner take turns."""
+
 Prompts = tuple[tuple[int, ...], ...]
 Bits = Literal[4, 8]
 
@@ -68,14 +71,14 @@ def _rope(folder: Path) -> dict[str, Any]:
 
 
 class MlxModel:
-    """See lm.LanguageModel. Keeps what it has read of the last long prompt."""
+    """See lm.LanguageModel. Keeps what it has read of the last long prompts."""
 
     runtime: Literal["torch", "mlx"] = "mlx"
 
     def __init__(self, network: Any, vocabulary: Vocabulary, folder: Path) -> None:
         self.vocabulary = vocabulary
         self.network = network
-        self._read: tuple[Prompts, MlxSession] | None = None
+        self._read: dict[Prompts, MlxSession] = {}
         if network.args.vocab_size < vocabulary.size:
             rows = network.args.vocab_size
             raise CheckpointError(f"{folder.name} has {rows} rows for {vocabulary.size} tokens.", "Download it again.")
@@ -85,13 +88,16 @@ class MlxModel:
         return mlx_thread.run(self._start, tuple(tuple(prompt) for prompt in prompts))
 
     def _start(self, prompts: Prompts) -> MlxSession:
-        if self._read is not None and self._read[0] == prompts:
-            return self._read[1].copy()
-        self._read = None
-        session = MlxSession(self)
-        session.read(prompts)
+        read = self._read.pop(prompts, None)
+        if read is None:
+            session = MlxSession(self)
+            session.read(prompts)
+        else:
+            session = read.copy()
         if max(map(len, prompts)) >= REMEMBERED_TOKENS:
-            self._read = (prompts, session.copy())
+            while len(self._read) >= REMEMBERED:
+                del self._read[next(iter(self._read))]
+            self._read[prompts] = read or session.copy()
         return session
 
     def head(self) -> Any:
@@ -106,7 +112,7 @@ class MlxModel:
     def _close(self) -> None:
         import mlx.core as mx
 
-        self._read = None
+        self._read.clear()
         del self.network
         gc.collect()
         mx.clear_cache()

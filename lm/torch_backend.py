@@ -30,6 +30,9 @@ FAMILIES = ("qwen2", "qwen3")
 REMEMBERED_TOKENS = 128
 """A prompt of so many tokens is kept after it was read: the next variation or retake starts with the same one."""
 
+REMEMBERED = 2
+"""So many of them are kept, for the two phases of a planner take turns."""
+
 Prompts = tuple[tuple[int, ...], ...]
 
 
@@ -66,7 +69,7 @@ def _check(network: nn.Module, report: dict[str, set[str]], vocabulary: Vocabula
 
 
 class TorchModel:
-    """See lm.LanguageModel. Keeps what it has read of the last long prompt."""
+    """See lm.LanguageModel. Keeps what it has read of the last long prompts."""
 
     runtime: Literal["torch", "mlx"] = "torch"
 
@@ -75,22 +78,22 @@ class TorchModel:
         self.device = device
         self.body: nn.Module = network.base_model  # type: ignore[assignment]
         self.head: Tensor = network.get_output_embeddings().weight  # type: ignore[operator]
-        self._read: tuple[Prompts, TorchSession] | None = None
+        self._read: dict[Prompts, TorchSession] = {}
 
     def start(self, prompts: Sequence[Sequence[int]]) -> TorchSession:
         """See lm.LanguageModel.start."""
         key = tuple(tuple(prompt) for prompt in prompts)
-        if self._read is not None and self._read[0] == key:
-            return self._read[1].copy()
-        self._read = None
-        session = TorchSession(self, prompts)
+        read = self._read.pop(key, None)
+        session = TorchSession(self, prompts) if read is None else read.copy()
         if max(map(len, prompts)) >= REMEMBERED_TOKENS:
-            self._read = (key, session.copy())
+            while len(self._read) >= REMEMBERED:
+                del self._read[next(iter(self._read))]
+            self._read[key] = read or session.copy()
         return session
 
     def close(self) -> None:
         """See lm.LanguageModel.close."""
-        self._read = None
+        self._read.clear()
         del self.body, self.head
         gc.collect()
         if self.device.type != "cpu":

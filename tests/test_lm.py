@@ -309,10 +309,31 @@ def test_a_prompt_that_was_read_before_is_not_spoiled_by_what_followed_it(model:
     first.feed([3, 4, 5])
     after = first.logits()
     first.close()
-    again = model.start(long)
-    assert np.array_equal(again.logits(), before)
+    for start in range(3):  # so many others in between that the first may be forgotten
+        model.start([[(token + start) % 250 for token in range(130)]]).close()
+        again = model.start(long)
+        assert np.array_equal(again.logits(), before)
     again.feed([3, 4, 5])
     assert np.array_equal(again.logits(), after)
+
+
+def test_a_prompt_that_was_read_before_is_not_read_again(
+    on_torch: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens: list[int] = []
+    read = Memory.read
+
+    def counted(self: Memory, ids: torch.Tensor) -> torch.Tensor:
+        tokens.append(ids.shape[1])
+        return read(self, ids)
+
+    monkeypatch.setattr(Memory, "read", counted)
+    first, second, third = ([[(token + start) % 250 for token in range(140)]] for start in (1, 2, 3))
+    for prompts in (first, second, first, third, first, second):
+        on_torch.start(prompts)
+    assert tokens == [140] * 4
+    on_torch.start([[1, 2, 3]])
+    assert tokens == [*[140] * 4, 3]
 
 
 def test_the_fixed_memory_of_a_cuda_device_holds_the_same(on_torch: LanguageModel) -> None:

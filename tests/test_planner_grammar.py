@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from errors import CheckpointError
+from errors import CheckpointError, RequestError
+from knobs import parse
 from lm.sampling import Sampler, Sampling
 from lm.vocabulary import Vocabulary, open_vocabulary
-from params_plan import read_plan
+from params import GenerateRequest
+from params_plan import PlanText, read_plan
 from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from planner_grammar import FIELDS, Walk, Write, caption, codes, facts, verses
 from planner_lm import follow
@@ -301,3 +303,79 @@ def test_a_walk_that_is_left_closes_its_session(words: Vocabulary, script: Scrip
         next(steps)
     steps.close()
     assert model.closed and len(model.read) == 6
+
+
+# ---- plans as text ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "caption_",
+    ["calm piano", "</think> <|audio_code_7|>", '"all of it"', "'tis", "codes: 1 2", "bpm: 3", "- a: [b] #c", "日本"],
+)
+def test_a_plan_is_read_as_it_was_written(caption_: str) -> None:
+    plan = PlanText(bpm=92, caption=caption_, duration_s=12.5, language="no", codes=tuple(range(62)))
+    assert read_plan(str(plan)) == plan
+
+
+def test_a_plan_in_a_planners_own_words_is_read_too() -> None:
+    tokens = "".join(f"<|audio_code_{code}|>" for code in range(50))
+    plan = read_plan(f"<think>\nbpm: 92\ncaption: 'a: b'\nkeyscale: C major\n</think>\n\n{tokens}")
+    assert plan == PlanText(bpm=92, caption="a: b", keyscale="C major", duration_s=10, codes=tuple(range(50)))
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("bpm: 20", "a bpm from 30 to 300"),
+        ("bpm: fast", "a bpm from 30 to 300"),
+        ("bpm: ９２", "a bpm from 30 to 300"),
+        ("keyscale: H major", "a keyscale that is one of C major"),
+        ("language: klingon", "a language that is one of ar"),
+        ("timesignature: 5", "a timesignature that is one of 2, 3, 4, 6"),
+        ("duration: nan", "a duration from 10 to 600"),
+        ("duration: 1e9", "a duration from 10 to 600"),
+        ("codes: 1 2", "a duration from 10 to 600"),
+        (f"duration: 20\ncodes: {' '.join(['5'] * 50)}", "must have 100 codes for 20 seconds"),
+        ("codes: 1 x", "codes that are whole numbers from 0 to 63999"),
+        ("codes: 64000", "codes that are whole numbers from 0 to 63999"),
+        ("codes:", "codes that are whole numbers from 0 to 63999"),
+        ("tempo: 92", "must name bpm, caption"),
+        ("  bpm: 92", None),
+        ("hello", "must be lines such as bpm: 92"),
+        (f"caption: {'a' * 2001}", "at most 2000 characters"),
+    ],
+)
+def test_a_plan_that_breaks_a_rule_is_refused_with_it(text: str, rule: str | None) -> None:
+    if rule is None:
+        assert read_plan(text).bpm == 92
+        return
+    with pytest.raises(RequestError, match=rule):
+        parse(GenerateRequest, {"prompt": "x", "plan": text})
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"thinking": False, "lm_top_k": 5}, "lm_top_k"),
+        ({"thinking": False, "use_cot_metas": False}, "use_cot_metas"),
+        ({"use_cot_metas": False, "use_cot_caption": False}, "use_cot_caption"),
+        ({"bpm": 92, "keyscale": "C major", "timesignature": "3", "use_cot_caption": False}, "use_cot_caption"),
+        ({"vocal_language": "fr", "use_cot_language": False}, "use_cot_language"),
+        ({"lyrics": "", "use_cot_language": False}, "use_cot_language"),
+        ({"lm_cfg_scale": 1, "lm_negative_prompt": "noise"}, "lm_negative_prompt"),
+        ({"lm_temperature": 0, "lm_top_p": 0.5}, "lm_top_p"),
+        ({"plan": f"codes: {'5 ' * 50}", "lm_closed_turn": True}, "lm_closed_turn"),
+        ({"plan": "caption: x", "use_cot_caption": False}, "use_cot_caption"),
+        ({"plan": "bpm: 92", "bpm": 93}, "bpm"),
+        ({"plan": "duration: 20", "duration_s": 31}, "duration_s"),
+    ],
+)
+def test_knobs_that_mean_nothing_beside_the_others_are_refused(values: dict[str, object], field: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse(GenerateRequest, {"prompt": "x", "lyrics": "y", **values})
+    assert [fault.field for fault in refused.value.faults] == [field]
+
+
+def test_values_that_say_the_same_as_the_plan_are_taken() -> None:
+    request = parse(GenerateRequest, {"prompt": "x", "plan": "bpm: 92\nduration: 20", "bpm": 92, "duration_s": 20})
+    assert (request.length_s, request.following().bpm) == (20, 92)
