@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from lm.vocabulary import Message, open_vocabulary
 from lyrics_prompt import LANGUAGE_NAMES, SYSTEM, request_text
 from params_tables import SUNG_LANGUAGES
 from params_words import LyricsRequest
+from runtimes import Machine
 from tests.tiny_lm import QWEN25_TEMPLATE, save_tokenizer
 
 RUNTIMES: tuple[LmRuntime, ...] = ("torch", "mlx")
@@ -177,11 +179,11 @@ def test_control_tokens_that_a_user_types_stay_text(guesser: LanguageModel, brie
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_language_model_writes_through_the_studio(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch, runtime: LmRuntime
-) -> None:
-    monkeypatch.setattr(lm, "default_runtime", lambda: runtime)
-    events = list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
+def test_a_language_model_writes_through_the_studio(tmp_path: Path, runtime: LmRuntime) -> None:
+    studio = Studio(Settings(checkpoint="nano", runtime=runtime, device="cpu", outputs=tmp_path / "outputs"))
+    with closing(studio):
+        events = list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
+        assert studio.status().state == "ready"
     deltas = [event.text for event in events if isinstance(event, TextDelta)]
     assert "".join(deltas) == LYRICS
     assert len(deltas) == 6 and all(delta.endswith("\n") for delta in deltas)
@@ -189,7 +191,6 @@ def test_a_language_model_writes_through_the_studio(
     who = "Qwen 2.5 1.5B Instruct · seed 1 · at temperature 0 every seed gives these words"
     assert "loading Qwen 2.5 1.5B Instruct" in told and who in told
     assert told[-1] == f"{who} · {DIFFERENCE}"
-    assert studio.status().state == "ready"
 
 
 def test_frameworks_agree_on_the_logits_of_the_prompt(models: Path) -> None:
@@ -318,7 +319,7 @@ def test_a_writer_and_a_songs_checkpoint_take_each_others_place(studio: Studio) 
     writer = lease._writer
     assert writer is not None
     assert hasattr(writer.model, "body") and held() == {"writer"}
-    lease.load(checkpoints.find("nano"), "cpu", None)
+    lease.load(checkpoints.find("nano"), Machine(device="cpu"))
     assert not hasattr(writer.model, "body") and held() == {"song"}
     list(studio.run(request_of(writer="qwen-1.5b", temperature=0, seed=2)))
     assert held() == {"writer"}
