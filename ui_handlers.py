@@ -233,7 +233,7 @@ class Handlers:
         """What the knobs that name weights can choose from on this machine now, by knob."""
         return {
             "checkpoint": tuple(row.name for row in checkpoints.installed()),
-            "planner": tuple(row.name for row in checkpoints.installed("planner")),
+            "planner": tuple(name for name in checkpoints.PLANNERS if checkpoints.locate(checkpoints.row(name))),
             "writer": lyrics_writers.names(),
         }
 

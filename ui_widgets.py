@@ -81,7 +81,8 @@ def hint(knob: Knob, mode: Owner, recipe: AnyRecipe) -> str:
 
 def auto_text(knob: Knob, recipe: AnyRecipe) -> str:
     """What stands in an empty field: `auto`, with the recipe's own value where it has one."""
-    own = getattr(recipe, knob.name, None)
+    # A recipe's planner is a kind of planner, not one that could be named.
+    own = None if knob.name == "planner" else getattr(recipe, knob.name, None)
     return AUTO if own is None else f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
 
 

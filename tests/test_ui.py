@@ -154,6 +154,7 @@ def test_an_empty_field_tells_what_the_recipe_would_take() -> None:
     assert widget(knob_of("generate", "inference_steps")).placeholder == "auto · 8"
     assert widget(knob_of("generate", "guidance_scale")).placeholder == "auto · 7.5"
     assert widget(knob_of("generate", "solver")).choices[0] == ("auto · euler", AUTO)
+    assert widget(knob_of("generate", "planner"), choices=("lm-4b",)).choices == [(AUTO, AUTO), ("lm-4b", "lm-4b")]
 
 
 def test_the_kind_of_widget_follows_from_the_knob() -> None:
