@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from errors import Fault, RequestError
 from knobs import set_in_vain
-from params import GUIDED, SDE_SOLVERS, CoverRequest, Recipe, SongRequest
+from params import GUIDED, SDE_SOLVERS, CoverRequest, GenerateRequest, Recipe, SongRequest
 from params_tables import MAX_SEED
 
 Song = TypeVar("Song", bound=SongRequest)
@@ -22,6 +22,10 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     faults = list(set_in_vain(request, muted, recipe.fixed))
     if request.mode not in recipe.modes:
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
+    if isinstance(request, GenerateRequest) and recipe.planner == "composer" and request.given.codes is not None:
+        faults.append(
+            Fault("plan", request.plan, "must hold no codes: this checkpoint has other ones than the planner")
+        )
     if faults:
         raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
 

@@ -249,6 +249,13 @@ def save_tone(path: Path, pitch: int) -> None:
     audio.save_wav(path, np.stack([tone, tone]).astype(np.float32))
 
 
+def test_nano_takes_no_codes_of_a_planner(studio: Studio) -> None:
+    plan = f"bpm: 93\ncodes: {'5 ' * 50}"
+    request = parse(GenerateRequest, {"prompt": "folk", "plan": plan, "checkpoint": "nano"})
+    with pytest.raises(RequestError, match="must hold no codes"):
+        list(studio.run(request))
+
+
 # ---- drafts ----------------------------------------------------------------------------------------------------------
 
 

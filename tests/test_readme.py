@@ -23,6 +23,7 @@ TEXT = README.read_text(encoding="utf-8")
 REQUESTS: dict[str, type] = {
     **{str(mode): request for mode, request in MODES.items()},
     **{name: DRAFTS[kind] for name, kind in cli_drafts.COMMANDS.items()},
+    "plan": MODES["generate"],
 }
 COMMANDS = [line for line in re.findall(r"^\./studio (\w+ --.*)$", TEXT, re.MULTILINE) if not line.startswith("test")]
 
