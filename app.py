@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="studio",
         description="Serve the studio's page.",
-        epilog="One-shot jobs: studio generate | cover | extend | edit | lyrics, each with --help.",
+        epilog="One-shot jobs: studio generate | cover | extend | edit | lyrics | plan | draft | enhance | understand, "
+        "each with --help.",
     )
     options.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
     options.add_argument("--host", default="0.0.0.0" if HOSTED else "127.0.0.1", help="default: this machine only")
