@@ -13,11 +13,12 @@ import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import mlx.core as mx
+
 import numpy as np
 import torch
 
@@ -145,7 +146,7 @@ def main() -> int:
     options.add_argument("--device", choices=("mps", "cpu"), default="mps")
     options.add_argument("--exits", type=int, default=25)
     asked = options.parse_args()
-    say(f"MLX {mx.__version__} on {asked.device}, {platform.platform()}, {platform.machine()}")
+    say(f"MLX {version('mlx')} on {asked.device}, {platform.platform()}, {platform.machine()}")
     held = numbers_hold(asked.device)
     show_speed(asked.checkpoint, "mlx", asked.device, asked.bits, asked.seconds)
     if asked.torch:
