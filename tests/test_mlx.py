@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-4
 SONG_DB = -80
 SHORT_S = 1.0
-QUICK = {"inference_steps": 1, "guidance_scale": 1}
+QUICK: dict[str, Any] = {"inference_steps": 1, "guidance_scale": 1}
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,7 @@ def test_no_other_framework_loads_networks_beside_it(folder: Path) -> None:
     code = """
 import sys
 from pathlib import Path
+from typing import Any
 from runtimes import open_runtime
 open_runtime(Path(sys.argv[1]), runtime="mlx", device="cpu").close()
 sys.exit(", ".join({"diffusers", "accelerate", "peft"} & set(sys.modules)) or 0)
@@ -346,6 +348,7 @@ def test_four_clients_a_cancel_and_an_abandoned_song_do_not_disturb_each_other(
 SONG_AND_EXIT = """
 import sys, threading
 from pathlib import Path
+from typing import Any
 import torch
 from runtimes import open_runtime
 

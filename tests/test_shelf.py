@@ -124,10 +124,10 @@ def test_from_another_disk_the_files_are_copied(source: Path, models: Path, monk
     [
         (lambda folder: (folder / WEIGHTS).unlink(), r"lacks transformer/\*.safetensors\*"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\x08\0\0\0\0\0\0\0{}      1234"), "diffusion_pytorch_model"),
-        (lambda folder: edit(folder / WEIGHTS, lambda tensors: tensors.popitem()), "Transformer1DModel.* is missing"),
+        (lambda folder: edit(folder / WEIGHTS, lambda tensors: tensors.popitem()), "transformer.* is missing"),
         (
             lambda folder: edit(folder / WEIGHTS, lambda tensors: tensors.update(more=torch.zeros(2))),
-            "Transformer1DModel.more is not part",
+            "transformer.more is not part",
         ),
     ],
 )
