@@ -191,11 +191,16 @@ def default_runtime(device: str | None = None) -> Choice:
     if (platform.system(), platform.machine()) != ("Darwin", "arm64") or device not in (None, "mps"):
         return Choice("torch")
     try:
-        mlx_thread.run(import_module, "mlx.core")
-        mlx_thread.run(import_module, "mlx_lm")
+        _import_mlx()
     except ImportError as missing:
         return Choice("torch", f"PyTorch's MPS instead of MLX, which cannot be used here: {missing}")
     return Choice("mlx")
+
+
+def _import_mlx() -> None:
+    """Nothing; MLX and mlx-lm are there, imported in their thread. Raises ImportError."""
+    for name in ("mlx.core", "mlx_lm"):
+        mlx_thread.run(import_module, name)
 
 
 def open_runtime(
@@ -214,6 +219,10 @@ def open_runtime(
     that is missing, left over or misshapen.
     """
     if (runtime or default_runtime(device).runtime) == "mlx":
+        try:
+            _import_mlx()
+        except ImportError as missing:
+            raise StudioError(f"MLX cannot be used here: {missing}.", "Choose the runtime torch.") from missing
         from runtimes.mlx_runtime import open_mlx_runtime
 
         return open_mlx_runtime(folder, companion, device=device, dtype=dtype, bits=bits)

@@ -286,6 +286,12 @@ def test_where_mlx_cannot_be_imported_torch_takes_over_and_says_why(
     lease.unload()
 
 
+def test_who_asks_for_mlx_where_it_is_not_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlx_lm", None)
+    with pytest.raises(StudioError, match=r"MLX cannot be used here: .*mlx_lm.* Choose the runtime torch"):
+        opened(folder)
+
+
 def test_the_table_of_memory_on_the_page_about_apple_is_fresh() -> None:
     assert reference.apple_page() == reference.APPLE.read_text(encoding="utf-8"), "run python -m reference"
 
