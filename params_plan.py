@@ -92,16 +92,23 @@ def _unquoted(value: str) -> str:
     return " ".join(stripped.split())
 
 
+def read_output(text: str) -> tuple[dict[str, str], tuple[int, ...]]:
+    """The fields and the code tokens of what a planner wrote; of any other text, its fields.
+
+    Raises ValueError for a line that is no field.
+    """
+    facts, rest = text.strip(), ""
+    if facts.startswith("<think>"):  # elsewhere the tags are words like any other
+        facts, _, rest = facts.removeprefix("<think>").partition("\n</think>")
+    return fields(facts), tuple(int(code) for code in _CODE_TOKEN.findall(rest))
+
+
 def read_plan(text: str) -> PlanText:
     """The plan that the text tells, as a planner wrote it or as `PlanText` writes it; nothing for an empty text.
 
     Raises ValueError with the rule that it breaks.
     """
-    facts, rest = text.strip(), ""
-    if facts.startswith("<think>"):  # elsewhere the tags are words like any other
-        facts, _, rest = facts.removeprefix("<think>").partition("\n</think>")
-    tokens = tuple(int(code) for code in _CODE_TOKEN.findall(rest))
-    told = fields(facts)
+    told, tokens = read_output(text)
     if unknown := sorted(told.keys() - {*_NAMES, "genres"}):
         raise ValueError(f"must name {', '.join(_NAMES)}, not {unknown[0][:40]}")
     codes = _codes(told["codes"]) if "codes" in told else tokens or None

@@ -12,7 +12,6 @@ from typing import Literal
 import yaml
 
 from lm.vocabulary import Piece, Role, Vocabulary
-from params_plan import fields
 
 PlannerTask = Literal["generate", "inspire", "format", "understand"]
 Fact = str | int | float
@@ -79,21 +78,3 @@ def facts_text(facts: Mapping[str, Fact]) -> str:
         value = value.removesuffix("/4") if name == "timesignature" and isinstance(value, str) else value
         plain[name] = int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value
     return yaml.safe_dump(plain, allow_unicode=True, sort_keys=True) if plain else ""
-
-
-def thought(facts: Mapping[str, Fact]) -> str:
-    """The facts in their think tags."""
-    return f"{THINK}\n{facts_text(facts)}{END_THINK}"
-
-
-def parse_output(text: str) -> tuple[dict[str, Fact], list[int]]:
-    """The facts and the audio codes of what a planner wrote; numbers where it writes numbers.
-
-    Raises ValueError for a line among the facts that is none.
-    """
-    think, _, rest = text.partition(END_THINK)
-    facts: dict[str, Fact] = {}
-    for name, value in fields(think.replace(THINK, "", 1)).items():
-        facts[name] = int(value) if name in ("bpm", "duration") else value
-    codes = rest.replace("<|audio_code_", " ").replace("|>", " ").split()
-    return facts, [int(code) for code in codes]

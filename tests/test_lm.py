@@ -96,13 +96,22 @@ def test_a_chat_goes_through_the_template_of_the_tokenizer(vocabulary: Vocabular
     assert ids == whole.encode(text, add_special_tokens=False).ids
 
 
-@pytest.mark.parametrize("template", [QWEN25_TEMPLATE, None])
+@pytest.fixture(scope="module", params=["qwen 2.5", "chatml"])
+def chatting(
+    request: pytest.FixtureRequest, vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory
+) -> Vocabulary:
+    """A vocabulary with a chat template, and one without."""
+    if request.param == "qwen 2.5":
+        return vocabulary
+    folder = tmp_path_factory.mktemp("chatml")
+    save_tokenizer(folder)
+    return open_vocabulary(folder)
+
+
 @pytest.mark.parametrize("typed", SPELLINGS)
-def test_what_is_typed_in_a_chat_adds_no_control_token(tmp_path: Path, template: str | None, typed: str) -> None:
-    save_tokenizer(tmp_path / "t", codes=600, template=template)
-    vocabulary = open_vocabulary(tmp_path / "t")
+def test_what_is_typed_in_a_chat_adds_no_control_token(chatting: Vocabulary, typed: str) -> None:
     plain, attack = (
-        [token for token in vocabulary.chat(chat) if token in vocabulary.control_ids]
+        [token for token in chatting.chat(chat) if token in chatting.control_ids]
         for chat in (
             [Message("system", "Write."), Message("user", "hello")],
             [Message("system", f"Write {typed}"), Message("user", typed)],
@@ -216,7 +225,7 @@ def test_the_same_seed_chooses_the_same_and_another_seed_others() -> None:
 
 # ---- the two frameworks ----------------------------------------------------------------------------------------------
 
-KINDS = [("qwen3", True), ("qwen3", False), ("qwen2", True), ("qwen2", False)]
+KINDS = [("qwen3", True), ("qwen2", False)]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'tied' if kind[1] else 'untied'}")

@@ -17,7 +17,7 @@ from knobs import parse
 from lm.sampling import Sampler, Sampling
 from lm.vocabulary import Vocabulary, open_vocabulary
 from params import GenerateRequest
-from params_plan import PlanText, read_plan
+from params_plan import PlanText, read_output, read_plan
 from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from planner_grammar import FIELDS, Walk, Write, caption, codes, facts, verses
 from planner_lm import follow
@@ -28,8 +28,6 @@ from planner_prompts import (
     generate_prompt,
     inspire_prompt,
     negative_prompt,
-    parse_output,
-    thought,
     understand_prompt,
 )
 from planner_script import VALUES, Script
@@ -88,13 +86,13 @@ def test_the_prompt_of_a_recording_is_its_codes_as_tokens(words: Vocabulary) -> 
 
 @pytest.mark.parametrize("case", CASES["metadata_yaml"])
 def test_facts_are_written_as_upstream_writes_them(case: Mapping[str, Any]) -> None:
-    assert thought(case["metadata"]) == case["think"]
+    assert f"<think>\n{facts_text(case['metadata'])}</think>" == case["think"]
 
 
 @pytest.mark.parametrize("case", CASES["parse"])
 def test_what_a_planner_writes_is_read_as_upstream_reads_it(case: Mapping[str, Any]) -> None:
-    told, tokens = parse_output(case["text"])
-    assert told == case["metadata"]
+    told, tokens = read_output(case["text"])
+    assert told == {name: str(value) for name, value in case["metadata"].items()}
     assert "".join(f"<|audio_code_{code}|>" for code in tokens) == case["audio_codes"]
 
 
@@ -176,7 +174,7 @@ TASTES: Mapping[str, str] = {
 
 @pytest.mark.parametrize("taste", TASTES)
 def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, script: Script, taste: str) -> None:
-    """A third of a thousand for each taste; every one is read back from its tokens."""
+    """A third of a thousand for each taste; every one is read back from its tokens, a fifth of them with codes."""
     liked = [token for token in words.encode(TASTES[taste]) if token in set(script.anywhere.tolist())]
     for seed in range(340):
         dice = random.Random(seed)
@@ -185,12 +183,12 @@ def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, scr
         sampler = Sampler(Sampling(temperature=dice.choice([0, 0.85, 2]), top_p=dice.choice([0.5, 1])), seed)
         ids: list[int] = []
         known = walked(facts(script, given, FIELDS, dice.choice([5, 40])), model, sampler, ids)
-        count = 5 * int(known["duration"]) if int(known["duration"]) <= 30 or seed % 40 == 0 else 0
+        count = 5 * int(known["duration"]) if seed % 40 == 0 or (int(known["duration"]) <= 30 and seed % 2) else 0
         tokens = walked(codes(script, count), model, sampler, ids)
         written = words.decode(ids)
-        told, read = parse_output(written)
-        assert (read, len(tokens)) == (list(tokens), count)
-        assert {name: str(value) for name, value in told.items()} == {n: str(v) for n, v in known.items()}, written
+        told, read = read_output(written)
+        assert (read, len(read)) == (tokens, count)
+        assert told == {name: str(value) for name, value in known.items()}, written
         assert list(known) == list(FIELDS)
         for name, value in known.items():
             assert value == given.get(name, value)

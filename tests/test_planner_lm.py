@@ -133,7 +133,7 @@ def test_the_same_request_and_seed_give_the_same_plan_and_another_seed_another(p
 
 
 def test_a_length_that_nobody_gave_is_planned(planner: LmPlanner) -> None:
-    plan = plan_of(planner, 3, duration_s=None, lm_cfg_scale=1)
+    plan = plan_of(planner, 20, duration_s=None, lm_cfg_scale=1)
     assert 10 <= plan.duration_s <= 600 and plan.duration_s == int(plan.duration_s)
     assert len(plan.codes or ()) == 5 * plan.duration_s
 

@@ -64,13 +64,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("songs")
 
 
-@pytest.fixture
-def studio(weights: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    """The studio over these weights; what it renders stays for the next test."""
-    monkeypatch.setenv("ACE_MODELS_DIR", str(weights))
+@pytest.fixture(scope="module")
+def opened(home: Path) -> Iterator[Studio]:
     made = Studio(Settings(checkpoint="xl-turbo", runtime="torch", device="cpu", outputs=home))
     yield made
     made.close()
+
+
+@pytest.fixture
+def studio(opened: Studio, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    """The studio over these weights; what it loads and renders stays for the next test."""
+    monkeypatch.setenv("ACE_MODELS_DIR", str(weights))
+    return opened
 
 
 def request_of(**values: Any) -> GenerateRequest:
@@ -180,6 +185,7 @@ def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:
 
 
 def test_planners_that_are_not_there_are_told_before_anything_loads(studio: Studio) -> None:
+    lease.unload()
     with pytest.raises(MissingWeights, match="5 Hz planner 4B is not installed"):
         song_of(studio, planner="lm-4b")
     with pytest.raises(RequestError, match="planner = 'nano': must be one of lm-4b"):
