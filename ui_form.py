@@ -122,6 +122,13 @@ def _setting(
 
 
 def _place(knob: Knob, widgets: dict[str, Component], setting: ui_widgets.Setting) -> None:
+    """The knob's widget in the open layout: in a cell where something goes with it, or else by itself.
+
+    Every component, seen or not, lengthens the page's start.
+    """
+    if knob.kind != "audio" and knob.name not in CHIPS:
+        widgets[knob.name] = ui_widgets.make(knob, setting)
+        return
     with gr.Column(elem_classes=["cell", "tall" if ui_widgets.is_tall(knob) else "short"], min_width=0):
         if knob.kind == "audio":
             ui_widgets.caption(knob, setting)

@@ -40,5 +40,4 @@ def stop(handlers: Handlers) -> Any:
 def rest(job: Any, status: gr.HTML, handlers: Handlers) -> None:
     """Nothing; the page is at rest again when the job ends, well or not."""
     for ended in (job.success, job.failure):  # Gradio's `then` stays silent when the job raises
-        ended(None, js="() => studio.busy(false)", **QUIET)
-        ended(handlers.status, outputs=status, **AT_ONCE)
+        ended(handlers.status, js="() => { studio.busy(false); return [] }", outputs=status, **AT_ONCE)

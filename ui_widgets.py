@@ -122,6 +122,8 @@ def make(knob: Knob, setting: Setting) -> Component:
     widget = _chooser(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
     # Gradio's own checks name neither field nor rule: values go on as they come, and the request is checked as a whole.
     widget.preprocess = lambda payload: payload
+    # Gradio would put a frame of its own around each: half as many components again.
+    widget.get_expected_parent = lambda: None
     return widget
 
 
