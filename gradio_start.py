@@ -39,11 +39,11 @@ def without_server() -> Iterator[None]:
     from gradio.blocks import App
 
     create = App.create_app
-    App.create_app = staticmethod(lambda *_, **__: None)  # type: ignore[assignment, method-assign]
+    App.create_app = staticmethod(lambda *_, **__: None)
     try:
         yield
     finally:
-        App.create_app = staticmethod(create)  # type: ignore[method-assign]
+        App.create_app = staticmethod(create)
 
 
 @contextmanager

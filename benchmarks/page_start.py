@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    taken = {name: [] for name in IMPORTS}
+    taken: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for _ in range(rounds):
         for name, work in IMPORTS.items():
             taken[name].append(import_seconds(work))
