@@ -268,12 +268,27 @@ def _draft(
 def _told(events: Iterator[Event], remedy: str) -> Iterator[Event | StudioError]:
     """The events; an error is the last of them instead of being raised."""
     try:
-        yield from events
+        yield from _driven(events)
     except StudioError as error:
         yield error
     except Exception as error:
         log.exception("the job failed")
         yield as_studio_error(error, remedy) or StudioError(f"{type(error).__name__}: {error}", "The log says more.")
+
+
+def _driven(events: Iterator[Event]) -> Iterator[Event]:
+    """The events of a generator that has not begun; where MLX is at work, it runs in MLX's thread from end to end.
+
+    All that it keeps between two events, conditions and sessions, is then made and freed where MLX wants it.
+    """
+    if not any(each and each.built_from[1].chosen.runtime == "mlx" for each in (_loaded, _writer, _planner)):
+        return events
+    import mlx_thread
+
+    def there() -> Generator[Event, None, None]:
+        yield from events
+
+    return mlx_thread.iterate(there)
 
 
 @contextlib.contextmanager

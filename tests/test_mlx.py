@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -166,6 +167,7 @@ def velocity_of(runtime: Runtime) -> Tensor:
 def test_no_other_framework_loads_networks_beside_it(folder: Path) -> None:
     code = """
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from runtimes import open_runtime
@@ -306,12 +308,22 @@ def test_a_song_on_mlx_is_a_track_of_its_own_and_tells_its_peak(
 ) -> None:
     monkeypatch.setenv("ACE_NANO_DIR", str(folder))
     request = GenerateRequest(prompt="lofi", thinking=False, duration_s=10, seed=3, inference_steps=1)
-    tracks = []
+    tracks, threads, render = [], [], pipeline.render
+
+    def watched(*job: Any) -> Iterator[object]:
+        for event in render(*job):
+            threads.append(threading.current_thread().name)
+            yield event
+
+    monkeypatch.setattr(pipeline, "render", watched)
     for name in (*runtimes.RUNTIMES, "mlx"):
         settings = Settings(checkpoint="nano", runtime=name, device="cpu", outputs=tmp_path)
         with closing(Studio(settings)) as studio:
             tracks.append(next(event for event in studio.run(request) if isinstance(event, Track)))
     on_torch, on_mlx, again = tracks
+    half = len(threads) // 2
+    assert not set(threads[:half]) & {"mlx"}
+    assert set(threads[half:]) == {"mlx"}  # from end to end, what is kept between two steps included
     assert again.id == on_mlx.id != on_torch.id
     assert 0 < on_mlx.peak_gb < on_torch.peak_gb  # torch tells the whole process
 
