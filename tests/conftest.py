@@ -22,6 +22,8 @@ START_S = 60
 
 # Before any test file is imported: the libraries read these when they are.
 os.environ.update(OFFLINE)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores already
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,20 @@ def _watched(context: BrowserContext, app: App) -> Iterator[Page]:
     watch = Watch(page, app.url)
     page.goto(app.url)
     expect(page.locator("#run-generate")).to_be_visible(timeout=OPEN_S * 1000)
+    come_to_rest(page)
     yield page
     assert watch.problems == []
+
+
+def come_to_rest(page: Page) -> None:
+    """Nothing; the fields that came into sight last hold their values: Gradio sets them once more a frame later."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")
+
+
+def open_fold(page: Page, name: str) -> None:
+    """Nothing; the fold is open and at rest."""
+    page.locator(f"#{name}-fold > button").click()
+    come_to_rest(page)
 
 
 def shoot(page: Page, name: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import shoot
+from tests.browser.conftest import open_fold, shoot
 
 DRAFT_MS = 60_000
 NASTY = "lofi <b>rain</b> ${document.title='owned'} {{value}}"
@@ -26,10 +26,6 @@ def recording(tmp_path: Path) -> Path:
     path = tmp_path / "chord.wav"
     soundfile.write(path, (0.1 * chord + 0.5 * click).astype(np.float32), 48_000)
     return path
-
-
-def open_fold(page: Page, name: str) -> None:
-    page.locator(f"#{name}-fold > button").click()
 
 
 def music(page: Page) -> list[str]:

@@ -6,19 +6,14 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import shoot
+from tests.browser.conftest import open_fold, shoot
 
 JOB_MS = 60_000
 NASTY = "lofi <b>rain</b> ${document.title='owned'} {{value}}"
 
 
-def open_fold(page: Page, name: str) -> None:
-    page.locator(f"#{name}-fold > button").click()
-
-
 def quick(page: Page, prompt: str) -> None:
     """A short song of few steps, so that a test need not wait."""
-    expect(page.locator("#status p")).to_contain_text("nano")  # the page has set its empty numbers by now
     page.locator("#generate-prompt textarea").fill(prompt)
     page.locator(".chips button", has_text="10 s").click()
     open_fold(page, "generate-diffusion")
