@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from params_tables import BPM
 from plans import Facts
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _beats(mono: NDArray[np.float32]) -> tuple[int | None, float]:
     times = librosa.frames_to_time(beats, sr=ANALYSIS_HZ)
     # The median gap is finer than the tempogram's bins.
     bpm = round(60.0 / float(np.median(np.diff(times)))) if len(times) > 8 else round(float(np.atleast_1d(tempo)[0]))
-    return int(np.clip(bpm, 30, 300)), float(times[phase])
+    return int(np.clip(bpm, *BPM)), float(times[phase])
 
 
 def key_of(mono: NDArray[np.float32], sample_rate: int) -> str | None:

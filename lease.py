@@ -19,6 +19,7 @@ import checkpoints
 import estimates
 from errors import OutOfMemory, StudioError
 from events import Progress, TextDelta
+from plans import LONGEST_SUNG_S
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,9 +51,6 @@ except ImportError:
 log = logging.getLogger(__name__)
 
 ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
-
-LONGEST_PLAN_S = 240.0
-"""Assumed length of a song whose planner has not chosen one yet: a lease is better too long than too short."""
 
 STRETCHES = (1.0, 2.0)
 """A lease that ran out is asked for once more, twice as long."""
@@ -196,7 +194,8 @@ def _unload_planner() -> None:
 
 def _lease_s(job: Job, stretch: float = 1.0) -> int:
     """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
-    seconds = job.duration_s(audio.SAMPLE_RATE) or LONGEST_PLAN_S
+    # A lease is better too long than too short: of a length that is not chosen yet the longest is assumed.
+    seconds = job.duration_s(audio.SAMPLE_RATE) or LONGEST_SUNG_S
     work = estimates.tflop(job.request, job.recipe, seconds)
     planning_s = estimates.planning_s(seconds, job.planner_billions, "cuda", job.request.variations)
     return estimates.lease_s(estimates.seconds_for(work, "cuda") + planning_s, stretch)
@@ -217,7 +216,7 @@ def _render(job: Job, stretch: float = 1.0) -> Iterator[Progress | Take | Studio
 
 def _planning_s(request: GenerateRequest, billions: float, stretch: float = 1.0) -> int:
     """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
-    return estimates.lease_s(estimates.planning_s(request.length_s or LONGEST_PLAN_S, billions, "cuda"), stretch)
+    return estimates.lease_s(estimates.planning_s(request.length_s or LONGEST_SUNG_S, billions, "cuda"), stretch)
 
 
 @gpu_lease(duration=_planning_s)

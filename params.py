@@ -17,8 +17,8 @@ from adapter_list import AdapterChoice, read_choices
 from errors import Fault
 from knobs import Knob, Value, knob, knobs_of, set_in_vain
 from params_plan import PlanKnobs
-from params_tables import KEYSCALES, LANGUAGES, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
-from params_words import LyricsRequest
+from params_tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
+from params_words import LyricsRequest, MusicKnobs
 
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 InferMethod = Literal["ode", "sde"]
@@ -77,19 +77,13 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SongRequest:
+class SongRequest(MusicKnobs):
     """What every song mode asks for."""
 
     mode: ClassVar[Mode]
     needs_words: ClassVar[bool] = False
     required: ClassVar[tuple[str, ...]] = ()
 
-    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
-    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
-    bpm: int | None = knob(group="music", low=30, high=300, step=1, unit="beats per minute")
-    keyscale: str | None = knob(group="music", choices=KEYSCALES)
-    timesignature: TimeSignature | None = knob(group="music")
-    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
     checkpoint: str | None = knob(group="diffusion", high=80)
     seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
     inference_steps: int | None = knob(group="diffusion", low=1, high=200, step=1)
@@ -174,7 +168,9 @@ class GenerateRequest(PlanKnobs, SongRequest):
     mode: ClassVar[Mode] = "generate"
     needs_words: ClassVar[bool] = True
 
-    duration_s: float | None = knob(30.0, group="main", low=10, high=600, step=1, unit="seconds")
+    duration_s: float | None = knob(
+        DEFAULT_DURATION_S, group="main", low=DURATION_S[0], high=DURATION_S[1], step=1, unit="seconds"
+    )
     instrumental: bool = knob(False, group="main")
 
     @property

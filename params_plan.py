@@ -12,15 +12,12 @@ import yaml
 
 from errors import Fault
 from knobs import knob
-from params_tables import KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
+from params_tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
 from params_words import PlannerKnobs
 
 CODES_PER_S = 5
 CODEBOOK = 64_000
 """Audio codes that mean something: those below this number."""
-
-BPM = (30, 300)
-DURATION_S = (10, 600)
 
 PLAN_CHARS = 80_000
 """Room for the codes of ten minutes, as tokens too."""

@@ -45,6 +45,13 @@ LANGUAGES = tuple(_LANGUAGE_CODES.split())
 SUNG_LANGUAGES = tuple(code for code in LANGUAGES if code != "unknown")
 """The languages that words can be written in."""
 
+BPM = (30, 300)
+DURATION_S = (10, 600)
+"""What ACE-Step's planner was trained on."""
+
+DEFAULT_DURATION_S = 30.0
+"""Length of a song that nobody gave a length: neither the user nor a planner."""
+
 MAX_SEED = 2**31 - 1
 PROMPT_CHARS = 2000
 LYRICS_CHARS = 8000

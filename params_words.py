@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from errors import Fault
 from knobs import Value, knob, set_in_vain
 from params_tables import (
+    BPM,
     KEYSCALES,
     LANGUAGES,
     LYRICS_CHARS,
@@ -27,6 +28,18 @@ Tone = Literal["hopeful", "tender", "sad", "angry", "playful", "dreamy"]
 
 SHORT_SECTION_LINES = 2
 """Lines of a pre-chorus, a post-chorus and an outro, for which there are no knobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicKnobs:
+    """The words and the musical facts of a song."""
+
+    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
+    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
+    bpm: int | None = knob(group="music", low=BPM[0], high=BPM[1], step=1, unit="beats per minute")
+    keyscale: str | None = knob(group="music", choices=KEYSCALES)
+    timesignature: TimeSignature | None = knob(group="music")
+    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +67,9 @@ class InspireRequest(PlannerKnobs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnhanceRequest(PlannerKnobs):
+class EnhanceRequest(PlannerKnobs, MusicKnobs):
     """A fuller prompt and better set lyrics from those that are there; given facts stay as they are."""
 
-    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
-    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
-    bpm: int | None = knob(group="music", low=30, high=300, step=1, unit="beats per minute")
-    keyscale: str | None = knob(group="music", choices=KEYSCALES)
-    timesignature: TimeSignature | None = knob(group="music")
-    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
     seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
 
     def combinations(self) -> Iterator[Fault]:

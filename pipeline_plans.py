@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from analysis import listen
 from events import Progress
 from params import GenerateRequest
-from plans import DEFAULT_DURATION_S, Facts, Plan, Planner, open_plan
+from params_tables import DEFAULT_DURATION_S
+from plans import Facts, Plan, Planner, open_plan
 
 if TYPE_CHECKING:
     from pipeline import Job

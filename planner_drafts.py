@@ -9,8 +9,8 @@ import contexts
 from drafts import Draft
 from events import Progress
 from lm.sampling import Sampler
-from params_plan import CODES_PER_S, DURATION_S
-from params_tables import LYRICS_CHARS, PROMPT_CHARS
+from params_plan import CODES_PER_S
+from params_tables import DURATION_S, LYRICS_CHARS, PROMPT_CHARS
 from params_words import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
 from planner_grammar import FIELDS, LYRICS_TOKENS, Walk, facts, verses
 from planner_lm import LmPlanner, follow, sampling_of, told_facts

@@ -11,8 +11,8 @@ import numpy as np
 from errors import CheckpointError
 from lm.sampling import Ids
 from lm.vocabulary import Vocabulary
-from params_plan import BPM, CODEBOOK, DURATION_S
-from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
+from params_plan import CODEBOOK
+from params_tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from planner_prompts import code_name
 
 VALUES: Mapping[str, tuple[str, ...]] = {

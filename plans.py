@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from events import Progress
 from params import GenerateRequest, SongRequest
-from params_plan import DURATION_S, PlanText
-from params_tables import PROMPT_CHARS
+from params_plan import PlanText
+from params_tables import DEFAULT_DURATION_S, DURATION_S, PROMPT_CHARS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 NO_WORDS = "[Instrumental]"
 """The lyrics that ACE-Step was trained on for songs without words."""
 
-DEFAULT_DURATION_S = 30.0
-"""Length of a song that nobody gave a length: neither the user nor a planner."""
-
 LINE_S = 3.5
 """A sung line takes about two bars at a middling tempo."""
+
+LONGEST_SUNG_S = 240.0
+"""No planner is assumed to write more where nobody asks for a length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +139,6 @@ def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = Non
 
 
 def length_from_words(lyrics: str) -> float:
-    """Seconds that the lyrics ask for, `LINE_S` a line and within 10 to 240; `DEFAULT_DURATION_S` without words."""
+    """Seconds that the lyrics ask for: `LINE_S` a line, at most `LONGEST_SUNG_S`; the default without words."""
     lines = [line for line in lyrics.splitlines() if line.strip() and not line.lstrip().startswith("[")]
-    return float(min(max(10.0, LINE_S * len(lines)), 240.0)) if lines else DEFAULT_DURATION_S
+    return float(min(max(DURATION_S[0], LINE_S * len(lines)), LONGEST_SUNG_S)) if lines else DEFAULT_DURATION_S
