@@ -26,13 +26,13 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def nano(folder: Path) -> AceStepPipeline:
-    pipeline = AceStepPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = AceStepPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def score_of(seed: int, prompt: str = "jazz", **chosen: object) -> Score:
-    return compose(Brief(prompt=prompt, duration_s=10.0, seed=seed, **chosen))  # type: ignore[arg-type]
+def score_of(seed: int, prompt: str = "jazz", duration_s: float = 10.0, **chosen: object) -> Score:
+    return compose(Brief(prompt=prompt, duration_s=duration_s, seed=seed, **chosen))  # type: ignore[arg-type]
 
 
 def rendered(nano: AceStepPipeline, score: Score, prompt: str, seed: int = 0) -> np.ndarray:
@@ -115,7 +115,7 @@ def test_tempo_and_key_of_the_score_are_heard_in_the_rendering(nano: AceStepPipe
 def test_a_seed_is_repeated_another_one_varies_and_words_of_another_style_count_more_than_synonyms(
     nano: AceStepPipeline,
 ) -> None:
-    score = score_of(2, "rock")
+    score = score_of(2, "rock", duration_s=4.0)
     first = rendered(nano, score, "rock with distorted guitars")
     again, same, other = (
         rendered(nano, score, words) for words in ("rock with distorted guitars", "rock band", "ambient")
