@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import audio
 import checkpoints
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline import Job, Take
     from planner_lm import LmPlanner
     from plans import Plan, Planner
-    from runtimes import Machine, Runtime
+    from runtimes import Bits, Machine, Runtime
 
 F = TypeVar("F", bound=Callable[..., object])
 Event = TypeVar("Event")
@@ -55,7 +55,7 @@ ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 STRETCHES = (1.0, 2.0)
 """A lease that ran out is asked for once more, twice as long."""
 
-BITS: Literal[4] = 4
+BITS: Bits = 4
 """To so many bits the weights of a lyric writer are packed where the framework can (MLX): words bear it."""
 
 SHORTER = "Make it shorter, or fewer variations."
@@ -142,7 +142,7 @@ def load_planner(place: Installed, machine: Machine) -> None:
     )
 
 
-def _opened(place: Installed, machine: Machine, bits: Literal[4] | None, remedy: str) -> LanguageModel:
+def _opened(place: Installed, machine: Machine, bits: Bits | None, remedy: str) -> LanguageModel:
     """The language model, its weights in memory."""
     from lm import open_language_model
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from lm.vocabulary import Vocabulary
-    from runtimes import DType
-
-LmRuntime = Literal["torch", "mlx"]
+    from runtimes import Bits, DType, RuntimeName
 
 
 class Session(Protocol):
@@ -48,7 +46,7 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def runtime(self) -> LmRuntime:
+    def runtime(self) -> RuntimeName:
         """The framework that runs it."""
         ...
 
@@ -64,10 +62,10 @@ class LanguageModel(Protocol):
 def open_language_model(
     folder: Path,
     *,
-    runtime: LmRuntime | None = None,
+    runtime: RuntimeName | None = None,
     device: str | None = None,
     dtype: DType | None = None,
-    bits: Literal[4, 8] | None = None,
+    bits: Bits | None = None,
 ) -> LanguageModel:
     """The causal language model in `folder`, as transformers' `save_pretrained` writes it, with its weights loaded.
 

@@ -6,32 +6,24 @@ import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mlx_thread
 from errors import CheckpointError
+from lm.remembered import Prompts, Remembered
 from lm.vocabulary import Vocabulary, open_vocabulary
 
 if TYPE_CHECKING:
-    from runtimes import DType
+    from runtimes import Bits, DType, RuntimeName
 
 PREFILL = 512
 """Tokens of a prompt that are read at once: attention over all of a long one would take gigabytes."""
 
 GROUP = 64
 """Weights that share a scale when they are packed."""
-
-REMEMBERED_TOKENS = 128
-"""A prompt of so many tokens is kept after it was read: the next variation or retake starts with the same one."""
-
-REMEMBERED = 2
-"""So many of them are kept, for the two phases of a planner take turns."""
-
-Prompts = tuple[tuple[int, ...], ...]
-Bits = Literal[4, 8]
 
 
 def open_mlx_model(folder: Path, *, dtype: DType | None = None, bits: Bits | None = None) -> MlxModel:
@@ -60,7 +52,7 @@ def _load(folder: Path, dtype: DType | None, bits: Bits | None) -> Any:
     return network
 
 
-def _rope(folder: Path) -> dict[str, Any]:
+def _rope(folder: Path) -> dict[str, float]:
     """The base of the rotary positions by the name that every model of mlx-lm knows.
 
     transformers 5 writes it among `rope_parameters`, where mlx-lm's Qwen2 does not look.
@@ -73,31 +65,23 @@ def _rope(folder: Path) -> dict[str, Any]:
 class MlxModel:
     """See lm.LanguageModel. Keeps what it has read of the last long prompts."""
 
-    runtime: Literal["torch", "mlx"] = "mlx"
+    runtime: RuntimeName = "mlx"
 
     def __init__(self, network: Any, vocabulary: Vocabulary, folder: Path) -> None:
         self.vocabulary = vocabulary
         self.network = network
-        self._read: dict[Prompts, MlxSession] = {}
+        self._read: Remembered[MlxSession] = Remembered()
         if network.args.vocab_size < vocabulary.size:
             rows = network.args.vocab_size
             raise CheckpointError(f"{folder.name} has {rows} rows for {vocabulary.size} tokens.", "Download it again.")
 
     def start(self, prompts: Sequence[Sequence[int]]) -> MlxSession:
         """See lm.LanguageModel.start."""
-        return mlx_thread.run(self._start, tuple(tuple(prompt) for prompt in prompts))
+        return mlx_thread.run(self._read.session, prompts, self._begun)
 
-    def _start(self, prompts: Prompts) -> MlxSession:
-        read = self._read.pop(prompts, None)
-        if read is None:
-            session = MlxSession(self)
-            session.read(prompts)
-        else:
-            session = read.copy()
-        if max(map(len, prompts)) >= REMEMBERED_TOKENS:
-            while len(self._read) >= REMEMBERED:
-                del self._read[next(iter(self._read))]
-            self._read[prompts] = read or session.copy()
+    def _begun(self, prompts: Prompts) -> MlxSession:
+        session = MlxSession(self)
+        session.read(prompts)
         return session
 
     def head(self) -> Any:

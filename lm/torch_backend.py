@@ -6,7 +6,7 @@ import copy
 import gc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,22 +18,15 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from errors import CheckpointError
+from lm.remembered import Remembered
 from lm.torch_memory import Memory
 from lm.vocabulary import Vocabulary, open_vocabulary
 
 if TYPE_CHECKING:
-    from runtimes import DType
+    from runtimes import DType, RuntimeName
 
 FAMILIES = ("qwen2", "qwen3")
 """The architectures whose decoder takes a mask for each layer type, which is how a batch is padded here."""
-
-REMEMBERED_TOKENS = 128
-"""A prompt of so many tokens is kept after it was read: the next variation or retake starts with the same one."""
-
-REMEMBERED = 2
-"""So many of them are kept, for the two phases of a planner take turns."""
-
-Prompts = tuple[tuple[int, ...], ...]
 
 
 def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | None = None) -> TorchModel:
@@ -71,25 +64,18 @@ def _check(network: nn.Module, report: dict[str, set[str]], vocabulary: Vocabula
 class TorchModel:
     """See lm.LanguageModel. Keeps what it has read of the last long prompts."""
 
-    runtime: Literal["torch", "mlx"] = "torch"
+    runtime: RuntimeName = "torch"
 
     def __init__(self, network: nn.Module, vocabulary: Vocabulary, device: torch.device) -> None:
         self.vocabulary = vocabulary
         self.device = device
         self.body: nn.Module = network.base_model  # type: ignore[assignment]
         self.head: Tensor = network.get_output_embeddings().weight  # type: ignore[operator]
-        self._read: dict[Prompts, TorchSession] = {}
+        self._read: Remembered[TorchSession] = Remembered()
 
     def start(self, prompts: Sequence[Sequence[int]]) -> TorchSession:
         """See lm.LanguageModel.start."""
-        key = tuple(tuple(prompt) for prompt in prompts)
-        read = self._read.pop(key, None)
-        session = TorchSession(self, prompts) if read is None else read.copy()
-        if max(map(len, prompts)) >= REMEMBERED_TOKENS:
-            while len(self._read) >= REMEMBERED:
-                del self._read[next(iter(self._read))]
-            self._read[key] = read or session.copy()
-        return session
+        return self._read.session(prompts, lambda key: TorchSession(self, key))
 
     def close(self) -> None:
         """See lm.LanguageModel.close."""

@@ -39,6 +39,7 @@ def _device_of(name: str) -> torch.device:
     """The device of that name; raises StudioError when this machine has none."""
     try:
         torch.empty(0, device=name)
+    # torch has no error of its own for this: CUDA, MPS and unknown names each raise another.
     except (RuntimeError, AssertionError, NotImplementedError) as unknown:
         raise StudioError(f"This machine has no device {name!r}.", f"Choose {default_device()}.") from unknown
     return torch.device(name)

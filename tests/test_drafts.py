@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from huggingface_hub import constants
 import cli
 import ui_draft_events
 from audio import SAMPLE_RATE
-from backend import Settings, Studio
+from backend import Studio
 from composer_styles import STYLES, names_style, style_of
 from drafts import Draft
 from drafts_builtin import DRAFTER, GENERAL_WORDS, LISTENER, NO_STYLE, OTHER_LANGUAGE, BuiltinDrafter, sectioned
@@ -55,13 +54,6 @@ def no_planner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine has, the drafts here are those of the small program."""
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "outputs"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

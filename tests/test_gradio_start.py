@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import urllib.request
 
+import gradio as gr
+import pytest
+
+from gradio_start import without_collecting, without_server
 from tests.conftest import ROOT
 
 COUNTED = """
@@ -17,6 +23,8 @@ def counted(*args, **kwargs):
 ast.parse = counted
 {start}
 import gradio as gr
+import pytest
+
 assert inspect.getfile is getfile
 assert inspect.getfile(gr.Textbox).endswith("textbox.py")
 with gr.Blocks() as page:
@@ -39,3 +47,21 @@ def test_no_component_is_parsed_and_gradio_is_otherwise_the_same() -> None:
     quick, quick_rest = report("from gradio_start import import_gradio; import_gradio()")
     assert quick_rest == same
     assert 4 * quick < usual
+
+
+def test_a_page_has_no_server_until_it_is_launched_and_then_has_one() -> None:
+    with without_server(), gr.Blocks() as page:
+        gr.Textbox("hello", label="greeting")
+    assert page.app is None
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        assert b"greeting" in urllib.request.urlopen(f"{url}config").read()
+    finally:
+        page.close()
+
+
+def test_garbage_is_looked_for_again_after_a_start_that_failed() -> None:
+    with pytest.raises(ValueError, match="no page"), without_collecting():
+        assert not gc.isenabled()
+        raise ValueError("no page")
+    assert gc.isenabled()

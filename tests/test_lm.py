@@ -243,7 +243,6 @@ def on_torch(saved: Path) -> Iterator[LanguageModel]:
 
 @pytest.fixture(scope="module")
 def on_mlx(saved: Path) -> Iterator[LanguageModel]:
-    pytest.importorskip("mlx_lm")
     model = open_language_model(saved, runtime="mlx", dtype="float32")
     yield model
     model.close()
@@ -251,8 +250,6 @@ def on_mlx(saved: Path) -> Iterator[LanguageModel]:
 
 @pytest.fixture(scope="module", params=["torch", "mlx"])
 def model(request: pytest.FixtureRequest, saved: Path) -> Iterator[LanguageModel]:
-    if request.param == "mlx":
-        pytest.importorskip("mlx_lm")
     opened = open_language_model(saved, runtime=request.param, dtype="float32")
     yield opened
     opened.close()
@@ -368,7 +365,6 @@ def test_a_text_that_outgrows_its_memory_goes_on(on_torch: LanguageModel, fixed:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_packed_weights_have_rows_too(tmp_path: Path, tied: bool) -> None:
-    pytest.importorskip("mlx_lm")
     folder = save_lm(tmp_path / "m", tied=tied, codes=40, width=64)
     whole, packed = (open_language_model(folder, runtime="mlx", dtype="float32", bits=bits) for bits in (None, 8))
     sessions = [model.start(PROMPTS) for model in (whole, packed)]
@@ -383,8 +379,6 @@ def test_packed_weights_have_rows_too(tmp_path: Path, tied: bool) -> None:
 @pytest.mark.parametrize("runtime", ["torch", "mlx"])
 @pytest.mark.parametrize("flaw", ["no weights", "broken weights", "another tokenizer", "no config"])
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, runtime: str, flaw: str) -> None:
-    if runtime == "mlx":
-        pytest.importorskip("mlx_lm")
     folder = save_lm(tmp_path / "m", codes=10)
     if flaw == "no weights":
         (folder / "model.safetensors").unlink()
@@ -399,7 +393,6 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, runtime: str, flaw
 
 
 def test_a_closed_model_on_mlx_leaves_the_thread_in_order(saved: Path) -> None:
-    pytest.importorskip("mlx_lm")
     model = open_language_model(saved, runtime="mlx")
     model.start(PROMPTS).close()
     model.close()

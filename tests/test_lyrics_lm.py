@@ -26,15 +26,14 @@ from backend import Settings, Studio
 from errors import Cancelled, MissingWeights, OutOfMemory, RequestError
 from events import Progress, TextDelta
 from knobs import Value, knobs_of, parse
-from lm import LanguageModel, LmRuntime
+from lm import LanguageModel
 from lm.vocabulary import Message, open_vocabulary
 from lyrics_prompt import LANGUAGE_NAMES, SYSTEM, request_text
 from params_tables import SUNG_LANGUAGES
 from params_words import LyricsRequest
-from runtimes import Machine
+from runtimes import RUNTIMES, Machine, RuntimeName
 from tests.tiny_lm import QWEN25_TEMPLATE, save_tokenizer
 
-RUNTIMES: tuple[LmRuntime, ...] = ("torch", "mlx")
 BRIEF: dict[str, object] = {"brief": "the sea", "structure": "verse, chorus", "lines_verse": 3, "lines_chorus": 2}
 ANSWER = (
     "Sure! Here are the lyrics:\n\n**[Verse 1]**\nSalt on the window, sand on the floor\nThe tide – été – 雨\n\n"
@@ -85,15 +84,6 @@ def teach(network: Qwen2ForCausalLM, prompt: list[int], answer: list[int]) -> No
         loss.backward()
         optimizer.step()
     raise AssertionError("the tiny model has not learned its answer")
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """So little work is done sooner by one thread than by several that wait for each other."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +169,7 @@ def test_control_tokens_that_a_user_types_stay_text(guesser: LanguageModel, brie
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_language_model_writes_through_the_studio(tmp_path: Path, runtime: LmRuntime) -> None:
+def test_a_language_model_writes_through_the_studio(tmp_path: Path, runtime: RuntimeName) -> None:
     studio = Studio(Settings(checkpoint="nano", runtime=runtime, device="cpu", outputs=tmp_path / "outputs"))
     with closing(studio):
         events = list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from drafts import Draft
 from events import Progress
@@ -28,13 +27,7 @@ from tests.tiny_lm import CODES, save_lm
 ASKED = {"prompt": "slow waltz", "lyrics": "[verse]\nRain on the roof", "duration_s": 10}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Nothing; networks this small are slower on several threads, on a busy machine many times slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +298,6 @@ def test_without_facts_the_length_comes_from_the_words(planner: LmPlanner) -> No
 
 
 def test_both_frameworks_plan_the_same(folder: Path, planner: LmPlanner) -> None:
-    pytest.importorskip("mlx_lm")
     model = open_language_model(folder, runtime="mlx", dtype="float32")
     other = LmPlanner(model, "tiny", caption_tokens=12)
     for seed in range(2):

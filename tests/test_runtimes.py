@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prompts import Metas, instruction_of, lyric_text, prompt_text
-from runtimes import SILENT_REFERENCE_FRAMES, DType, Runtime, RuntimeName, open_runtime, reference_excerpt
+from runtimes import RUNTIMES, SILENT_REFERENCE_FRAMES, DType, Runtime, RuntimeName, open_runtime, reference_excerpt
 from runtimes.tiling import reach_of, tiles
 from runtimes.torch_dit import remember
 from runtimes.torch_parts import load_parts
@@ -21,7 +21,6 @@ from sampler import Guidance, Run, View, denoise, noise_levels
 from tests.parity import GOLDENS, Golden, relative_error
 from tests.tiny import CHANNELS, RATE, save_tiny
 
-RUNTIMES: tuple[RuntimeName, ...] = ("torch", "mlx")
 TOLERANCE = 5e-4
 EXACT = 2e-6
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,6 @@ Props = dict[str, dict[str, Any]]
 Info = dict[str, Any]
 RAIN = {"brief": "rain", "writer": "built-in"}
 RECIPE = Recipe(inference_steps=8, guidance_scale=7.5, shift=3.0, muted={"bpm": "this one has no sense of time"})
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "outputs"))
-    yield made
-    made.close()
 
 
 @pytest.fixture
