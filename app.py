@@ -34,7 +34,7 @@ MAX_UPLOAD = "1gb"
 
 def parser() -> argparse.ArgumentParser:
     """The options of the server."""
-    import cli
+    from cli import main as cli
 
     options = argparse.ArgumentParser(
         prog="studio",
@@ -63,8 +63,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     """How the studio starts; strangers open no adapters but presets and uploads."""
     from gradio.utils import get_upload_folder
 
-    import cli
     from backend import Settings
+    from cli import main as cli
 
     settings = Settings(checkpoint=options.checkpoint, **vars(cli.machine_of(dict(vars(options)))))
     homes = (Path(get_upload_folder()),) if open_to_strangers(options) else None
@@ -74,13 +74,13 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def serve(options: argparse.Namespace) -> int:
     """The exit code, once the server is stopped."""
     # Here and not above: a one-shot job has no page, and Gradio takes seconds to import.
-    from gradio_start import import_gradio, without_collecting, without_server
+    from ui.gradio_start import import_gradio, without_collecting, without_server
 
     with without_collecting():
         import_gradio()
         import theme
-        import ui
         from backend import Studio
+        from ui import page as ui
 
         studio = Studio(settings_of(options))
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
@@ -109,10 +109,10 @@ def serve(options: argparse.Namespace) -> int:
 def main(argv: Sequence[str]) -> int:
     """The exit code of the server or of a one-shot job."""
     if argv and not argv[0].startswith("-"):
-        import cli
+        from cli import main as cli
 
         return cli.main(argv)
-    from errors import StudioError
+    from core.errors import StudioError
 
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

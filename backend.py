@@ -7,8 +7,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import platform
-import resource
 import secrets
 import threading
 import time
@@ -17,32 +15,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-import audio
-import checkpoints
-import estimates
-import lease
-import lyrics_writers
-from backend_drafts import drafted
-from backend_jobs import Workers, wait_for_turn
-from backend_plans import planned, planner_of
-from drafts import Draft
-from errors import RequestError, StudioError
-from events import Progress, TextDelta
-from fingerprint import fingerprint
-from knobs import to_json
-from library import Library, Record, Track, cache_key
-from lora_presets import open_adapters
-from params import GenerateRequest, Recipe, Request, SongRequest, audio_knobs
-from params_words import DraftRequest, LyricsRequest
-from plans import Facts, Plan
-from resolve import refuse_muted, resolve
-from runtimes import Machine
+from checkpoints import find, table
+from checkpoints import writers as lyrics_writers
+from core.drafts import Draft
+from core.errors import RequestError, StudioError
+from core.events import Progress, TextDelta
+from core.files import sha256
+from core.knobs import to_json
+from core.lyrics import DraftRequest, LyricsRequest
+from core.params import GenerateRequest, Recipe, Request, SongRequest, audio_knobs
+from core.paths import outputs_folder
+from core.plans import Facts, Plan
+from core.resolve import refuse_muted, resolve
+from core.tables import SAMPLE_RATE
+from jobs import estimates, lease
+from jobs.drafts import drafted
+from jobs.plans import planned, planner_of
+from jobs.workers import Workers, wait_for_turn
+from library import audio
+from library.fingerprint import fingerprint
+from library.tracks import Library, Record, Track, cache_key
+from networks.acestep.lora.presets import open_adapters
+from networks.machine import DeviceKind, Machine, process_peak_gb
 
 if TYPE_CHECKING:
-    from checkpoints import Checkpoint, Installed
-    from lyrics_writers import Writer
+    from checkpoints.find import Installed
+    from checkpoints.table import Checkpoint
+    from checkpoints.writers import Writer
+    from networks.machine import Bits, DType, RuntimeName
     from pipeline import Job, Take
-    from runtimes import Bits, DType, RuntimeName
 
 TITLE_CHARS = 60
 
@@ -55,11 +56,6 @@ BUILT_IN_S = 1.0
 log = logging.getLogger(__name__)
 Event = Progress | TextDelta | Track
 State = Literal["idle", "loading", "running", "ready"]
-
-
-def outputs_folder() -> Path:
-    """Where songs are kept: ACE_OUTPUTS_DIR, or `outputs` in the repository, whatever the working directory is."""
-    return Path(os.environ.get("ACE_OUTPUTS_DIR") or Path(__file__).parent / "outputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +135,7 @@ class Studio:
 
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""
-        return checkpoints.recipe_of(self._row(checkpoint).name)
+        return table.recipe_of(self._row(checkpoint).name)
 
     def writer(self, name: str | None = None) -> Writer:
         """The lyric writer of that name; None takes the best that is installed. Loads nothing."""
@@ -160,7 +156,7 @@ class Studio:
         if isinstance(request, LyricsRequest):
             return self._writing_s(request)
         name, device = self._row(request.checkpoint).name, self._device()
-        recipe = checkpoints.recipe_of(name)
+        recipe = table.recipe_of(name)
         if self._seen is None:
             self._seen = collections.deque(reversed(self.library.list()[:REMEMBERED]), maxlen=REMEMBERED)
         seen = [
@@ -178,9 +174,9 @@ class Studio:
 
     def _row(self, checkpoint: str | None) -> Checkpoint:
         name = checkpoint or self.settings.checkpoint
-        return checkpoints.row(name) if name else checkpoints.default()
+        return table.row(name) if name else find.default()
 
-    def _device(self) -> estimates.DeviceKind:
+    def _device(self) -> DeviceKind:
         return lease.device_kind(self.settings.machine.device)
 
     # ---- inside the worker -------------------------------------------------------------------------------------------
@@ -204,14 +200,14 @@ class Studio:
                     if isinstance(event, Progress):
                         self._note = str(event)
                     yield event
-            facts = (writer.name, resolved.seed, time.monotonic() - started, _peak_gb())
+            facts = (writer.name, resolved.seed, time.monotonic() - started, process_peak_gb())
             log.info("lyrics with %s, seed %d: in %.1f s, peak memory %.1f GB", *facts)
 
     def _song(self, request: SongRequest, stop: threading.Event, fresh: bool) -> Generator[Event, None, None]:
         """Checked, looked up, and only then rendered: what is wrong is said before a model loads."""
         name = self._row(request.checkpoint).name
-        recipe = checkpoints.recipe_of(name)
-        place = checkpoints.find(name)
+        recipe = table.recipe_of(name)
+        place = find.checkpoint(name)
         refuse_muted(request, recipe)
         resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
         planner = planner_of(resolved, recipe)
@@ -274,7 +270,7 @@ class Studio:
             recordings[name] = recording
         source = recordings.get("src_audio")
         job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
-        job.duration_s(audio.SAMPLE_RATE)
+        job.duration_s(SAMPLE_RATE)
         return job
 
     def _made(
@@ -297,7 +293,7 @@ class Studio:
                 else:
                     self._note = str(event)
                     yield event
-        taken, seconds = time.monotonic() - started, takes[0].audio.shape[1] / audio.SAMPLE_RATE
+        taken, seconds = time.monotonic() - started, takes[0].audio.shape[1] / SAMPLE_RATE
         work = estimates.tflop(job.request, job.recipe, seconds) + estimates.planning_tflop(
             seconds, job.planner_billions, self._device(), len(takes)
         )
@@ -330,10 +326,10 @@ def _hashes(request: SongRequest) -> dict[str, str]:
     """SHA-256 of the request's recordings by knob. Raises RequestError for what their headers tell is unusable."""
     for name, path in _sources(request):
         audio.probe(path, name)
-    return {name: audio.sha256(path) for name, path in _sources(request)}
+    return {name: sha256(path) for name, path in _sources(request)}
 
 
-def _work_of(request: SongRequest, recipe: Recipe, device: estimates.DeviceKind) -> float:
+def _work_of(request: SongRequest, recipe: Recipe, device: DeviceKind) -> float:
     source_s, planner = None, None
     with contextlib.suppress(RequestError):
         source_s = next((audio.probe(path).seconds for name, path in _sources(request) if name == "src_audio"), None)
@@ -362,8 +358,8 @@ def _recorded(record: Record, take: Take, number: int) -> Record:
         plan=take.plan.summary(),
         notes=(*record.notes, *take.plan.notes),
         gain=take.gain,
-        window_start_s=start / audio.SAMPLE_RATE,
-        window_end_s=end / audio.SAMPLE_RATE,
+        window_start_s=start / SAMPLE_RATE,
+        window_end_s=end / SAMPLE_RATE,
     )
 
 
@@ -377,9 +373,3 @@ def _facts_of(track: Track) -> Facts:
         timesignature=cast("str | None", plan.get("timesignature")),
         anchor_s=cast(float, plan.get("anchor_s") or 0.0),
     )
-
-
-def _peak_gb() -> float:
-    """The most memory that this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if platform.system() == "Darwin" else 1e6)

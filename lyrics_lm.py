@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import lyrics_builtin
-from events import Progress, TextDelta
-from lyrics_brief import understand
-from lyrics_counts import differences
-from lyrics_writers import Writer
-from params_words import LyricsRequest
+from checkpoints.writers import Writer
+from core.events import Progress, TextDelta
+from core.lyrics import LyricsRequest
+from lyrics import builtin as lyrics_builtin
+from lyrics.brief import understand
+from lyrics.counts import differences
 
 if TYPE_CHECKING:
-    from lm import LanguageModel
+    from networks.lm.model import LanguageModel
 
 
 def write(request: LyricsRequest, writer: Writer, model: LanguageModel | None = None) -> Iterator[Progress | TextDelta]:
@@ -40,7 +40,7 @@ def _pieces(request: LyricsRequest, seed: int, model: LanguageModel | None) -> I
     if model is None:
         yield from lyrics_builtin.write(request, seed)
         return
-    from lyrics_qwen import write as write_with
+    from lyrics.qwen import write as write_with
 
     yield from write_with(request, seed, model)
 

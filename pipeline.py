@@ -12,26 +12,24 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import audio
-import contexts
-import flow_edit
-import prompts
-import sampler
-from contexts import Scene
-from events import Progress
-from params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
-from params_tables import MAX_SEED
+from core.events import Progress
+from core.params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
+from core.plans import NO_WORDS, Facts, Plan, Planner, Stretch
+from core.tables import MAX_SEED
+from library import audio
+from networks.acestep import flow_edit, prompts, sampler
+from networks.acestep import scenes as contexts
+from networks.acestep.scenes import Scene
+from networks.acestep.timeline import Timeline, timeline_of
 from pipeline_plans import plans_of
-from plans import NO_WORDS, Facts, Plan, Planner, Stretch
-from timeline import Timeline, timeline_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from lora import Adapter
-    from runtimes import Condition, Runtime
+    from networks.acestep.lora.adapter import Adapter
+    from networks.acestep.runtime import Condition, Runtime
 
 AROUND_S = 0.5
 """How much of the source is encoded around a guide."""

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from analysis import listen
-from events import Progress
-from params import GenerateRequest
-from params_tables import DEFAULT_DURATION_S
-from plans import Facts, Plan, Planner, open_plan
+from core.events import Progress
+from core.params import GenerateRequest
+from core.plans import Facts, Plan, Planner, open_plan
+from core.tables import DEFAULT_DURATION_S
+from library.analysis import listen
 
 if TYPE_CHECKING:
     from pipeline import Job

@@ -6,13 +6,12 @@ from the theme. Every face ships with Gradio or the system, so that the page loa
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 
-HERE = Path(__file__).resolve().parent
-STYLES = tuple(HERE / name for name in ("theme.css", "theme_form.css", "theme_controls.css", "theme_result.css"))
-SCRIPT = HERE / "page.js"
+from core.paths import STATIC
+
+STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
+SCRIPT = STATIC / "page.js"
 
 MONO = gr.themes.Color(
     name="mono",

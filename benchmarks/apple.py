@@ -22,14 +22,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 
-import checkpoints
 import pipeline
-from events import Progress
-from params import GenerateRequest
+from checkpoints import find, table
+from core.events import Progress
+from core.params import GenerateRequest
+from core.paths import nano_folder
+from core.resolve import resolve
+from networks.acestep.open import open_runtime
+from networks.acestep.runtime import Runtime
+from networks.machine import Bits, DType, RuntimeName
 from pipeline import Job, Take
-from planner import ComposerPlanner
-from resolve import resolve
-from runtimes import Bits, DType, Runtime, RuntimeName, open_runtime
+from planner.composer.planner import ComposerPlanner
 
 ROOT = Path(__file__).parent.parent
 FORMATS: tuple[tuple[str, DType, Bits | None, float, float], ...] = (
@@ -57,7 +60,7 @@ def say(line: str) -> None:
 
 def job_of(name: str, seconds: float, steps: int | None = None) -> Job:
     """A song of so many seconds on a checkpoint."""
-    recipe = checkpoints.recipe_of(name)
+    recipe = table.recipe_of(name)
     request = GenerateRequest(prompt="lofi hip hop, rainy night", seed=7, duration_s=seconds, inference_steps=steps)
     return Job(request=resolve(request, recipe, lambda n: 0), recipe=recipe)
 
@@ -80,7 +83,7 @@ def take_of(job: Job, runtime: Runtime) -> tuple[Take, dict[str, float]]:
 
 def sung(runtime: RuntimeName, device: str) -> Take:
     """A short song of nano in one step."""
-    opened = open_runtime(checkpoints.nano_folder(), runtime=runtime, device=device, dtype="float32")
+    opened = open_runtime(nano_folder(), runtime=runtime, device=device, dtype="float32")
     take, _ = take_of(job_of("nano", SHORT_S, steps=1), opened)
     return take
 
@@ -94,7 +97,7 @@ def velocity_of(runtime: Runtime) -> torch.Tensor:
 
 def numbers_hold(device: str) -> bool:
     """Whether nano is the same as on torch's CPU, within the limits of each format."""
-    job, folder = job_of("nano", SHORT_S, steps=4), checkpoints.nano_folder()
+    job, folder = job_of("nano", SHORT_S, steps=4), nano_folder()
     base = open_runtime(folder, runtime="torch", device="cpu", dtype="float32")
     true_velocity, true_sound, held = velocity_of(base), take_of(job, base)[0].audio, True
     for title, dtype, bits, far, loud in FORMATS:
@@ -111,7 +114,7 @@ def numbers_hold(device: str) -> bool:
 
 def show_speed(name: str, runtime: RuntimeName, device: str | None, bits: Bits | None, seconds: float) -> None:
     """Nothing; one line with the time and the memory of a song, the second of two so that nothing is compiled in it."""
-    place = checkpoints.find(name)
+    place = find.checkpoint(name)
     started = time.perf_counter()
     opened = open_runtime(
         place.folder, place.companion, runtime=runtime, device=device, dtype=place.checkpoint.dtype, bits=bits

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from diffusers.models.transformers.ace_step_transformer import AceStepTransformer1DModel
 
-from runtimes.torch_dit import grid_of, install_attention, remember, velocity
+from networks.acestep.torch.dit import grid_of, install_attention, remember, velocity
 
 FRAMES = 1500
 

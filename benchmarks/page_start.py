@@ -25,7 +25,7 @@ from tests.browser.chromium import find_chromium
 
 ROOT = Path(__file__).parent.parent
 TIMED = "import time; t = time.process_time(); {work}; print(time.process_time() - t)"
-IMPORTS = {"as it is": "import gradio", "without stubs": "from gradio_start import import_gradio; import_gradio()"}
+IMPORTS = {"as it is": "import gradio", "without stubs": "from ui.gradio_start import import_gradio; import_gradio()"}
 
 
 def import_seconds(work: str) -> float:

@@ -21,9 +21,9 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from lm.sampling import Sampler, Sampling
-from lm.torch_backend import TorchModel
-from lm.vocabulary import Vocabulary
+from networks.lm.sampling import Sampler, Sampling
+from networks.lm.torch_model import TorchModel
+from networks.lm.vocabulary import Vocabulary
 
 ROWS, CODES = 217_204, range(151_669, 151_669 + 64_000)
 

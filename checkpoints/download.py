@@ -22,16 +22,17 @@ from typing import TypeVar
 
 from huggingface_hub import is_offline_mode
 
-import checkpoints
-import manifest
-from checkpoints import ORIGINAL_SONG, Checkpoint, Installed
-from errors import Busy, Cancelled, CheckpointError, Fault, RequestError, StudioError
-from estimates import DeviceKind
-from events import Transfer
-from hub import OFFLINE_HINT, Interrupted, Listing, RemoteFile, listing, opened
-from manifest import Manifest
-from meter import Meter
-from runtimes.published import TEXT_ENCODER, VAE
+from checkpoints import find, manifest, table
+from checkpoints.find import Installed
+from checkpoints.hub import OFFLINE_HINT, Interrupted, Listing, RemoteFile, listing, opened
+from checkpoints.manifest import Manifest
+from checkpoints.meter import Meter
+from checkpoints.table import ORIGINAL_SONG, Checkpoint
+from core.errors import Busy, Cancelled, CheckpointError, Fault, RequestError, StudioError
+from core.events import Transfer
+from core.paths import models_folder
+from networks.acestep.published import TEXT_ENCODER, VAE
+from networks.machine import DeviceKind
 
 TRIES = 5
 """Attempts in a row that bring no byte before a download gives up."""
@@ -59,7 +60,7 @@ class Row:
 
     name: str
     title: str
-    use: checkpoints.Use
+    use: table.Use
     licence: str
     source: str
     bytes: int
@@ -72,11 +73,11 @@ class Row:
 
 def rows(device: DeviceKind) -> tuple[Row, ...]:
     """Every checkpoint, with the memory that it needs on such a device."""
-    return tuple(_row(checkpoint, device) for checkpoint in checkpoints.CHECKPOINTS.values())
+    return tuple(_row(checkpoint, device) for checkpoint in table.CHECKPOINTS.values())
 
 
 def _row(checkpoint: Checkpoint, device: DeviceKind) -> Row:
-    place = checkpoints.locate(checkpoint)
+    place = find.locate(checkpoint)
     return Row(
         name=checkpoint.name,
         title=checkpoint.title,
@@ -103,7 +104,7 @@ def memory_bytes(checkpoint: Checkpoint, device: DeviceKind) -> int:
 
 def folder_of(checkpoint: Checkpoint) -> Path:
     """Where a checkpoint is brought to."""
-    return checkpoints.models_folder() / checkpoint.name
+    return models_folder() / checkpoint.name
 
 
 def cancel(name: str) -> bool:
@@ -122,8 +123,8 @@ def download(name: str, *, consent: bool, endpoint: str | None = None) -> Genera
     whose checksum is wrong, Busy when the same download runs, Cancelled, and StudioError for what the line, the
     server or the disk refuses.
     """
-    checkpoint = checkpoints.row(name)
-    place = checkpoints.locate(checkpoint)
+    checkpoint = table.row(name)
+    place = find.locate(checkpoint)
     if place is None:
         _refuse(checkpoint, consent)
         stop = threading.Event()
@@ -139,7 +140,7 @@ def download(name: str, *, consent: bool, endpoint: str | None = None) -> Genera
                 if stop.is_set():
                     raise Cancelled("The download was stopped.", "Started again, it goes on where it stopped.")
                 yield event
-        place = checkpoints.find(name)
+        place = find.checkpoint(name)
     yield place
 
 
@@ -159,8 +160,8 @@ def _parts(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
     """The checkpoint, and its companion when it needs one that is not here."""
     if checkpoint.companion is None or checkpoint.files != ORIGINAL_SONG:
         return (checkpoint,)
-    companion = checkpoints.CHECKPOINTS[checkpoint.companion]
-    return (checkpoint,) if checkpoints.locate(companion) else (checkpoint, companion)
+    companion = table.CHECKPOINTS[checkpoint.companion]
+    return (checkpoint,) if find.locate(companion) else (checkpoint, companion)
 
 
 @contextlib.contextmanager
@@ -197,7 +198,7 @@ def disk_errors() -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = "The disk is full." if full else f"The files cannot be written: {error}."
-        hint = f"Make room in {checkpoints.models_folder()}, or set ACE_MODELS_DIR to another disk."
+        hint = f"Make room in {models_folder()}, or set ACE_MODELS_DIR to another disk."
         raise StudioError(message, hint) from error
 
 
@@ -243,7 +244,7 @@ def _prepare(folder: Path, part: Checkpoint, found: Listing) -> None:
 
 def check_space(needed: int) -> None:
     """Nothing; raises StudioError when the disk of the models folder has less room than that, and some to spare."""
-    folder = checkpoints.models_folder()
+    folder = models_folder()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if needed and free < needed + SPARE_BYTES:

@@ -20,9 +20,9 @@ from huggingface_hub import HfApi, get_session, get_token, hf_hub_url, hf_raise_
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoSibling
 
-from checkpoints import Checkpoint
-from errors import CheckpointError, StudioError
-from manifest import Kept
+from checkpoints.manifest import Kept
+from checkpoints.table import Checkpoint
+from core.errors import CheckpointError, StudioError
 
 TIMEOUT_S = 15.0
 """Of silence, not of the whole transfer."""

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import checkpoints
-import manifest
-from checkpoints import Checkpoint, Installed
-from downloads import alone, check_space, disk_errors, folder_of
-from errors import CheckpointError, Fault, RequestError, StudioError
-from events import Transfer
-from hub import fits, is_extra
-from manifest import Kept, Manifest
-from meter import Meter
+from checkpoints import find, manifest, table
+from checkpoints.download import alone, check_space, disk_errors, folder_of
+from checkpoints.find import Installed
+from checkpoints.hub import fits, is_extra
+from checkpoints.manifest import Kept, Manifest
+from checkpoints.meter import Meter
+from checkpoints.table import Checkpoint
+from core.errors import CheckpointError, Fault, RequestError, StudioError
+from core.events import Transfer
 
 Kind = Literal["song", "language model", "files"]
 """What a folder is taken for: of the last, no more is known than that its files are whole."""
@@ -77,10 +77,10 @@ def verify(folder: Path) -> Generator[Transfer | Verified, None, None]:
 
 def _surveyed(folder: Path, checksums: int = 0) -> Verified:
     """What a folder holds by its own configuration; raises CheckpointError."""
-    from runtimes import survey
+    from networks.acestep import survey
 
     kind = _kind_of(folder)
-    companion = checkpoints.locate(checkpoints.CHECKPOINTS["companion"])
+    companion = find.locate(table.CHECKPOINTS["companion"])
     if kind == "song":
         found = survey.survey_song(folder, companion.folder if companion else None)
     else:
@@ -102,7 +102,7 @@ def _kind_of(folder: Path) -> Kind:
     if (folder / "model_index.json").is_file() or (folder / "silence_latent.pt").is_file():
         return "song"
     if (folder / "config.json").is_file():
-        from runtimes.weights import read_json
+        from networks.acestep.weights import read_json
 
         return "files" if read_json(folder / "config.json").get("model_type") == "musicgen" else "language model"
     if not any(path.suffix in (".safetensors", ".th") for path in folder.rglob("*")):
@@ -119,8 +119,8 @@ def import_folder(name: str, source: Path) -> Generator[Transfer | Installed, No
     before anything is touched: RequestError, CheckpointError when files are missing, tensors do not fit or the
     weights are those of another checkpoint, StudioError when the checkpoint is here already or the disk refuses.
     """
-    checkpoint = checkpoints.row(name)
-    place = checkpoints.locate(checkpoint)
+    checkpoint = table.row(name)
+    place = find.locate(checkpoint)
     if place is not None:
         raise StudioError(f"{name} is here already, in {place.folder}.", "Remove it first.")
     paths = _fitting(checkpoint, source)
@@ -134,7 +134,7 @@ def import_folder(name: str, source: Path) -> Generator[Transfer | Installed, No
             files.append(file)
             manifest.write(folder, Manifest(checkpoint=name, source=str(source.absolute()), files=tuple(files)))
         manifest.drop_partials(folder)
-    yield checkpoints.find(name)
+    yield find.checkpoint(name)
 
 
 def _fitting(checkpoint: Checkpoint, source: Path) -> list[str]:
@@ -143,7 +143,7 @@ def _fitting(checkpoint: Checkpoint, source: Path) -> list[str]:
         raise StudioError(f"{checkpoint.name} ships with the studio.", "Clone the repository again.")
     if not source.is_dir():
         raise RequestError([Fault("folder", str(source), "must be a folder that exists")])
-    patterns, absent = checkpoints.layout_of(source, checkpoint), checkpoints.missing(source, checkpoint)
+    patterns, absent = find.layout_of(source, checkpoint), find.missing(source, checkpoint)
     if absent:
         raise CheckpointError(f"{source} lacks {', '.join(absent)}.", f"Name the folder that holds {patterns[0]}.")
     _refuse_other_weights(checkpoint, _surveyed(source))
@@ -199,11 +199,11 @@ def remove(name: str, *, consent: bool) -> Removed:
 
     Raises RequestError without consent, StudioError when the studio put nothing there.
     """
-    checkpoint = checkpoints.row(name)
+    checkpoint = table.row(name)
     folder = folder_of(checkpoint)
     record = manifest.read(folder)
     if record is None:
-        place = checkpoints.locate(checkpoint)
+        place = find.locate(checkpoint)
         if place is None:
             raise StudioError(f"{name} is not on this machine.", "See ./studio checkpoints list.")
         raise StudioError(f"The studio did not put {name} into {place.folder}.", "Remove that folder by hand.")

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from errors import CheckpointError
-from events import Transfer
-from meter import Meter
+from checkpoints.meter import Meter
+from core.errors import CheckpointError
+from core.events import Transfer
 
 NAME = ".studio.json"
 PARTIAL = ".partial"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from events import Stage, Transfer
+from core.events import Stage, Transfer
 
 EVENT_S = 0.2
 """At least so much time lies between two events of one meter."""

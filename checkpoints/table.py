@@ -1,24 +1,16 @@
-"""The checkpoints: where each comes from, what it weighs, how it wants to be run, and where it lies on this machine.
-
-A checkpoint is one row. `find` is the road from its name to its folder: nano lies in the repository, the others in
-the models folder or in Hugging Face's cache. Nothing here loads a framework or touches the network.
-"""
+"""The checkpoints, one row each: where it comes from, what it weighs, and how it wants to be run."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from errors import Fault, MissingWeights, RequestError
-from params import GUIDED, Recipe
-from params_plan import LM_KNOBS
+from core.errors import Fault, RequestError
+from core.params import GUIDED, Recipe
+from core.plan_text import LM_KNOBS
 
-ROOT = Path(__file__).parent
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
 
 _PARTS = "transformer condition_encoder audio_tokenizer audio_token_detokenizer vae text_encoder"
@@ -63,15 +55,6 @@ class Checkpoint:
     companion: str | None = None
     dtype: Literal["float32"] | None = None
     recipe: Recipe | None = None
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A checkpoint on this machine: its folder, and the folder of its companion if it has one."""
-
-    checkpoint: Checkpoint
-    folder: Path
-    companion: Path | None = None
 
 
 _NO_GUIDANCE = "turbo has its guidance distilled into its weights"
@@ -209,116 +192,3 @@ def recipe_of(name: str) -> Recipe:
     recipe = row(name, "song").recipe
     assert recipe is not None
     return recipe
-
-
-def installed(use: Use = "song") -> tuple[Checkpoint, ...]:
-    """The checkpoints of one use that are complete on this machine; songs in the order of preference."""
-    rows = [CHECKPOINTS[name] for name in PREFERRED] if use == "song" else CHECKPOINTS.values()
-    return tuple(row for row in rows if row.use == use and locate(row) is not None)
-
-
-def default() -> Checkpoint:
-    """The checkpoint that the studio runs on when nobody names one: the first of PREFERRED that is installed."""
-    return next(iter(installed()), CHECKPOINTS["nano"])
-
-
-def find(name: str | None = None) -> Installed:
-    """Where a checkpoint lies; None takes the default.
-
-    Raises RequestError when no checkpoint has that name, MissingWeights when it, or its companion, is not installed.
-    """
-    checkpoint = default() if name is None else row(name)
-    place = locate(checkpoint)
-    if place is not None:
-        return place
-    if checkpoint.name == "nano":
-        raise MissingWeights("vendor/nano is incomplete.", "Clone the repository again.")
-    absent = checkpoint
-    if checkpoint.companion and any(not missing(folder, checkpoint) for folder in _folders(checkpoint)):
-        absent = CHECKPOINTS[checkpoint.companion]
-    raise MissingWeights(
-        f"{absent.title} is not installed ({absent.bytes / 1e9:.1f} GB).",
-        f"Bring it here with ./studio checkpoints download {absent.name}, or choose an installed checkpoint.",
-    )
-
-
-def planner(name: str | None = None) -> Installed | None:
-    """Where a planner lies; None takes the best that is installed, and finds none where there is none.
-
-    Raises RequestError when no planner has that name, MissingWeights when it is not installed.
-    """
-    if name is None:
-        return next(filter(None, (locate(CHECKPOINTS[each]) for each in PLANNERS)), None)
-    if name not in PLANNERS:
-        raise RequestError([Fault("planner", name, f"must be one of {', '.join(PLANNERS)}")])
-    return find(name)
-
-
-def models_folder() -> Path:
-    """Where checkpoints are brought to, each in a folder of its name: ACE_MODELS_DIR, or `models` in the repository."""
-    return Path(os.environ.get("ACE_MODELS_DIR") or ROOT / "models")
-
-
-def nano_folder() -> Path:
-    """Where nano lies: ACE_NANO_DIR, or `vendor/nano` in the repository."""
-    return Path(os.environ.get("ACE_NANO_DIR") or ROOT / "vendor" / "nano")
-
-
-def locate(checkpoint: Checkpoint) -> Installed | None:
-    """The checkpoint's place when everything it needs is there, its companion included; None otherwise."""
-    folder = next((folder for folder in _folders(checkpoint) if not missing(folder, checkpoint)), None)
-    if folder is None:
-        return None
-    if checkpoint.companion is None or (folder / "model_index.json").is_file():
-        return Installed(checkpoint, folder)
-    companion = locate(CHECKPOINTS[checkpoint.companion])
-    return None if companion is None else Installed(checkpoint, folder, companion.folder)
-
-
-def missing(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The patterns that a folder has no file for, of the layout that it is nearest to."""
-    return tuple(pattern for pattern in layout_of(folder, checkpoint) if not _has(folder, pattern))
-
-
-def layout_of(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The patterns of the layout that a folder is nearest to: a song may lie there in either."""
-    layouts = [checkpoint.files]
-    if checkpoint.companion:
-        layouts += [layout for layout in (DIFFUSERS_SONG, ORIGINAL_SONG) if layout != checkpoint.files]
-    return max(layouts, key=lambda layout: sum(_has(folder, pattern) for pattern in layout) / len(layout))
-
-
-def _folders(checkpoint: Checkpoint) -> list[Path]:
-    if checkpoint.name == "nano":
-        return [nano_folder()]
-    folders = [models_folder() / checkpoint.name]
-    if checkpoint.repo and (snapshot := _cached_snapshot(checkpoint.repo, checkpoint.revision)):
-        folders.append(snapshot / checkpoint.folder)
-    return folders
-
-
-def _cached_snapshot(repo: str, revision: str) -> Path | None:
-    """The folder of a repository in Hugging Face's cache; None when it was never downloaded."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    base = Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
-    reference = base / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
-    snapshot = base / "snapshots" / commit
-    return snapshot if snapshot.is_dir() else None
-
-
-def _has(folder: Path, pattern: str) -> bool:
-    found = list(folder.glob(pattern))
-    indexes = [path for path in found if path.name.endswith(".safetensors.index.json")]
-    if not all((index.parent / shard).is_file() for index in indexes for shard in _shards(index)):
-        return False
-    return any(path not in indexes for path in found)
-
-
-def _shards(index: Path) -> set[str]:
-    """The files that an index names; a broken index is left for the runtime to refuse."""
-    try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return set()

@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import checkpoints
-from checkpoints import Installed
-from errors import Fault, MissingWeights, RequestError
-from knobs import set_in_vain
-from params_words import LyricsRequest, WriterRecipe
+from checkpoints import table
+from checkpoints.find import Installed, checkpoint, installed
+from core.errors import Fault, MissingWeights, RequestError
+from core.knobs import set_in_vain
+from core.lyrics import LyricsRequest, WriterRecipe
 
 BUILT_IN = "built-in"
 
@@ -43,7 +43,7 @@ _BUILT_IN_WRITER = Writer(name=BUILT_IN, title="built-in writer", recipe=_BUILT_
 
 def names() -> tuple[str, ...]:
     """The writers that can be chosen on this machine, the best first."""
-    return (*(row.name for row in checkpoints.installed("lyrics")), BUILT_IN)
+    return (*(row.name for row in installed("lyrics")), BUILT_IN)
 
 
 def find(name: str | None = None) -> Writer:
@@ -55,11 +55,11 @@ def find(name: str | None = None) -> Writer:
         name = names()[0]
     if name == BUILT_IN:
         return _BUILT_IN_WRITER
-    known = [row.name for row in checkpoints.CHECKPOINTS.values() if row.use == "lyrics"]
+    known = [row.name for row in table.CHECKPOINTS.values() if row.use == "lyrics"]
     if name not in known:
         raise RequestError([Fault("writer", name, f"must be one of {', '.join([*known, BUILT_IN])}")])
     try:
-        place = checkpoints.find(name)
+        place = checkpoint(name)
     except MissingWeights as absent:
         remedy = f"Bring it here with ./studio checkpoints download {name}, or leave the writer empty"
         raise MissingWeights(absent.message, f"{remedy}: the built-in writer needs no weights.") from absent

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
-from events import Transfer
+from core.events import Transfer
+from networks.machine import likely_device
 
 if TYPE_CHECKING:
-    from checkpoints import Installed
-    from downloads import Row
+    from checkpoints.download import Row
+    from checkpoints.find import Installed
 
 BAR = "{desc} {bar:20}"
 Result = TypeVar("Result")
@@ -57,10 +58,9 @@ def run(action: str, options: Mapping[str, Any]) -> None:
 
 
 def _list(as_json: bool) -> None:
-    import lease
-    from downloads import rows
+    from checkpoints.download import rows
 
-    found = rows(lease.likely_device())
+    found = rows(likely_device())
     if as_json:
         _write([asdict(row) for row in found])
     else:
@@ -83,37 +83,37 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _download(name: str, yes: bool) -> None:
-    import checkpoints
-    from downloads import download, folder_of
+    from checkpoints import table
+    from checkpoints.download import download, folder_of
 
-    checkpoint = checkpoints.row(name)
+    checkpoint = table.row(name)
     question = f"{checkpoint.title}: {checkpoint.bytes / 1e9:.1f} GB, licence {checkpoint.licence}, "
     agreed = yes or _asked(f"{question}to {folder_of(checkpoint)}. Download it?")
     _write_place(_with_bar(download(name, consent=agreed)))
 
 
 def _import(name: str, folder: Path) -> None:
-    from shelf import import_folder
+    from checkpoints.manage import import_folder
 
     _write_place(_with_bar(import_folder(name, folder)))
 
 
 def _verify(folder: str) -> None:
-    import checkpoints
-    from shelf import verify
+    from checkpoints import find, table
+    from checkpoints.manage import verify
 
     path = Path(folder)
-    if not path.is_dir() and folder in checkpoints.CHECKPOINTS:
-        path = checkpoints.find(folder).folder
+    if not path.is_dir() and folder in table.CHECKPOINTS:
+        path = find.checkpoint(folder).folder
     _write(asdict(_with_bar(verify(path))))
 
 
 def _remove(name: str, yes: bool) -> None:
-    import checkpoints
-    from downloads import folder_of
-    from shelf import remove
+    from checkpoints import table
+    from checkpoints.download import folder_of
+    from checkpoints.manage import remove
 
-    agreed = yes or _asked(f"Remove {name} from {folder_of(checkpoints.row(name))}?")
+    agreed = yes or _asked(f"Remove {name} from {folder_of(table.row(name))}?")
     _write(asdict(remove(name, consent=agreed)))
 
 

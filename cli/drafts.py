@@ -8,11 +8,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from drafts import Draft
-from events import Progress
-from knobs import parse
-from params_words import DRAFTS, DraftKind
-from runtimes import Machine
+from core.drafts import Draft
+from core.events import Progress
+from core.knobs import parse
+from core.lyrics import DRAFTS, DraftKind
+from networks.machine import Machine
 
 COMMANDS: Mapping[str, DraftKind] = {"draft": "inspire", "enhance": "enhance", "understand": "understand"}
 """The draft that each subcommand asks for."""

@@ -17,19 +17,18 @@ from typing import Any, Literal, TypeVar, get_args
 
 from tqdm import tqdm
 
-import cli_checkpoints
-import cli_drafts
-import cli_plans
 import tooltips
-from errors import Fault, RequestError, StudioError
-from estimates import DeviceKind
-from events import Progress, TextDelta
-from knobs import Knob, knobs_of, parse
-from library import Track
-from params import MODES, SONG_MODES, Request
-from params_tables import Mode
-from params_words import DRAFTS
-from runtimes import Bits, DType, Machine, RuntimeName
+from cli import checkpoints as cli_checkpoints
+from cli import drafts as cli_drafts
+from cli import plans as cli_plans
+from core.errors import Fault, RequestError, StudioError
+from core.events import Progress, TextDelta
+from core.knobs import Knob, knobs_of, parse
+from core.lyrics import DRAFTS
+from core.params import MODES, SONG_MODES, Request
+from core.tables import Mode
+from library.tracks import Track
+from networks.machine import Bits, DeviceKind, DType, Machine, RuntimeName
 
 SUFFIX = ".wav"
 Result = TypeVar("Result")

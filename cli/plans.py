@@ -7,11 +7,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from events import Progress
-from knobs import parse
-from params import GenerateRequest
-from plans import Plan
-from runtimes import Machine
+from core.events import Progress
+from core.knobs import parse
+from core.params import GenerateRequest
+from core.plans import Plan
+from networks.machine import Machine
 
 
 def run(

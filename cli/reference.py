@@ -1,27 +1,26 @@
-"""What the documents take from the tables: `.venv/bin/python -m reference` brings them up to date.
+"""What the documents take from the tables: `.venv/bin/python -m cli.reference` brings them up to date.
 
 docs/knobs.md is written whole, of docs/apple.md the table of memory.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import tooltips
-from knobs import Knob, knobs_of
-from params import MODES
-from params_tables import GROUPS
-from params_words import DRAFTS
+from core.knobs import Knob, knobs_of
+from core.lyrics import DRAFTS
+from core.params import MODES
+from core.paths import DOCS
+from core.tables import GROUPS
 
-PAGE = Path(__file__).parent / "docs" / "knobs.md"
+PAGE = DOCS / "knobs.md"
 
-APPLE = PAGE.with_name("apple.md")
-MEMORY = ("<!-- memory: written by `.venv/bin/python -m reference` -->\n", "<!-- end of memory -->")
+APPLE = DOCS / "apple.md"
+MEMORY = ("<!-- memory: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of memory -->")
 """Around the table of memory."""
 
 HEADER = """# The knobs
 
-Written from params.py and tooltips.py by `.venv/bin/python -m reference`; a test fails when this page is stale.
+Written from core/ and tooltips.py by `.venv/bin/python -m cli.reference`; a test fails when this page is stale.
 "auto" means that the planner, the checkpoint's recipe or the dice choose.
 """
 
@@ -62,7 +61,7 @@ def _range(knob: Knob) -> str:
 
 def apple_page() -> str:
     """docs/apple.md with a fresh table of memory."""
-    from runtimes.published import memory_table
+    from networks.acestep.published import memory_table
 
     before, _, rest = APPLE.read_text(encoding="utf-8").partition(MEMORY[0])
     _, _, after = rest.partition(MEMORY[1])
@@ -70,6 +69,5 @@ def apple_page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(), encoding="utf-8")
     APPLE.write_text(apple_page(), encoding="utf-8")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from events import Progress
-from params_words import EnhanceRequest, InspireRequest
+from core.events import Progress
+from core.lyrics import EnhanceRequest, InspireRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from errors import Fault, RequestError
+from core.errors import Fault, RequestError
 
 Kind = Literal["text", "integer", "number", "flag", "choice", "audio"]
 Value = str | int | float | bool | Path | None

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-from errors import Fault
-from knobs import Value, knob, set_in_vain
-from params_tables import (
+from core.errors import Fault
+from core.knobs import Value, knob, set_in_vain
+from core.tables import (
     BPM,
     KEYSCALES,
     LANGUAGES,

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal, cast
 
-from adapter_list import AdapterChoice, read_choices
-from errors import Fault
-from knobs import Knob, Value, knob, knobs_of, set_in_vain
-from params_plan import PlanKnobs
-from params_tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
-from params_words import LyricsRequest, MusicKnobs
+from core.adapters import AdapterChoice, read_choices
+from core.errors import Fault
+from core.knobs import Knob, Value, knob, knobs_of, set_in_vain
+from core.lyrics import LyricsRequest, MusicKnobs
+from core.plan_text import PlanKnobs
+from core.tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
 
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 InferMethod = Literal["ode", "sde"]

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import yaml
 
-from errors import Fault
-from knobs import knob
-from params_tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
-from params_words import PlannerKnobs
+from core.errors import Fault
+from core.knobs import knob
+from core.lyrics import PlannerKnobs
+from core.tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
 
 CODES_PER_S = 5
 CODEBOOK = 64_000

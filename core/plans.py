@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from events import Progress
-from params import GenerateRequest, SongRequest
-from params_plan import PlanText
-from params_tables import DEFAULT_DURATION_S, DURATION_S, PROMPT_CHARS
+from core.events import Progress
+from core.params import GenerateRequest, SongRequest
+from core.plan_text import PlanText
+from core.tables import DEFAULT_DURATION_S, DURATION_S, PROMPT_CHARS
 
 if TYPE_CHECKING:
     import numpy as np

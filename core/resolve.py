@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from errors import Fault, RequestError
-from knobs import set_in_vain
-from params import GUIDED, SDE_SOLVERS, CoverRequest, GenerateRequest, Recipe, SongRequest
-from params_tables import MAX_SEED
+from core.errors import Fault, RequestError
+from core.knobs import set_in_vain
+from core.params import GUIDED, SDE_SOLVERS, CoverRequest, GenerateRequest, Recipe, SongRequest
+from core.tables import MAX_SEED
 
 Song = TypeVar("Song", bound=SongRequest)
 

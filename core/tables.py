@@ -46,8 +46,14 @@ SUNG_LANGUAGES = tuple(code for code in LANGUAGES if code != "unknown")
 """The languages that words can be written in."""
 
 BPM = (30, 300)
-DURATION_S = (10, 600)
+LONGEST_S = 600
+"""ACE-Step renders ten minutes at most: no song is longer, and no more of a recording is read."""
+
+DURATION_S = (10, LONGEST_S)
 """What ACE-Step's planner was trained on."""
+
+SAMPLE_RATE = 48_000
+"""Of every waveform between two rooms, in Hz."""
 
 DEFAULT_DURATION_S = 30.0
 """Length of a song that nobody gave a length: neither the user nor a planner."""

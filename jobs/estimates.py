@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Literal
 
-from params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
-from params_plan import CODES_PER_S
-from params_words import LyricsRequest
-
-DeviceKind = Literal["cpu", "mps", "cuda"]
+from core.lyrics import LyricsRequest
+from core.params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
+from core.plan_text import CODES_PER_S
+from networks.machine import DeviceKind
 
 THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 200.0}
 """What a middling machine of each kind does in practice; corrected by what this one was seen to do."""

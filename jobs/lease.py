@@ -5,36 +5,35 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
-import platform
-import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import audio
-import checkpoints
-import estimates
-from errors import OutOfMemory, StudioError
-from events import Progress, TextDelta
-from plans import LONGEST_SUNG_S
+from checkpoints import table
+from core.errors import OutOfMemory, StudioError
+from core.events import Progress, TextDelta
+from core.plans import LONGEST_SUNG_S
+from core.tables import SAMPLE_RATE
+from jobs import estimates
+from networks.machine import ON_ZERO_GPU, DeviceKind, likely_device
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from checkpoints import Installed
-    from drafts import Draft
-    from lm import LanguageModel
-    from lyrics_writers import Writer
-    from params import GenerateRequest
-    from params_words import DraftRequest, LyricsRequest
+    from checkpoints.find import Installed
+    from checkpoints.writers import Writer
+    from core.drafts import Draft
+    from core.lyrics import DraftRequest, LyricsRequest
+    from core.params import GenerateRequest
+    from core.plans import Plan, Planner
+    from networks.acestep.runtime import Runtime
+    from networks.lm.model import LanguageModel
+    from networks.machine import Bits, Machine
     from pipeline import Job, Take
-    from planner_lm import LmPlanner
-    from plans import Plan, Planner
-    from runtimes import Bits, Machine, Runtime
+    from planner.lm.planner import LmPlanner
 
 F = TypeVar("F", bound=Callable[..., object])
 Event = TypeVar("Event")
@@ -49,8 +48,6 @@ except ImportError:
 
 
 log = logging.getLogger(__name__)
-
-ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 
 STRETCHES = (1.0, 2.0)
 """A lease that ran out is asked for once more, twice as long."""
@@ -107,14 +104,14 @@ def load(place: Installed, machine: Machine) -> None:
         return
     _unload_song()
     _unload_writer()
-    from planner import ComposerPlanner
-    from runtimes import open_runtime
+    from networks.acestep.open import open_runtime
+    from planner.composer.planner import ComposerPlanner
 
     notes = tuple(_notes(machine))
     for note in notes:
         log.warning(note)
     runtime = open_runtime(place.folder, place.companion, **vars(machine))
-    planner = ComposerPlanner() if checkpoints.recipe_of(place.checkpoint.name).planner == "composer" else None
+    planner = ComposerPlanner() if table.recipe_of(place.checkpoint.name).planner == "composer" else None
     _loaded = _Loaded(built_from, runtime, planner, notes)
 
 
@@ -135,7 +132,7 @@ def load_planner(place: Installed, machine: Machine) -> None:
         return
     _unload_planner()
     _unload_writer()
-    from planner_lm import LmPlanner
+    from planner.lm.planner import LmPlanner
 
     _planner = _LoadedPlanner(
         built_from, LmPlanner(_opened(place, machine, None, SMALLER_PLANNER), place.checkpoint.name)
@@ -144,7 +141,7 @@ def load_planner(place: Installed, machine: Machine) -> None:
 
 def _opened(place: Installed, machine: Machine, bits: Bits | None, remedy: str) -> LanguageModel:
     """The language model, its weights in memory."""
-    from lm import open_language_model
+    from networks.lm.model import open_language_model
 
     try:
         return open_language_model(
@@ -195,7 +192,7 @@ def _unload_planner() -> None:
 def _lease_s(job: Job, stretch: float = 1.0) -> int:
     """Seconds of GPU time to ask a Space for; called with the arguments of the leased function."""
     # A lease is better too long than too short: of a length that is not chosen yet the longest is assumed.
-    seconds = job.duration_s(audio.SAMPLE_RATE) or LONGEST_SUNG_S
+    seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
     work = estimates.tflop(job.request, job.recipe, seconds)
     planning_s = estimates.planning_s(seconds, job.planner_billions, "cuda", job.request.variations)
     return estimates.lease_s(estimates.seconds_for(work, "cuda") + planning_s, stretch)
@@ -222,7 +219,7 @@ def _planning_s(request: GenerateRequest, billions: float, stretch: float = 1.0)
 @gpu_lease(duration=_planning_s)
 def _plan(request: GenerateRequest, billions: float, stretch: float = 1.0) -> Iterator[Progress | Plan | StudioError]:
     """The events of the planner that is loaded, in the manner of `_render`."""
-    from plans import Stretch
+    from core.plans import Stretch
 
     assert _planner is not None and request.seed is not None
     whole = Stretch(start_s=0.0, duration_s=request.length_s)
@@ -257,7 +254,7 @@ def _draft(
     request: DraftRequest, billions: float, wave: NDArray[np.float32] | None, stretch: float = 1.0
 ) -> Iterator[Progress | Draft | StudioError]:
     """The events of a draft by the planner that is loaded, in the manner of `_render`."""
-    from planner_drafts import drafts_of
+    from planner.lm.drafter import drafts_of
 
     assert _planner is not None
     runtime = _loaded.runtime if _loaded and wave is not None else None
@@ -282,7 +279,7 @@ def _driven(events: Iterator[Event]) -> Iterator[Event]:
     """
     if not any(each and each.built_from[1].chosen.runtime == "mlx" for each in (_loaded, _writer, _planner)):
         return events
-    import mlx_thread
+    from networks import mlx_thread
 
     def there() -> Generator[Event, None, None]:
         yield from events
@@ -378,17 +375,10 @@ def loaded() -> bool:
     return any(each is not None for each in (_loaded, _writer, _planner))
 
 
-def device_kind(asked: str | None = None) -> estimates.DeviceKind:
+def device_kind(asked: str | None = None) -> DeviceKind:
     """Where jobs run: as asked, as loaded, or, before the first job, as far as can be told without a framework."""
     kind = asked.partition(":")[0] if asked else _loaded.runtime.device_kind if _loaded else likely_device()
-    return cast(estimates.DeviceKind, kind)
-
-
-def likely_device() -> estimates.DeviceKind:
-    """The kind of device that a runtime will choose on this machine, told without loading a framework."""
-    if ON_ZERO_GPU or shutil.which("nvidia-smi"):
-        return "cuda"
-    return "mps" if (platform.system(), platform.machine()) == ("Darwin", "arm64") else "cpu"
+    return cast(DeviceKind, kind)
 
 
 def as_studio_error(error: Exception, remedy: str = SHORTER) -> StudioError | None:

@@ -6,19 +6,19 @@ import secrets
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-import checkpoints
-import lease
-from errors import Fault, MissingWeights, RequestError
-from events import Progress
-from params import GenerateRequest, Recipe
-from plans import Plan, Stretch
-from resolve import refuse_muted, resolve
+from checkpoints import find
+from core.errors import Fault, MissingWeights, RequestError
+from core.events import Progress
+from core.params import GenerateRequest, Recipe
+from core.plans import Plan, Stretch
+from core.resolve import refuse_muted, resolve
+from jobs import lease
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from checkpoints import Installed
-    from runtimes import Machine
+    from checkpoints.find import Installed
+    from networks.machine import Machine
 
 NO_PLANNER = "No planner is installed."
 BRING_ONE = "Bring one here with ./studio checkpoints download lm-1.7b, or choose nano, which composes its plans."
@@ -31,7 +31,7 @@ def planner_of(request: object, recipe: Recipe) -> Installed | None:
     """
     if not isinstance(request, GenerateRequest) or not request.planned or recipe.planner != "lm":
         return None
-    return checkpoints.planner(request.planner)
+    return find.planner(request.planner)
 
 
 def planned(
@@ -47,7 +47,7 @@ def planned(
         raise RequestError([Fault(name, getattr(request, name), "leaves nothing to plan")])
     resolved = resolve(request, recipe, secrets.randbelow)
     if recipe.planner == "composer":
-        from planner import ComposerPlanner
+        from planner.composer.planner import ComposerPlanner
 
         assert resolved.seed is not None
         whole = Stretch(start_s=0.0, duration_s=resolved.length_s)

@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
-import lease
-from errors import Cancelled
-from events import Progress, TextDelta
+from core.errors import Cancelled
+from core.events import Progress, TextDelta
+from jobs import lease
 
 HEARTBEAT_S = 1.0
 """A waiting caller hears something at least this often: proxies drop silent streams."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from params_tables import BPM
-from plans import Facts
+from core.plans import Facts
+from core.tables import BPM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

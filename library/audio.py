@@ -7,7 +7,6 @@ Waveforms are float32 arrays `(2, S)` at 48 kHz. What `load` returns lies on the
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,18 +18,17 @@ import numpy as np
 import soundfile
 import soxr
 
-from errors import Fault, RequestError
+from core.errors import Fault, RequestError
+from core.files import write_whole
+from core.tables import LONGEST_S, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Waveform = NDArray[np.float32]
 
-SAMPLE_RATE = 48_000
 RATES_HZ = (8_000, 192_000)
 SHORTEST_S = 0.5
-LONGEST_S = 600.0
-"""Nothing longer is decoded: ACE-Step renders ten minutes at most."""
 SILENCE_DB = -80.0
 """A recording whose peak stays below this many dBFS holds nothing to work on."""
 
@@ -135,7 +133,6 @@ def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None)
 
     24 bits hold every sample that `load` returns exactly. Samples beyond full scale are cut off there. Raises OSError.
     """
-    partial = path.with_name(f".{path.name}.part")
     # The scaling is done here: libsndfile writes floats by 2^23 - 1 and reads them by 2^23, which changes every sample.
     grid = np.rint(audio * np.float64(_FULL_SCALE)).clip(-_FULL_SCALE, _FULL_SCALE - 1).astype(np.int32)
     # Through memory: libsndfile tells a full disk by a failed assertion, Python by an OSError.
@@ -144,11 +141,7 @@ def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None)
         for name, text in (tags or {}).items():
             setattr(file, name, text)
         file.write((grid << 8).T)
-    try:
-        partial.write_bytes(wav.getbuffer())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, wav.getbuffer())
 
 
 def peaks(audio: Waveform, columns: int) -> NDArray[np.float32]:
@@ -156,12 +149,6 @@ def peaks(audio: Waveform, columns: int) -> NDArray[np.float32]:
     loudest = np.abs(audio).max(axis=0)
     starts = np.arange(columns) * loudest.size // columns
     return np.maximum.reduceat(loudest, starts)
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Broken(Exception):

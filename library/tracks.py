@@ -23,10 +23,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
 
-import audio
-from errors import Fault, RequestError, StudioError
-from knobs import Json
-from params_tables import Mode
+from core.errors import Fault, RequestError, StudioError
+from core.files import sha256, write_whole
+from core.knobs import Json
+from core.tables import SAMPLE_RATE, Mode
+from library import audio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,19 +129,21 @@ class Library:
         path = self.root / f"{identity}.wav"
         try:
             if latents is not None:
-                _replace(path.with_suffix(".safetensors"), to_safetensors({"latents": latents.astype("f2", order="C")}))
+                write_whole(
+                    path.with_suffix(".safetensors"), to_safetensors({"latents": latents.astype("f2", order="C")})
+                )
             audio.save_wav(path, waveform, _tags(record))
             track = Track(
                 **{each.name: getattr(record, each.name) for each in dataclasses.fields(Record)},
                 id=identity,
                 path=path,
                 created=created,
-                seconds=waveform.shape[1] / audio.SAMPLE_RATE,
+                seconds=waveform.shape[1] / SAMPLE_RATE,
                 peak=float(np.abs(waveform).max(initial=0.0)),
-                sha256=audio.sha256(path),
+                sha256=sha256(path),
                 code=code_version(),
             )
-            _replace(track.sidecar, _to_json(track).encode())
+            write_whole(track.sidecar, _to_json(track).encode())
         except BaseException:
             _remove(path)
             raise
@@ -190,7 +193,7 @@ class Library:
         """A wav file of what is new in the track: the window without the source around it."""
         path = track.path.with_suffix(NEW_PART)
         if not path.is_file():
-            start, end = (round(edge * audio.SAMPLE_RATE) for edge in (track.window_start_s, track.window_end_s))
+            start, end = (round(edge * SAMPLE_RATE) for edge in (track.window_start_s, track.window_end_s))
             audio.save_wav(path, audio.load(track.path)[:, start:end], _tags(track))
         return path
 
@@ -267,16 +270,6 @@ def _restored(value: object, hint: Any) -> Any:
     if kind in (str, int, Mapping) and isinstance(value, kind) and not isinstance(value, bool):
         return value
     raise TypeError(f"{value!r} is no {hint}")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Nothing; the file holds the content, or what it held before."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

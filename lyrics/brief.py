@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-import lyrics_words as vocabulary
-import pronunciation
-from lyrics_words import COMMON, FIELDS, NounKind
-from params_words import Tone
+from core.lyrics import Tone
+from lyrics import pronunciation
+from lyrics import words as vocabulary
+from lyrics.words import COMMON, FIELDS, NounKind
 
 _CONTROL = re.compile(
     r"<\|[^|]*\|>|<(script|style)\b.*?</\1>|<[^<>]*>|\[[^\[\]]*\]|https?://\S+", re.IGNORECASE | re.DOTALL

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-import lyrics_lines as material
-from events import TextDelta
-from lyrics_brief import Noun, Subject, understand
-from lyrics_lines import Mood
-from lyrics_words import phrases
-from params_words import SHORT_SECTION_LINES, LyricsRequest, Rhyme
-from pronunciation import is_iambic, last_word, near_rhyme, rhyme, shape
+from core.events import TextDelta
+from core.lyrics import SHORT_SECTION_LINES, LyricsRequest, Rhyme
+from lyrics import lines as material
+from lyrics.brief import Noun, Subject, understand
+from lyrics.lines import Mood
+from lyrics.pronunciation import is_iambic, last_word, near_rhyme, rhyme, shape
+from lyrics.words import phrases
 
 VERSE_SYLLABLES = 8
 ANSWER_SYLLABLES = 6

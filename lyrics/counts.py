@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from params_words import LyricsRequest
+from core.lyrics import LyricsRequest
 
 Counts = Sequence[tuple[str, int]]
 """(section, number of lines) in the order of the song."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lyrics_words import NounKind
-from params_words import Tone
+from core.lyrics import Tone
+from lyrics.words import NounKind
 
 Mood = Literal["any"] | Tone
 

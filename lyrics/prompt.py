@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lyrics_tidy import END_TAG
-from params_words import LyricsRequest, Rhyme
+from core.lyrics import LyricsRequest, Rhyme
+from lyrics.tidy import END_TAG
 
 SYSTEM = f"""You are a songwriter. You answer with the lyrics of a song and nothing else: no title, no greeting, no \
 explanation, no markdown.

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from events import Progress, TextDelta
-from lm.sampling import Sampler, Sampling
-from lm.vocabulary import Message
-from lyrics_prompt import SYSTEM, request_text
-from lyrics_tidy import Tidy
-from params_words import LyricsRequest
+from core.events import Progress, TextDelta
+from core.lyrics import LyricsRequest
+from lyrics.prompt import SYSTEM, request_text
+from lyrics.tidy import Tidy
+from networks.lm.sampling import Sampler, Sampling
+from networks.lm.vocabulary import Message
 
 if TYPE_CHECKING:
-    from lm import LanguageModel
-    from lm.vocabulary import Vocabulary
+    from networks.lm.model import LanguageModel
+    from networks.lm.vocabulary import Vocabulary
 
 
 def write(request: LyricsRequest, seed: int, model: LanguageModel) -> Iterator[Progress | TextDelta]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from params_words import LyricsRequest
+from core.lyrics import LyricsRequest
 
 END_TAG = "[end]"
 """What the writer is asked to put after the last section."""

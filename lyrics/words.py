@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from params_words import Tone
+from core.lyrics import Tone
 
 NounKind = Literal["any", "sight", "sound", "place", "person", "time", "feeling"]
 

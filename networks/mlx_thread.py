@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from errors import Cancelled
+from core.errors import Cancelled
 
 EXIT_S = 20.0
 """How long the end of the process waits for the job that still runs: one step of a large model takes seconds."""

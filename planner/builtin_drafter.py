@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-import audio
-import lyrics_brief
-from analysis import listen
-from composer import Brief, Score, compose
-from composer_styles import STYLES, names_mood, names_style, names_tempo
-from drafts import Draft
-from events import Progress
-from lyrics_builtin import SongWriter
-from params_tables import LYRICS_CHARS, PROMPT_CHARS
-from params_words import EnhanceRequest, InspireRequest, LyricsRequest, Tone, UnderstandRequest
-from plans import length_from_words
+from core.drafts import Draft
+from core.events import Progress
+from core.lyrics import EnhanceRequest, InspireRequest, LyricsRequest, Tone, UnderstandRequest
+from core.plans import length_from_words
+from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
+from library import audio
+from library.analysis import listen
+from lyrics import brief as lyrics_brief
+from lyrics.builtin import SongWriter
+from planner.composer.score import Brief, Score, compose
+from planner.composer.styles import STYLES, names_mood, names_style, names_tempo
 
 DRAFTER = "built-in drafter"
 """Who proposes, as the page shows it: a small program, not a language model."""
@@ -110,7 +110,7 @@ class BuiltinDrafter:
         """One Progress, then tempo and key; None for what cannot be heard. Raises RequestError for no usable audio."""
         assert request.src_audio is not None
         yield Progress("listening", note="listening")
-        facts = listen(audio.load(request.src_audio, "src_audio"), audio.SAMPLE_RATE)
+        facts = listen(audio.load(request.src_audio, "src_audio"), SAMPLE_RATE)
         yield Draft(bpm=facts.bpm, keyscale=facts.keyscale, author=LISTENER, notes=(NO_WORDS,))
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from knobs import Knob, knobs_of
-from params import MODES
-from params_words import DRAFTS
+from core.knobs import Knob, knobs_of
+from core.lyrics import DRAFTS
+from core.params import MODES
 
 ROOT = Path(__file__).parent.parent
 

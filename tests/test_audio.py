@@ -9,8 +9,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-import audio
-from errors import RequestError
+from core.errors import RequestError
+from core.files import sha256
+from core.tables import SAMPLE_RATE
+from library import audio
 
 Waveform = NDArray[np.float32]
 
@@ -40,7 +42,7 @@ def write_with_pyav(path: Path, samples: Waveform, rate: int, codec: str, layout
 
 def pitch_hz(channel: Waveform) -> float:
     spectrum = np.abs(np.fft.rfft(channel * np.hanning(channel.size)))
-    return float(spectrum.argmax() * audio.SAMPLE_RATE / channel.size)
+    return float(spectrum.argmax() * SAMPLE_RATE / channel.size)
 
 
 def fault_of(path: Path) -> str:
@@ -269,13 +271,13 @@ def test_probe_tells_the_header_and_refuses_what_load_refuses_by_it(tmp_path: Pa
 
 def test_saving_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
     audio.save_wav(tmp_path / "song.wav", noise())
-    before = audio.sha256(tmp_path / "song.wav")
+    before = sha256(tmp_path / "song.wav")
     with pytest.raises(FileNotFoundError):
         audio.save_wav(tmp_path / "absent" / "song.wav", noise())
     with pytest.raises(ValueError):
         audio.save_wav(tmp_path / "song.wav", np.zeros((3, 48_000), dtype=np.float32))
     assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
-    assert audio.sha256(tmp_path / "song.wav") == before
+    assert sha256(tmp_path / "song.wav") == before
 
 
 def test_saving_cuts_off_what_24_bits_cannot_hold(tmp_path: Path) -> None:
@@ -343,4 +345,4 @@ def test_peaks_show_where_the_music_is_loud() -> None:
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"song")
-    assert audio.sha256(tmp_path / "file") == hashlib.sha256(b"song").hexdigest()
+    assert sha256(tmp_path / "file") == hashlib.sha256(b"song").hexdigest()

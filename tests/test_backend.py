@@ -17,22 +17,22 @@ import torch
 from numpy.typing import NDArray
 
 import app as server
-import audio
-import checkpoints
-import cli
-import lease
 from backend import Settings, Studio
-from errors import Cancelled, MissingWeights, RequestError
-from estimates import DeviceKind
-from events import Progress, TextDelta
-from knobs import parse
-from library import Track
-from params import MODES, GenerateRequest, Request
-from params_words import LyricsRequest
-from runtimes import RUNTIMES, DType, Machine
+from checkpoints import find
+from cli import main as cli
+from core.errors import Cancelled, MissingWeights, RequestError
+from core.events import Progress, TextDelta
+from core.knobs import parse
+from core.lyrics import LyricsRequest
+from core.params import MODES, GenerateRequest, Request
+from core.tables import SAMPLE_RATE
+from jobs import lease
+from library import audio
+from library.tracks import Track
+from networks.machine import RUNTIMES, DeviceKind, DType, Machine
 
 Wave = NDArray[np.float32]
-RATE = audio.SAMPLE_RATE
+RATE = SAMPLE_RATE
 ABSENT = "mps" if torch.cuda.is_available() else "cuda"
 """A device that this machine does not have: no machine has both."""
 QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 2, "seed": 3}
@@ -183,7 +183,7 @@ def test_a_song_without_a_plan_is_another_song_and_says_so(shared: Studio, song:
 def test_another_checkpoint_renders_by_its_own_recipe(
     shared: Studio, song: Track, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "xl-turbo").symlink_to(checkpoints.find("nano").folder)
+    (tmp_path / "xl-turbo").symlink_to(find.checkpoint("nano").folder)
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
     asked = {name: value for name, value in QUICK.items() if name != "inference_steps"}
     (other,) = made_by(shared, request_of("generate", **asked, checkpoint="xl-turbo"))
@@ -348,7 +348,7 @@ def test_the_command_line_prints_one_json_line_and_writes_the_song(
     printed = capsys.readouterr()
     report = json.loads(printed.out)
     assert report["path"] == str(tmp_path / "song.wav")
-    assert (report["seed"], report["checkpoint"], report["seconds"]) == (0, checkpoints.default().name, 10.0)
+    assert (report["seed"], report["checkpoint"], report["seconds"]) == (0, find.default().name, 10.0)
     assert soundfile.info(tmp_path / "song.wav").frames == 10 * RATE
     assert "denoising" in printed.err
 

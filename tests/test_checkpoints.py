@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import checkpoints
-from checkpoints import CHECKPOINTS, DIFFUSERS_SONG, PREFERRED, default, find, installed, recipe_of
-from errors import MissingWeights, RequestError
-from knobs import knobs_of
-from params import SONG_MODES, GenerateRequest
+from checkpoints import find, table
+from checkpoints.find import default, installed
+from checkpoints.table import CHECKPOINTS, DIFFUSERS_SONG, PREFERRED, recipe_of
+from core.errors import MissingWeights, RequestError
+from core.knobs import knobs_of
+from core.params import SONG_MODES, GenerateRequest
+from core.paths import ROOT
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -34,21 +36,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_fresh_machine_runs_on_nano(machine: Path) -> None:
-    place = find()
+    place = find.checkpoint()
     assert (place.checkpoint.name, place.folder, place.companion) == ("nano", machine / "nano", None)
     assert [row.name for row in installed()] == ["nano"]
 
 
 def test_what_is_not_installed_is_missing_with_its_size_and_one_thing_to_do() -> None:
     with pytest.raises(MissingWeights) as caught:
-        find("xl-sft")
+        find.checkpoint("xl-sft")
     assert "XL SFT is not installed (11.5 GB)" in caught.value.message
     assert "checkpoints download xl-sft" in caught.value.hint
 
 
 def test_an_unknown_name_is_a_bad_request_that_lists_the_known_ones() -> None:
     with pytest.raises(RequestError) as caught:
-        find("xl-soft")
+        find.checkpoint("xl-soft")
     (fault,) = caught.value.faults
     assert (fault.field, fault.value) == ("checkpoint", "xl-soft")
     assert "xl-sft" in fault.rule
@@ -56,8 +58,8 @@ def test_an_unknown_name_is_a_bad_request_that_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", [row.name for row in CHECKPOINTS.values() if row.use != "song"])
 def test_weights_that_render_no_songs_are_no_song_checkpoint(name: str) -> None:
-    assert checkpoints.row(name).name == name
-    for refuse in (recipe_of, lambda name: checkpoints.row(name, "song")):
+    assert table.row(name).name == name
+    for refuse in (recipe_of, lambda name: table.row(name, "song")):
         with pytest.raises(RequestError) as caught:
             refuse(name)
         (fault,) = caught.value.faults
@@ -78,7 +80,7 @@ def test_a_folder_that_lacks_a_file_is_not_installed(machine: Path, lost: str) -
     touch(machine / "models" / "xl-sft", *DIFFUSERS_SONG)
     (machine / "models" / "xl-sft" / lost).unlink()
     with pytest.raises(MissingWeights):
-        find("xl-sft")
+        find.checkpoint("xl-sft")
 
 
 def test_a_folder_that_lacks_a_shard_is_not_installed(machine: Path) -> None:
@@ -87,27 +89,27 @@ def test_a_folder_that_lacks_a_shard_is_not_installed(machine: Path) -> None:
     index = folder / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}))
     with pytest.raises(MissingWeights):
-        find("xl-sft")
+        find.checkpoint("xl-sft")
     touch(folder / "transformer", "model-2.safetensors")
-    assert find("xl-sft").folder == folder
+    assert find.checkpoint("xl-sft").folder == folder
 
 
 def test_the_original_layout_needs_its_companion(machine: Path) -> None:
-    touch(machine / "models" / "xl-sft", *checkpoints.ORIGINAL_SONG)
+    touch(machine / "models" / "xl-sft", *table.ORIGINAL_SONG)
     with pytest.raises(MissingWeights):
-        find("xl-sft")
-    touch(machine / "models" / "companion", *checkpoints.COMPANION)
-    place = find("xl-sft")
+        find.checkpoint("xl-sft")
+    touch(machine / "models" / "companion", *table.COMPANION)
+    place = find.checkpoint("xl-sft")
     assert (place.folder, place.companion) == (machine / "models" / "xl-sft", machine / "models" / "companion")
 
 
 def test_a_download_in_hugging_faces_cache_is_found(machine: Path) -> None:
     base = machine / "hub" / "models--ACE-Step--Ace-Step1.5"
-    touch(base / "snapshots" / "abc" / "acestep-v15-turbo", *checkpoints.ORIGINAL_SONG)
-    touch(base / "snapshots" / "abc", *checkpoints.COMPANION)
+    touch(base / "snapshots" / "abc" / "acestep-v15-turbo", *table.ORIGINAL_SONG)
+    touch(base / "snapshots" / "abc", *table.COMPANION)
     (base / "refs").mkdir()
     (base / "refs" / "main").write_text("abc")
-    place = find("2b-turbo")
+    place = find.checkpoint("2b-turbo")
     assert place.folder == base / "snapshots" / "abc" / "acestep-v15-turbo"
     assert place.companion == base / "snapshots" / "abc"
 
@@ -147,8 +149,9 @@ def test_what_a_recipe_mutes_is_a_knob() -> None:
 
 
 def test_listing_checkpoints_loads_no_framework() -> None:
-    code = "import sys, checkpoints; checkpoints.installed(); print(sorted({'torch', 'diffusers'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=checkpoints.ROOT
+    code = (
+        "import sys; from checkpoints import find; find.installed();"
+        "print(sorted({'torch', 'diffusers'} & set(sys.modules)))"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

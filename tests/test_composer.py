@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from composer import Brief, Score, compose, parse_key, sketch
-from composer_styles import FEELS, STYLES
-from errors import RequestError
-from params_tables import KEYSCALES
+from core.errors import RequestError
+from core.tables import KEYSCALES
+from planner.composer.score import Brief, Score, compose, parse_key, sketch
+from planner.composer.styles import FEELS, STYLES
 
 SCALES = {"major": {0, 2, 4, 5, 7, 9, 11}, "minor": {0, 2, 3, 5, 7, 8, 10}}
 SONG = """[Intro]

@@ -19,19 +19,18 @@ from typing import Any
 import pytest
 from huggingface_hub import close_session, constants
 
-import checkpoints
-import cli
-import downloads
-import manifest
-import meter
-from checkpoints import COMPANION, DIFFUSERS_SONG, LANGUAGE_MODEL, ORIGINAL_SONG, Checkpoint, Installed
-from downloads import download
-from errors import Busy, Cancelled, CheckpointError, MissingWeights, RequestError, StudioError
-from events import Transfer
-from hub import Interrupted
-from meter import Meter
-from params import Recipe
-from shelf import Verified, verify
+from checkpoints import download as downloads
+from checkpoints import find, manifest, meter, table
+from checkpoints.download import download
+from checkpoints.find import Installed
+from checkpoints.hub import Interrupted
+from checkpoints.manage import Verified, verify
+from checkpoints.meter import Meter
+from checkpoints.table import COMPANION, DIFFUSERS_SONG, LANGUAGE_MODEL, ORIGINAL_SONG, Checkpoint
+from cli import main as cli
+from core.errors import Busy, Cancelled, CheckpointError, MissingWeights, RequestError, StudioError
+from core.events import Transfer
+from core.params import Recipe
 from tests.hub_server import Fault, Hub, serving
 from tests.tiny import save_tiny
 
@@ -87,7 +86,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The models folder, empty, and a row for the tiny checkpoint."""
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(checkpoints, "CHECKPOINTS", {"tiny": TINY, "song": SONG, **checkpoints.CHECKPOINTS})
+    monkeypatch.setattr(table, "CHECKPOINTS", {"tiny": TINY, "song": SONG, **table.CHECKPOINTS})
     return tmp_path / "models"
 
 
@@ -105,7 +104,7 @@ def test_a_download_brings_the_files_that_are_needed_and_no_others(
     hub: Hub, models: Path, files: dict[str, bytes]
 ) -> None:
     *events, place = fetch(hub)
-    assert place == Installed(TINY, models / "tiny") == checkpoints.find("tiny")
+    assert place == Installed(TINY, models / "tiny") == find.checkpoint("tiny")
     assert brought(models / "tiny") == files
     assert not any(path.is_symlink() for path in models.rglob("*"))
     assert sorted(path.name for path in (models / "tiny").iterdir() if path.name[0] == ".") == [manifest.NAME]
@@ -127,7 +126,7 @@ def test_a_song_that_was_downloaded_verifies_to_the_last_tensor(hub: Hub, models
 def test_what_is_here_is_not_asked_for_again(hub: Hub) -> None:
     fetch(hub)
     hub.requests.clear()
-    assert fetch(hub) == [checkpoints.find("tiny")]
+    assert fetch(hub) == [find.checkpoint("tiny")]
     assert hub.requests == []
 
 
@@ -173,7 +172,7 @@ def test_a_download_that_was_closed_goes_on_where_it_stopped(
     (partial,) = (models / "tiny" / manifest.PARTIAL).iterdir()
     size = partial.stat().st_size
     assert 0 < size < len(files[LARGE])
-    assert checkpoints.locate(TINY) is None
+    assert find.locate(TINY) is None
     fetch(hub)
     assert {asked.start for asked in hub.asked if asked.path == LARGE} - {0} == {size}
     assert brought(models / "tiny") == files
@@ -216,7 +215,7 @@ def test_wrong_bytes_are_removed_and_named_and_the_right_ones_kept(
     with pytest.raises(CheckpointError, match=f"{path} arrived damaged.*removed"):
         fetch(hub)
     assert not (models / "tiny" / path).exists()
-    assert checkpoints.locate(TINY) is None
+    assert find.locate(TINY) is None
     right = brought(models / "tiny")
     hub.asked.clear()
     fetch(hub)
@@ -260,7 +259,7 @@ def test_a_busy_server_is_given_the_time_that_it_asks_for(hub: Hub, models: Path
     events = fetch(hub)
     assert time.monotonic() - started >= 1.0
     assert any("Trying again in 1 s" in str(event) for event in events)
-    assert checkpoints.locate(TINY) is not None
+    assert find.locate(TINY) is not None
 
 
 @pytest.mark.parametrize("after", ["3600", "Wed, 21 Oct 2099 07:28:00 GMT"])
@@ -319,7 +318,7 @@ def test_nothing_is_downloaded_without_consent(hub: Hub) -> None:
     with pytest.raises(RequestError, match=r"consent = False: must be given: Tiny is 0.0 GB, licence MIT"):
         next(download("tiny", consent=False, endpoint=hub.url))
     with pytest.raises(MissingWeights, match=r"\./studio checkpoints download tiny"):
-        checkpoints.find("tiny")
+        find.checkpoint("tiny")
     assert hub.requests == []
 
 
@@ -343,7 +342,7 @@ def test_two_downloads_of_one_checkpoint_do_not_meet(hub: Hub, models: Path, fil
     next(first)
     with pytest.raises(Busy, match="at work on tiny"):
         fetch(hub)
-    assert list(first)[-1] == checkpoints.find("tiny")
+    assert list(first)[-1] == find.checkpoint("tiny")
     assert brought(models / "tiny") == files
 
 
@@ -379,13 +378,13 @@ def test_a_song_in_the_original_layout_brings_its_companion(
             parameters=0.0001, **shared,
         ),
     }  # fmt: skip
-    monkeypatch.setattr(checkpoints, "CHECKPOINTS", rows)
+    monkeypatch.setattr(table, "CHECKPOINTS", rows)
     place = fetch(hub, "old")[-1]
     assert place == Installed(rows["old"], models / "old", models / "companion")
     assert sorted(brought(models / "old")) == ["config.json", "model.safetensors", "silence_latent.pt"]
     shutil.rmtree(models / "companion")
     with pytest.raises(MissingWeights, match="Companion is not installed.*download companion"):
-        checkpoints.find("old")
+        find.checkpoint("old")
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -395,9 +394,9 @@ def test_a_file_with_an_address_of_its_own_is_checked_by_the_digits_in_its_name(
     content = os.urandom(30_000)
     name = f"955717e8-{hashlib.sha256(content).hexdigest()[:8] if right else '0a1b2c3d'}.th"
     hub.repos["else/where"] = {name: content}
-    demucs = checkpoints.CHECKPOINTS["htdemucs"]
+    demucs = table.CHECKPOINTS["htdemucs"]
     row = dataclasses.replace(demucs, files=(name,), url=f"{hub.url}/cdn/else/where/{name}")
-    monkeypatch.setattr(checkpoints, "CHECKPOINTS", {"htdemucs": row})
+    monkeypatch.setattr(table, "CHECKPOINTS", {"htdemucs": row})
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     if right:
         fetch(hub, "htdemucs")
@@ -448,7 +447,7 @@ def test_the_command_line_downloads_only_when_it_is_told_to(
     assert "1.3 GB, licence MIT" in capsys.readouterr().err
     # In a process of its own, as a user has it: its hub is told by the environment.
     told = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(models.parent)}
-    code = "import sys, cli; sys.exit(cli.main(['checkpoints', 'download', 'lm-0.6b', '--yes']))"
+    code = "import sys; from cli.main import main; sys.exit(main.main(['checkpoints', 'download', 'lm-0.6b', '--yes']))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -460,7 +459,7 @@ def test_the_command_line_lists_in_text_and_in_json(capsys: pytest.CaptureFixtur
     fetch(hub)
     assert cli.main(["checkpoints", "list", "--json"]) == 0
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert found.keys() == checkpoints.CHECKPOINTS.keys()
+    assert found.keys() == table.CHECKPOINTS.keys()
     assert (found["tiny"]["installed"], found["tiny"]["folder"]) == (True, str(models / "tiny"))
     assert (found["xl-turbo"]["installed"], found["xl-turbo"]["bytes"]) == (False, 14_400_000_000)
     assert cli.main(["checkpoints", "list"]) == 0

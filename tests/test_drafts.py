@@ -11,19 +11,26 @@ import pytest
 import soundfile
 from huggingface_hub import constants
 
-import cli
-import ui_draft_events
-from audio import SAMPLE_RATE
 from backend import Studio
-from composer_styles import STYLES, names_style, style_of
-from drafts import Draft
-from drafts_builtin import DRAFTER, GENERAL_WORDS, LISTENER, NO_STYLE, OTHER_LANGUAGE, BuiltinDrafter, sectioned
-from errors import Cancelled, RequestError
-from events import Progress
-from knobs import knobs_of, parse
-from params import GenerateRequest
-from params_tables import LYRICS_CHARS, PROMPT_CHARS
-from params_words import DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
+from cli import main as cli
+from core.drafts import Draft
+from core.errors import Cancelled, RequestError
+from core.events import Progress
+from core.knobs import knobs_of, parse
+from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
+from core.params import GenerateRequest
+from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
+from planner.builtin_drafter import (
+    DRAFTER,
+    GENERAL_WORDS,
+    LISTENER,
+    NO_STYLE,
+    OTHER_LANGUAGE,
+    BuiltinDrafter,
+    sectioned,
+)
+from planner.composer.styles import STYLES, names_style, style_of
+from ui import draft_events as ui_draft_events
 
 LINES = (
     *(

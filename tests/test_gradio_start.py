@@ -10,8 +10,8 @@ import urllib.request
 import gradio as gr
 import pytest
 
-from gradio_start import without_collecting, without_server
 from tests.conftest import ROOT
+from ui.gradio_start import without_collecting, without_server
 
 COUNTED = """
 import ast, inspect
@@ -44,7 +44,7 @@ def report(start: str) -> tuple[int, str]:
 
 def test_no_component_is_parsed_and_gradio_is_otherwise_the_same() -> None:
     usual, same = report("import gradio")
-    quick, quick_rest = report("from gradio_start import import_gradio; import_gradio()")
+    quick, quick_rest = report("from ui.gradio_start import import_gradio; import_gradio()")
     assert quick_rest == same
     assert 4 * quick < usual
 

@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from errors import CheckpointError, StudioError
-from runtimes import RUNTIMES, RuntimeName, open_runtime
-from runtimes.layouts import original_bundle, original_configs, original_key
-from runtimes.published import CONFIGS
-from runtimes.torch_parts import DIFFUSERS_PARTS, build_parts, load_bundle
-from runtimes.torch_runtime import TorchRuntime
-from runtimes.torch_weights import fill
+from core.errors import CheckpointError, StudioError
+from networks.acestep.layouts import original_bundle, original_configs, original_key
+from networks.acestep.open import open_runtime
+from networks.acestep.published import CONFIGS
+from networks.acestep.torch.parts import DIFFUSERS_PARTS, build_parts, load_bundle
+from networks.acestep.torch.runtime import TorchRuntime
+from networks.acestep.torch.weights import fill
+from networks.machine import RUNTIMES, RuntimeName
 from tests.parity import GOLDENS
 from tests.tiny import save_tiny
 
@@ -313,7 +314,7 @@ def test_the_original_layout_takes_its_vae_and_text_encoder_from_the_companion(t
 MEMORY = """
 import sys
 from pathlib import Path
-from runtimes import open_runtime
+from networks.acestep.open import open_runtime
 def resident(what):
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
     return 1024 * int(line.split()[1])

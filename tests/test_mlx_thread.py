@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import mlx_thread
+from networks import mlx_thread
 
 ROOT = Path(__file__).parent.parent
 
@@ -118,8 +118,8 @@ FAREWELLS = {
 }
 PROCESS = """
 import sys, threading
-import mlx_thread
-from errors import Cancelled
+from networks import mlx_thread
+from core.errors import Cancelled
 
 started = threading.Event()
 

@@ -11,9 +11,10 @@ from diffusers import AceStepPipeline
 from safetensors import safe_open
 
 import training.measures as measure
-from checkpoints import find, recipe_of
-from composer import Brief, Score, compose, sketch
-from prompts import Metas, instruction_of, lyric_text, prompt_text
+from checkpoints.find import checkpoint as find
+from checkpoints.table import recipe_of
+from networks.acestep.prompts import Metas, instruction_of, lyric_text, prompt_text
+from planner.composer.score import Brief, Score, compose, sketch
 from training.synthesis import styled
 
 SEEDS = (1, 2, 3)

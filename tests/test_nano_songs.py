@@ -11,15 +11,16 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-import audio
 import training.measures as measure
 from backend import Settings, Studio
-from knobs import parse
-from library import Track
-from params import MODES
+from core.knobs import parse
+from core.params import MODES
+from core.tables import SAMPLE_RATE
+from library import audio
+from library.tracks import Track
 
 Wave = NDArray[np.float32]
-RATE = audio.SAMPLE_RATE
+RATE = SAMPLE_RATE
 BPM, BLOCK_S = 120, 0.05
 
 

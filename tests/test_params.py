@@ -10,15 +10,24 @@ from pathlib import Path
 
 import pytest
 
-import checkpoints
-import reference
 import tooltips
-from errors import Fault, RequestError
-from knobs import AUTO, Knob, knobs_of, parse, to_json
-from params import MODES, SONG_MODES, CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
-from params_tables import GROUPS, KEYSCALES, LANGUAGES
-from params_words import DRAFTS
-from resolve import refuse_muted, resolve
+from checkpoints import table
+from cli import reference
+from core.errors import Fault, RequestError
+from core.knobs import AUTO, Knob, knobs_of, parse, to_json
+from core.lyrics import DRAFTS
+from core.params import (
+    MODES,
+    SONG_MODES,
+    CoverRequest,
+    EditRequest,
+    ExtendRequest,
+    GenerateRequest,
+    Recipe,
+    SongRequest,
+)
+from core.resolve import refuse_muted, resolve
+from core.tables import GROUPS, KEYSCALES, LANGUAGES
 
 RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)
 GIVEN: dict[str, dict[str, object]] = {
@@ -237,11 +246,11 @@ def test_an_error_with_faults_survives_the_way_between_processes() -> None:
     assert (again.faults, again.hint, str(again)) == (error.faults, error.hint, str(error))
 
 
-@pytest.mark.parametrize("name", checkpoints.PREFERRED)
+@pytest.mark.parametrize("name", table.PREFERRED)
 def test_a_recipe_survives_the_way_between_processes(name: str) -> None:
-    recipe = checkpoints.recipe_of(name)
+    recipe = table.recipe_of(name)
     assert pickle.loads(pickle.dumps(recipe)) == recipe
 
 
 def test_the_page_of_knobs_is_up_to_date() -> None:
-    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: .venv/bin/python -m reference"
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: .venv/bin/python -m cli.reference"

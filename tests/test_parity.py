@@ -12,11 +12,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from errors import AdapterError
-from lora import Adapter, check_fit, describe, sides_of
-from runtimes import Runtime, RuntimeName, open_runtime
-from runtimes.torch_runtime import TorchRuntime
-from sampler import Guidance, Run, View, Window, denoise, levels_from, noise_levels, renoise, retake_noise
+from core.errors import AdapterError
+from networks.acestep.lora.adapter import Adapter, check_fit, describe, sides_of
+from networks.acestep.open import open_runtime
+from networks.acestep.runtime import Runtime
+from networks.acestep.sampler import (
+    Guidance,
+    Run,
+    View,
+    Window,
+    denoise,
+    levels_from,
+    noise_levels,
+    renoise,
+    retake_noise,
+)
+from networks.acestep.torch.runtime import TorchRuntime
+from networks.machine import RuntimeName
 from tests.parity import DATA, GOLDENS, TOLERANCE, Arguments, Golden, goldens_in, relative_error
 
 TOLERANCES: dict[RuntimeName, float] = {"torch": TOLERANCE, "mlx": 1e-4}

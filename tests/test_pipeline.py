@@ -11,17 +11,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import contexts
 import pipeline
-from errors import RequestError
-from events import Progress
-from knobs import Knob, knobs_of, parse
-from params import SONG_MODES, Recipe
-from params_plan import LM_KNOBS
+from core.errors import RequestError
+from core.events import Progress
+from core.knobs import Knob, knobs_of, parse
+from core.params import SONG_MODES, Recipe
+from core.plan_text import LM_KNOBS
+from core.plans import Facts
+from core.resolve import resolve
+from networks.acestep import scenes as contexts
+from networks.acestep.open import open_runtime
+from networks.acestep.runtime import Runtime
 from pipeline import Job, Recording, Take
-from plans import Facts
-from resolve import resolve
-from runtimes import Runtime, open_runtime
 from tests.tiny import RATE, save_tiny
 
 Wave = NDArray[np.float32]

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from errors import CheckpointError, RequestError
-from knobs import parse
-from lm.sampling import Sampler, Sampling
-from lm.vocabulary import Vocabulary, open_vocabulary
-from params import GenerateRequest
-from params_plan import PlanText, read_output, read_plan
-from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
-from planner_grammar import FIELDS, Walk, Write, caption, codes, facts, verses
-from planner_lm import follow
-from planner_prompts import (
+from core.errors import CheckpointError, RequestError
+from core.knobs import parse
+from core.params import GenerateRequest
+from core.plan_text import PlanText, read_output, read_plan
+from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
+from networks.lm.sampling import Sampler, Sampling
+from networks.lm.vocabulary import Vocabulary, open_vocabulary
+from planner.lm.grammar import FIELDS, Walk, Write, caption, codes, facts, verses
+from planner.lm.planner import follow
+from planner.lm.prompts import (
     Fact,
     facts_text,
     format_prompt,
@@ -30,7 +30,7 @@ from planner_prompts import (
     negative_prompt,
     understand_prompt,
 )
-from planner_script import VALUES, Script
+from planner.lm.tokens import VALUES, Script
 from tests.tiny_lm import CODES, save_tokenizer
 
 CASES = json.loads((Path(__file__).parent / "data" / "parity" / "prompts.json").read_text(encoding="utf-8"))

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from drafts import Draft
-from events import Progress
-from knobs import parse
-from lm import LanguageModel, open_language_model
-from lm.torch_backend import TorchSession
-from params import GenerateRequest
-from params_plan import LM_KNOBS, read_plan
-from params_tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
-from params_words import EnhanceRequest, InspireRequest, UnderstandRequest
-from planner_drafts import LmDrafter
-from planner_lm import LmPlanner
-from plans import Plan, Stretch
+from core.drafts import Draft
+from core.events import Progress
+from core.knobs import parse
+from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
+from core.params import GenerateRequest
+from core.plan_text import LM_KNOBS, read_plan
+from core.plans import Plan, Stretch
+from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
+from networks.lm.model import LanguageModel, open_language_model
+from networks.lm.torch_model import TorchSession
+from planner.lm.drafter import LmDrafter
+from planner.lm.planner import LmPlanner
 from tests.tiny_lm import CODES, save_lm
 
 ASKED = {"prompt": "slow waltz", "lyrics": "[verse]\nRain on the roof", "duration_s": 10}
@@ -233,7 +233,7 @@ def test_closing_the_generator_between_two_tokens_closes_the_session(
 ) -> None:
     closed: list[int] = []
     monkeypatch.setattr(TorchSession, "close", lambda self: closed.append(1))
-    monkeypatch.setattr("planner_lm.PULSE_S", 0.0)
+    monkeypatch.setattr("planner.lm.planner.PULSE_S", 0.0)
     request = request_of(duration_s=600)
     events = planner.plan(request, 1, Stretch(start_s=0, duration_s=600))
     for event in events:

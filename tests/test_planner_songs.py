@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-import audio
-import checkpoints
-import cli
-import estimates
-import lease
 import pipeline_plans
 from backend import Settings, Studio
-from drafts import Draft
-from errors import Cancelled, MissingWeights, RequestError
-from events import Progress
-from knobs import parse
-from library import Track
-from params import GenerateRequest
-from params_words import EnhanceRequest, InspireRequest, UnderstandRequest
+from checkpoints import table
+from cli import main as cli
+from core.drafts import Draft
+from core.errors import Cancelled, MissingWeights, RequestError
+from core.events import Progress
+from core.knobs import parse
+from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
+from core.params import GenerateRequest
+from core.plans import Plan, Stretch, plan_text
+from core.tables import SAMPLE_RATE
+from jobs import estimates, lease
+from library import audio
+from library.tracks import Track
 from pipeline import Job
-from planner import ComposerPlanner
-from plans import Plan, Stretch, plan_text
+from planner.composer.planner import ComposerPlanner
 from tests.tiny import save_tiny
 from tests.tiny_lm import save_lm
 
@@ -230,7 +230,7 @@ def test_the_plan_is_printed_as_the_flag_takes_it(
 def test_a_variation_whose_length_was_planned_says_its_length() -> None:
     job = Job(
         request=parse(GenerateRequest, {"prompt": "x", "duration_s": None, "variations": 2, "seed": 1}),
-        recipe=checkpoints.recipe_of("nano"),
+        recipe=table.recipe_of("nano"),
     )
     first, second = (job.narrowed(index, 42.0) for index in range(2))
     assert isinstance(first, GenerateRequest) and isinstance(second, GenerateRequest)
@@ -245,7 +245,7 @@ def test_the_composer_of_nano_follows_the_facts_of_a_plan_too() -> None:
 
 
 def save_tone(path: Path, pitch: int) -> None:
-    tone = 0.5 * np.sin(np.linspace(0, pitch, audio.SAMPLE_RATE * 3 // 5))
+    tone = 0.5 * np.sin(np.linspace(0, pitch, SAMPLE_RATE * 3 // 5))
     audio.save_wav(path, np.stack([tone, tone]).astype(np.float32))
 
 

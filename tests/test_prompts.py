@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from prompts import (
+from networks.acestep.prompts import (
     END_OF_TEXT,
     LYRIC_TOKENS,
     TEXT_TOKENS,

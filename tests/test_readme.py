@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import metadata_load
 
-import checkpoints
-import cli
-import cli_drafts
-from knobs import knobs_of, parse
-from params import MODES
-from params_words import DRAFTS
+from checkpoints import table
+from cli import drafts as cli_drafts
+from cli import main as cli
+from core.knobs import knobs_of, parse
+from core.lyrics import DRAFTS
+from core.params import MODES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -39,7 +39,7 @@ def test_the_space_is_told_what_the_studio_is_tested_with() -> None:
 
 
 def test_the_space_preloads_exactly_what_it_runs_on() -> None:
-    assert metadata_load(README)["preload_from_hub"] == [checkpoints.row(name).repo for name in checkpoints.ON_SPACES]
+    assert metadata_load(README)["preload_from_hub"] == [table.row(name).repo for name in table.ON_SPACES]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from prompts import Metas, instruction_of, lyric_text, prompt_text
-from runtimes import RUNTIMES, SILENT_REFERENCE_FRAMES, DType, Runtime, RuntimeName, open_runtime, reference_excerpt
-from runtimes.tiling import reach_of, tiles
-from runtimes.torch_dit import remember
-from runtimes.torch_parts import load_parts
-from runtimes.torch_runtime import TorchRuntime
-from sampler import Guidance, Run, View, denoise, noise_levels
+from networks.acestep.open import open_runtime
+from networks.acestep.prompts import Metas, instruction_of, lyric_text, prompt_text
+from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Runtime, reference_excerpt
+from networks.acestep.sampler import Guidance, Run, View, denoise, noise_levels
+from networks.acestep.tiling import reach_of, tiles
+from networks.acestep.torch.dit import remember
+from networks.acestep.torch.parts import load_parts
+from networks.acestep.torch.runtime import TorchRuntime
+from networks.machine import RUNTIMES, DType, RuntimeName
 from tests.parity import GOLDENS, Golden, relative_error
 from tests.tiny import CHANNELS, RATE, save_tiny
 

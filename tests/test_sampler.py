@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-import params
-from flow_edit import Morph, flow_edit
-from sampler import (
+from core import params
+from networks.acestep.flow_edit import Morph, flow_edit
+from networks.acestep.sampler import (
     GUIDANCE,
     SCHEDULES,
     SOLVERS,

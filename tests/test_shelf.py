@@ -13,13 +13,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers.models.qwen3 import Qwen3Config, Qwen3ForCausalLM
 
-import checkpoints
-import cli
-import manifest
-from checkpoints import DIFFUSERS_SONG, LANGUAGE_MODEL, Checkpoint, Installed
-from errors import CheckpointError, RequestError, StudioError
-from params import Recipe
-from shelf import Verified, import_folder, remove, verify
+from checkpoints import find, manifest, table
+from checkpoints.find import Installed
+from checkpoints.manage import Verified, import_folder, remove, verify
+from checkpoints.table import DIFFUSERS_SONG, LANGUAGE_MODEL, Checkpoint
+from cli import main as cli
+from core.errors import CheckpointError, RequestError, StudioError
+from core.params import Recipe
 from tests.tiny import save_tiny
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -40,8 +40,8 @@ WRITER = Checkpoint(
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    rows = {"song": SONG, "writer": WRITER, **checkpoints.CHECKPOINTS}
-    monkeypatch.setattr(checkpoints, "CHECKPOINTS", rows)
+    rows = {"song": SONG, "writer": WRITER, **table.CHECKPOINTS}
+    monkeypatch.setattr(table, "CHECKPOINTS", rows)
     return tmp_path / "models"
 
 
@@ -91,7 +91,7 @@ def flip(path: Path) -> None:
 
 def test_an_imported_folder_is_linked_and_stays_as_it_is(source: Path, models: Path) -> None:
     before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
-    assert list(import_folder("song", source))[-1] == Installed(SONG, models / "song") == checkpoints.find("song")
+    assert list(import_folder("song", source))[-1] == Installed(SONG, models / "song") == find.checkpoint("song")
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
     assert (models / "song" / WEIGHTS).samefile(source / WEIGHTS)
     assert not (models / "song" / "notes.md").exists()
@@ -233,7 +233,7 @@ def test_what_the_studio_did_not_put_there_is_not_removed(source: Path, models: 
     shutil.copytree(source, models / "song")
     with pytest.raises(StudioError, match="did not put song into"):
         remove("song", consent=True)
-    assert checkpoints.locate(SONG) is not None
+    assert find.locate(SONG) is not None
 
 
 @pytest.mark.parametrize("path", ["../../precious", "/etc/passwd", ""])

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 import training.measures as measure
-from checkpoints import nano_folder
-from composer import Brief, compose, sketch
-from composer_styles import STYLES
+from core.paths import nano_folder
+from planner.composer.score import Brief, compose, sketch
+from planner.composer.styles import STYLES
 from training.assemble import assemble, disassemble
 from training.captions import caption, draw_lyrics
 from training.dit import START

@@ -13,22 +13,22 @@ import pytest
 from gradio.routes import ORJSONResponse
 from safetensors.numpy import save_file
 
-import checkpoints
-import ui
-import ui_adapters
-import ui_tracks
-import ui_widgets
-from adapter_list import read_choices
 from backend import Settings, Studio
-from errors import Cancelled, Fault, RequestError
-from events import TextDelta
-from knobs import AUTO, Knob, knobs_of
-from library import Record, Track
-from params import MODES, SONG_MODES, GenerateRequest, Recipe
-from params_tables import GROUPS, Mode
-from params_words import DRAFTS, WriterRecipe
-from ui_handlers import FAILED, Handlers, refusal, told
-from ui_jobs import Jobs
+from checkpoints import table
+from core.adapters import read_choices
+from core.errors import Cancelled, Fault, RequestError
+from core.events import TextDelta
+from core.knobs import AUTO, Knob, knobs_of
+from core.lyrics import DRAFTS, WriterRecipe
+from core.params import MODES, SONG_MODES, GenerateRequest, Recipe
+from core.tables import GROUPS, Mode
+from library.tracks import Record, Track
+from ui import adapters as ui_adapters
+from ui import page as ui
+from ui import tracks as ui_tracks
+from ui import widgets as ui_widgets
+from ui.handlers import FAILED, Handlers, refusal, told
+from ui.sessions import Jobs
 
 REQUESTS: dict[str, type] = {
     **{str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items())},
@@ -207,7 +207,7 @@ def test_a_download_that_ended_since_can_be_chosen_when_the_page_is_loaded_again
     blocks: gr.Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
-    for pattern in checkpoints.row("xl-turbo").files:
+    for pattern in table.row("xl-turbo").files:
         path = tmp_path / "xl-turbo" / pattern.replace("*.safetensors*", "model.safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
@@ -236,7 +236,7 @@ def test_a_cancelled_draft_says_so_and_fills_nothing(handlers: Handlers) -> None
 
 
 def test_a_draft_fills_no_knob_that_the_checkpoint_cannot_honour(blocks: gr.Blocks) -> None:
-    assert "vocal_language" in checkpoints.recipe_of("nano").muted
+    assert "vocal_language" in table.recipe_of("nano").muted
     draft: dict[str, Any] = {"prompt": "folk", "vocal_language": "en", "author": "me", "seed": None, "notes": []}
     fill = next(fn.fn for fn in blocks.fns.values() if fn.name == "fill")
     updates = fill(draft, "nano", [], *range(7))

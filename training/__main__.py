@@ -12,7 +12,7 @@ import logging
 import warnings
 from pathlib import Path
 
-from checkpoints import nano_folder
+from core.paths import nano_folder
 from training.assemble import assemble, disassemble
 from training.dit import train_dit
 from training.evaluate import measure_checkpoint

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from composer import Score
-from composer_styles import STYLES
+from planner.composer.score import Score
+from planner.composer.styles import STYLES
 
 _MOODS = ("happy", "sad", "dreamy", "dark", "bright", "energetic", "calm", "nostalgic", "warm", "melancholic", "epic",
           "romantic", "tense", "playful", "gentle", "powerful", "uplifting", "lonely", "smooth", "gritty",

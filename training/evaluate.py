@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import training.measures as measure
-from audio import SAMPLE_RATE
-from checkpoints import nano_folder, recipe_of
-from composer import Brief, Score, compose
-from composer_styles import STYLES
-from instruments import Wave
-from params import CoverRequest, EditRequest, GenerateRequest, SongRequest
+from checkpoints.table import recipe_of
+from core.params import CoverRequest, EditRequest, GenerateRequest, SongRequest
+from core.paths import DOCS, nano_folder
+from core.plans import Facts
+from core.resolve import resolve
+from core.tables import SAMPLE_RATE
+from networks.acestep.open import open_runtime
+from networks.acestep.runtime import Runtime
 from pipeline import Job, Recording, Take, render
-from planner import ComposerPlanner
-from plans import Facts
-from resolve import resolve
-from runtimes import Runtime, open_runtime
+from planner.composer.instruments import Wave
+from planner.composer.planner import ComposerPlanner
+from planner.composer.score import Brief, Score, compose
+from planner.composer.styles import STYLES
 from training.captions import plain_caption
 from training.judge import StyleJudge
 from training.synthesis import KEYS, styled
@@ -38,7 +40,7 @@ from training.vae import unseen_clips
 
 LOG = logging.getLogger("training")
 REQUESTS = 30
-REPORT = Path(__file__).parent.parent / "docs" / "nano.md"
+REPORT = DOCS / "nano.md"
 _MARKERS = ("<!-- measured: begin -->", "<!-- measured: end -->")
 _LYRICS = "[Verse]\nWalking home alone tonight\nEvery window shows a light\n[Chorus]\nStay with me until the day"
 _WINDOW_S = (4.0, 8.0)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from composer_styles import STYLES
-from instruments import Wave
+from planner.composer.instruments import Wave
+from planner.composer.styles import STYLES
 from training.captions import draw_lyrics
 from training.synthesis import draw_score, styled
 from training.vae import LATENTS

@@ -6,10 +6,10 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import PROFILES
-from audio import SAMPLE_RATE
-from composer import parse_key
-from instruments import Wave
+from core.tables import SAMPLE_RATE
+from library.analysis import PROFILES
+from planner.composer.instruments import Wave
+from planner.composer.score import parse_key
 
 _HOP = 512
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from composer import Score, sketch
-from composer_styles import STYLES
-from instruments import Wave
+from planner.composer.instruments import Wave
+from planner.composer.score import Score, sketch
+from planner.composer.styles import STYLES
 from training.captions import Ask, draw_lyrics
 from training.synthesis import draw_score, excerpt, stranger, styled
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import fftconvolve
 
-from audio import SAMPLE_RATE
-from composer import METRES, NEUTRAL, Brief, Score, compose, sketch
-from composer_styles import STYLES
-from instruments import Ensemble, Kit, Part, Timbre, Wave, limit, perform
+from core.tables import SAMPLE_RATE
+from planner.composer.instruments import Ensemble, Kit, Part, Timbre, Wave, limit, perform
+from planner.composer.score import METRES, NEUTRAL, Brief, Score, compose, sketch
+from planner.composer.styles import STYLES
 
 KEYS = tuple(
     f"{letter}{accidental} {mode}"

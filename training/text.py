@@ -8,11 +8,11 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from checkpoints import recipe_of
-from composer_styles import STYLES
-from params import Task
-from plans import NO_WORDS
-from prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text
+from checkpoints.table import recipe_of
+from core.params import Task
+from core.plans import NO_WORDS
+from networks.acestep.prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text
+from planner.composer.styles import STYLES
 from training.captions import Ask, caption, draw_lyrics, vague_caption
 from training.synthesis import draw_score
 

@@ -21,8 +21,8 @@ from diffusers.models.autoencoders.autoencoder_oobleck import (
 )
 from torch import Tensor, nn
 
-from audio import SAMPLE_RATE
-from instruments import Wave
+from core.tables import SAMPLE_RATE
+from planner.composer.instruments import Wave
 from training.captions import draw_lyrics
 from training.loop import Plan, load_average, train
 from training.measures import mel_distance, si_sdr

@@ -10,12 +10,12 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
-import ui_result
-from adapter_list import AdapterChoice, read_choices, write_choices
-from errors import AdapterError
-from lora import describe
-from lora_presets import gather, presets
-from params_tables import Mode
+from core.adapters import AdapterChoice, read_choices, write_choices
+from core.errors import AdapterError
+from core.tables import Mode
+from networks.acestep.lora.adapter import describe
+from networks.acestep.lora.presets import gather, presets
+from ui import panes as ui_result
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 

@@ -9,16 +9,16 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-import ui_widgets
-from drafts import Draft
-from knobs import Json, knobs_of
-from params import GenerateRequest
-from params_words import DRAFTS, DraftKind
-from ui_api import endpoint
-from ui_drafts import OWN, DraftTools, shared
-from ui_form import Form
-from ui_handlers import Handlers
-from ui_runs import AT_ONCE, Updates, begin, rest
+from core.drafts import Draft
+from core.knobs import Json, knobs_of
+from core.lyrics import DRAFTS, DraftKind
+from core.params import GenerateRequest
+from ui import widgets as ui_widgets
+from ui.drafts import OWN, DraftTools, shared
+from ui.endpoints import endpoint
+from ui.form import Form
+from ui.handlers import Handlers
+from ui.runs import AT_ONCE, Updates, begin, rest
 
 DRAFTED = tuple(
     knob for knob in knobs_of(GenerateRequest) if knob.name in Draft.__dataclass_fields__ and knob.name != "seed"

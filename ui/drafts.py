@@ -9,13 +9,13 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-import ui_result
-import ui_widgets
-from knobs import Knob, knobs_of
-from params import GenerateRequest
-from params_tables import Mode
-from params_words import DRAFTS, DraftKind
-from ui_widgets import AnyRecipe
+from core.knobs import Knob, knobs_of
+from core.lyrics import DRAFTS, DraftKind
+from core.params import GenerateRequest
+from core.tables import Mode
+from ui import panes as ui_result
+from ui import widgets as ui_widgets
+from ui.widgets import AnyRecipe
 
 MODE: Mode = "generate"
 """The mode whose form drafts fill."""

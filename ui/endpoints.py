@@ -9,7 +9,7 @@ from typing import TypeVar
 import gradio as gr
 
 import tooltips
-from knobs import Kind, Knob, knobs_of
+from core.knobs import Kind, Knob, knobs_of
 
 Out = TypeVar("Out")
 

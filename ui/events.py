@@ -13,23 +13,23 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
-import lyrics_writers
 import tooltips
-import ui_adapters
-import ui_draft_events
-import ui_plans
-import ui_tracks
-import ui_widgets
-from knobs import knobs_of
-from library import Library, Track
-from params import MODES, SONG_MODES
-from params_tables import Mode
-from params_words import LyricsRequest
-from ui_api import endpoint
-from ui_form import REGION, Form
-from ui_handlers import Handlers
-from ui_result import LOCK, UNLOCK, SongPane, WordsPane
-from ui_runs import AT_ONCE, GPU, QUIET, Updates, begin, rest, stop
+from checkpoints import writers as lyrics_writers
+from core.knobs import knobs_of
+from core.lyrics import LyricsRequest
+from core.params import MODES, SONG_MODES
+from core.tables import Mode
+from library.tracks import Library, Track
+from ui import adapters as ui_adapters
+from ui import draft_events as ui_draft_events
+from ui import plans as ui_plans
+from ui import tracks as ui_tracks
+from ui import widgets as ui_widgets
+from ui.endpoints import endpoint
+from ui.form import REGION, Form
+from ui.handlers import Handlers
+from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
+from ui.runs import AT_ONCE, GPU, QUIET, Updates, begin, rest, stop
 
 SAMPLED = tuple(lyrics_writers.find(lyrics_writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""

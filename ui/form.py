@@ -10,14 +10,14 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-import ui_adapters
-import ui_drafts
-import ui_plans
-import ui_widgets
-from knobs import Knob, Value, knobs_of
-from params import MODES
-from params_tables import GROUPS, Mode
-from ui_widgets import AnyRecipe
+from core.knobs import Knob, Value, knobs_of
+from core.params import MODES
+from core.tables import GROUPS, Mode
+from ui import adapters as ui_adapters
+from ui import drafts as ui_drafts
+from ui import plans as ui_plans
+from ui import widgets as ui_widgets
+from ui.widgets import AnyRecipe
 
 CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
     "duration_s": (("10 s", 10), ("30 s", 30), ("1 min", 60), ("2 min", 120), ("4 min", 240), ("auto", None)),

@@ -11,23 +11,23 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-import checkpoints
-import lyrics_writers
 import tooltips
-import ui_tracks
 from backend import Studio
-from drafts import Draft
-from errors import Cancelled, RequestError, StudioError
-from events import TextDelta
-from knobs import AUTO, Value, knobs_of, parse
-from library import Track
-from lyrics_counts import compared
-from params import MODES, SONG_MODES, Recipe
-from params_tables import Mode
-from params_words import DraftKind, LyricsRequest
-from plans import Plan
-from ui_jobs import Jobs
-from ui_widgets import AnyRecipe
+from checkpoints import find, table
+from checkpoints import writers as lyrics_writers
+from core.drafts import Draft
+from core.errors import Cancelled, RequestError, StudioError
+from core.events import TextDelta
+from core.knobs import AUTO, Value, knobs_of, parse
+from core.lyrics import DraftKind, LyricsRequest
+from core.params import MODES, SONG_MODES, Recipe
+from core.plans import Plan
+from core.tables import Mode
+from library.tracks import Track
+from lyrics.counts import compared
+from ui import tracks as ui_tracks
+from ui.sessions import Jobs
+from ui.widgets import AnyRecipe
 
 log = logging.getLogger(__name__)
 
@@ -232,8 +232,8 @@ class Handlers:
     def installed(self) -> dict[str, tuple[str, ...]]:
         """What the knobs that name weights can choose from on this machine now, by knob."""
         return {
-            "checkpoint": tuple(row.name for row in checkpoints.installed()),
-            "planner": tuple(name for name in checkpoints.PLANNERS if checkpoints.locate(checkpoints.row(name))),
+            "checkpoint": tuple(row.name for row in find.installed()),
+            "planner": tuple(name for name in table.PLANNERS if find.locate(table.row(name))),
             "writer": lyrics_writers.names(),
         }
 

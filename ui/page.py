@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import gradio as gr
 
 import tooltips
-import ui_form
-import ui_result
 from backend import Studio
-from params import MODES
-from params_tables import Mode
-from ui_events import Page, wire
-from ui_handlers import Handlers
+from core.params import MODES
+from core.tables import Mode
+from ui import form as ui_form
+from ui import panes as ui_result
+from ui.events import Page, wire
+from ui.handlers import Handlers
 
 TITLE = "ACE Music Studio"
 QUEUE_LENGTH = 20

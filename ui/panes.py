@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 import tooltips
-from params_tables import Mode
-from ui_widgets import WAVEFORM
+from core.tables import Mode
+from ui.widgets import WAVEFORM
 
 SEND_TO: tuple[Mode, ...] = ("cover", "extend", "edit")
 """The modes that take a song as their source."""

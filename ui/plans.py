@@ -9,18 +9,18 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-import ui_result
-import ui_tracks
-import ui_widgets
-from knobs import Value, knobs_of
-from library import Track
-from params import GenerateRequest
-from params_plan import read_plan
-from plans import plan_text
-from ui_api import endpoint
-from ui_handlers import Handlers, PlanOutput
-from ui_result import PlanPane, SongPane
-from ui_runs import AT_ONCE, GPU, QUIET, Updates, begin, rest
+from core.knobs import Value, knobs_of
+from core.params import GenerateRequest
+from core.plan_text import read_plan
+from core.plans import plan_text
+from library.tracks import Track
+from ui import panes as ui_result
+from ui import tracks as ui_tracks
+from ui import widgets as ui_widgets
+from ui.endpoints import endpoint
+from ui.handlers import Handlers, PlanOutput
+from ui.panes import PlanPane, SongPane
+from ui.runs import AT_ONCE, GPU, QUIET, Updates, begin, rest
 
 TOLD = ("bpm", "keyscale", "timesignature", "vocal_language")
 """Knobs of the form that a plan may tell as well, its length apart."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui_handlers import Handlers
+from ui.handlers import Handlers
 
 GPU = "gpu"
 """Every event that runs a model shares this slot: one job at a time over all modes."""

@@ -10,15 +10,15 @@ from contextlib import closing
 from typing import TypeVar
 
 from backend import Studio
-from drafts import Draft
-from errors import Cancelled
-from events import Progress, TextDelta
-from knobs import parse
-from library import Track
-from params import MODES, GenerateRequest
-from params_tables import Mode
-from params_words import DRAFTS, DraftKind
-from plans import Plan
+from core.drafts import Draft
+from core.errors import Cancelled
+from core.events import Progress, TextDelta
+from core.knobs import parse
+from core.lyrics import DRAFTS, DraftKind
+from core.params import MODES, GenerateRequest
+from core.plans import Plan
+from core.tables import Mode
+from library.tracks import Track
 
 Event = TypeVar("Event")
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from knobs import Json, knobs_of
-from library import Track
-from params import MODES
+from core.knobs import Json, knobs_of
+from core.params import MODES
+from library.tracks import Track
 
 Metadata = dict[str, "Json | list[str] | Metadata"]
 TITLE_CHARS = 80

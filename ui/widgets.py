@@ -11,11 +11,10 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from audio import SAMPLE_RATE
-from knobs import AUTO, Knob, Value
-from params import MODES, SONG_MODES, Recipe
-from params_tables import Mode
-from params_words import DraftKind, WriterRecipe
+from core.knobs import AUTO, Knob, Value
+from core.lyrics import DraftKind, WriterRecipe
+from core.params import MODES, SONG_MODES, Recipe
+from core.tables import SAMPLE_RATE, Mode
 from theme import MONO
 
 SEGMENTS = 3

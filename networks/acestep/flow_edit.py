@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sampler import Carry, Field, Guidance, Step, Velocity, View, renoise
+from networks.acestep.sampler import Carry, Field, Guidance, Step, Velocity, View, renoise
 
 
 @dataclass(frozen=True, kw_only=True)

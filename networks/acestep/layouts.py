@@ -14,9 +14,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from errors import CheckpointError
-from runtimes import LatentShape
-from runtimes.weights import REPAIR, SILENCE, read_json, weight_files
+from core.errors import CheckpointError
+from networks.acestep.runtime import LatentShape
+from networks.acestep.weights import REPAIR, SILENCE, read_json, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from params import Task
+from core.params import Task
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from runtimes.layouts import Config, original_configs
+from networks.acestep.layouts import Config, original_configs
+from networks.machine import GROUP
 
 _BOTH: Config = {
     "head_dim": 128,
@@ -60,9 +61,6 @@ TEXT_ENCODER, VAE = 0.596, 0.169
 HALF, FULL = 2.0, 4.0
 """Bytes of a number: of float16 and bfloat16, and of float32, in which the VAE runs."""
 
-GROUP = 64
-"""Weights of a packed matrix that share a scale and an offset of 16 bits each."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
@@ -85,7 +83,7 @@ class Footprint:
 
 def footprints() -> Iterator[Footprint]:
     """One for each family, counted on networks without memory."""
-    from runtimes.torch_parts import build_parts
+    from networks.acestep.torch.parts import build_parts
 
     for family, config in CONFIGS.items():
         parts = {

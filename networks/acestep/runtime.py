@@ -1,34 +1,21 @@
 """ACE-Step's networks behind one interface: what the pipeline may ask of them, whichever framework runs them.
 
 Tensors that cross this seam are float32. Latents are `(B, T, C)`, waveforms `(B, 2, S)`, codes `(B, N)`.
-Importing this package loads no framework; `open_runtime` does.
+Importing this module loads no framework; `networks.acestep.open` does.
 """
 
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
-
-import mlx_thread
-from errors import StudioError
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lora import Adapter
-
-RuntimeName = Literal["torch", "mlx"]
-RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
-DType = Literal["float32", "float16", "bfloat16"]
-
-Bits = Literal[8, 4]
-"""Of a quantised matrix. Eight change a velocity by about 1 %, four by 15 %: those are an experiment."""
+    from networks.acestep.lora.adapter import Adapter
+    from networks.machine import DeviceKind
 
 REFERENCE_S = 30
 """Seconds of audio that the timbre encoder was trained on."""
@@ -88,7 +75,7 @@ class Runtime(Protocol):
         ...
 
     @property
-    def device_kind(self) -> str:
+    def device_kind(self) -> DeviceKind:
         """Where the networks run: cpu, mps or cuda."""
         ...
 
@@ -157,80 +144,6 @@ class Runtime(Protocol):
     def close(self) -> None:
         """Nothing; the weights are freed and the runtime is spent."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """How the networks are to run, as the studio was started; None chooses for the machine."""
-
-    runtime: RuntimeName | None = None
-    device: str | None = None
-    dtype: DType | None = None
-    bits: Bits | None = None
-
-    @property
-    def chosen(self) -> Choice:
-        """The runtime that this comes to."""
-        return Choice(self.runtime) if self.runtime else default_runtime(self.device)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A runtime, and why it is not the machine's usual one, if it is not."""
-
-    runtime: RuntimeName
-    note: str = ""
-
-
-@cache
-def default_runtime(device: str | None = None) -> Choice:
-    """MLX on Apple silicon, where it is faster than torch and holds larger models, as long as it can be imported.
-
-    On another `device` than Apple's GPU torch is the faster of the two.
-    """
-    if (platform.system(), platform.machine()) != ("Darwin", "arm64") or device not in (None, "mps"):
-        return Choice("torch")
-    try:
-        _import_mlx()
-    except ImportError as missing:
-        return Choice("torch", f"PyTorch's MPS instead of MLX, which cannot be used here: {missing}")
-    return Choice("mlx")
-
-
-def _import_mlx() -> None:
-    """Nothing; MLX and mlx-lm are there, imported in their thread. Raises ImportError."""
-    for name in ("mlx.core", "mlx_lm"):
-        mlx_thread.run(import_module, name)
-
-
-def open_runtime(
-    folder: Path,
-    companion: Path | None = None,
-    *,
-    runtime: RuntimeName | None = None,
-    device: str | None = None,
-    dtype: DType | None = None,
-    bits: Bits | None = None,
-) -> Runtime:
-    """The runtime that runs the checkpoint in `folder`, of either layout, with its weights loaded.
-
-    `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout. None chooses for
-    the machine; `bits` quantises the DiT's layers, which only MLX can do. Raises CheckpointError naming every tensor
-    that is missing, left over or misshapen.
-    """
-    if (runtime or default_runtime(device).runtime) == "mlx":
-        try:
-            _import_mlx()
-        except ImportError as missing:
-            raise StudioError(f"MLX cannot be used here: {missing}.", "Choose the runtime torch.") from missing
-        from runtimes.mlx_runtime import open_mlx_runtime
-
-        return open_mlx_runtime(folder, companion, device=device, dtype=dtype, bits=bits)
-    if bits is not None:
-        raise StudioError("Quantised layers need the runtime mlx.", "Leave --bits away, or choose --runtime mlx.")
-    from runtimes.torch_runtime import open_torch_runtime
-
-    return open_torch_runtime(folder, companion, device=device, dtype=dtype)
 
 
 def reference_excerpt(waveform: Tensor, sample_rate: int) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from params import RepaintMode
+from core.params import RepaintMode
 
 Condition = Any
 Velocity = Callable[[Tensor, float, Tensor, Sequence[Condition]], list[Tensor]]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from params import Recipe, Structure, Task
-from runtimes import reference_excerpt
+from core.params import Recipe, Structure, Task
+from networks.acestep.runtime import reference_excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from runtimes import Runtime
+    from networks.acestep.runtime import Runtime
 
 Window = tuple[int, int]
 """First frame that is made anew, and the first after it that is not."""

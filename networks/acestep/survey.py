@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from errors import CheckpointError
-from runtimes.torch_parts import load_parts
-from runtimes.torch_weights import build, fill, read_tensors
-from runtimes.weights import REPAIR, weight_files
+from core.errors import CheckpointError
+from networks.acestep.torch.parts import load_parts
+from networks.acestep.torch.weights import build, fill, read_tensors
+from networks.acestep.weights import REPAIR, weight_files
 
 META = torch.device("meta")
 DTYPE = torch.bfloat16

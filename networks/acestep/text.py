@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
-from errors import CheckpointError
-from prompts import fit_lyrics, fit_text
-from runtimes.weights import REPAIR
+from core.errors import CheckpointError
+from networks.acestep.prompts import fit_lyrics, fit_text
+from networks.acestep.weights import REPAIR
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audio import LONGEST_S
-from errors import Fault, RequestError
-from params import EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.errors import Fault, RequestError
+from core.params import EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.tables import LONGEST_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from runtimes import LatentShape
+    from networks.acestep.runtime import LatentShape
 
 
 @dataclass(frozen=True, kw_only=True)

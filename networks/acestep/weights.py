@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from errors import CheckpointError
+from core.errors import CheckpointError
 
 REPAIR = "Download the checkpoint again, or point to another folder."
 SINGLE_FILES = ("model.safetensors", "diffusion_pytorch_model.safetensors")

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import mlx_thread
-from errors import CheckpointError
-from lm.remembered import Prompts, Remembered
-from lm.vocabulary import Vocabulary, open_vocabulary
+from core.errors import CheckpointError
+from networks import mlx_thread
+from networks.lm.prompt_cache import Prompts, Remembered
+from networks.lm.vocabulary import Vocabulary, open_vocabulary
+from networks.machine import GROUP
 
 if TYPE_CHECKING:
-    from runtimes import Bits, DType, RuntimeName
+    from networks.machine import Bits, DType, RuntimeName
 
 PREFILL = 512
 """Tokens of a prompt that are read at once: attention over all of a long one would take gigabytes."""
 
-GROUP = 64
 """Weights that share a scale when they are packed."""
 
 

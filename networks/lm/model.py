@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lm.vocabulary import Vocabulary
-    from runtimes import Bits, DType, RuntimeName
+    from networks.lm.vocabulary import Vocabulary
+    from networks.machine import Bits, DType, RuntimeName
 
 
 class Session(Protocol):
@@ -72,12 +72,12 @@ def open_language_model(
     None chooses for the machine. `bits` packs the weights, on MLX; torch runs them as they are. Raises
     CheckpointError for a folder that holds none.
     """
-    from runtimes import default_runtime
+    from networks.machine import default_runtime
 
     if (runtime or default_runtime(device).runtime) == "mlx":
-        from lm.mlx_backend import open_mlx_model
+        from networks.lm.mlx_model import open_mlx_model
 
         return open_mlx_model(folder, dtype=dtype, bits=bits)
-    from lm.torch_backend import open_torch_model
+    from networks.lm.torch_model import open_torch_model
 
     return open_torch_model(folder, device=device, dtype=dtype)

@@ -17,13 +17,13 @@ from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from errors import CheckpointError
-from lm.remembered import Remembered
-from lm.torch_memory import Memory
-from lm.vocabulary import Vocabulary, open_vocabulary
+from core.errors import CheckpointError
+from networks.lm.prompt_cache import Remembered
+from networks.lm.torch_cache import Memory
+from networks.lm.vocabulary import Vocabulary, open_vocabulary
 
 if TYPE_CHECKING:
-    from runtimes import DType, RuntimeName
+    from networks.machine import DType, RuntimeName
 
 FAMILIES = ("qwen2", "qwen3")
 """The architectures whose decoder takes a mask for each layer type, which is how a batch is padded here."""
@@ -31,7 +31,7 @@ FAMILIES = ("qwen2", "qwen3")
 
 def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | None = None) -> TorchModel:
     """See lm.open_language_model; None takes the machine's best device, and float32 on a CPU, else bfloat16."""
-    from runtimes.torch_runtime import default_device
+    from networks.acestep.torch.runtime import default_device
 
     place = torch.device(device or default_device())
     kind: torch.dtype = getattr(torch, dtype or ("float32" if place.type == "cpu" else "bfloat16"))

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from tokenizers import Tokenizer
 
-from errors import CheckpointError
+from core.errors import CheckpointError
 
 Role = Literal["system", "user", "assistant"]
 Piece = str | int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from instruments import Drum, Hit, Note
+from planner.composer.instruments import Drum, Hit, Note
 
 
 @dataclass(frozen=True)

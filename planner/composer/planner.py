@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from composer import Brief, compose, sketch
-from events import Progress
-from params import SongRequest
-from plans import Facts, Plan, Stretch, length_from_words, open_plan
+from core.events import Progress
+from core.params import SongRequest
+from core.plans import Facts, Plan, Stretch, length_from_words, open_plan
+from planner.composer.score import Brief, compose, sketch
 
 SHORTEST_S = 0.5
 """The composer writes no less; of a shorter stretch it is the beginning that counts."""

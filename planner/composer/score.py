@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio import SAMPLE_RATE
-from composer_patterns import BASS, COMPING, Bar, drums
-from composer_styles import FEELS, STYLES, Style, key_of, kind_of_tag, metre_of, style_of, tempo_of
-from errors import Fault, RequestError
-from instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
+from core.errors import Fault, RequestError
+from core.tables import SAMPLE_RATE
+from planner.composer.instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
+from planner.composer.patterns import BASS, COMPING, Bar, drums
+from planner.composer.styles import FEELS, STYLES, Style, key_of, kind_of_tag, metre_of, style_of, tempo_of
 
 METRES = (2, 3, 4, 6)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from composer_patterns import Feel
+from planner.composer.patterns import Feel
 
 _TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _SLOW = re.compile(r"\b(slow|ballad|calm|relax\w*|gentle|sleepy|downtempo|lullaby)\b")

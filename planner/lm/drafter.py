@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import contexts
-from drafts import Draft
-from events import Progress
-from lm.sampling import Sampler
-from params_plan import CODES_PER_S
-from params_tables import DURATION_S, LYRICS_CHARS, PROMPT_CHARS
-from params_words import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
-from planner_grammar import FIELDS, LYRICS_TOKENS, Walk, facts, verses
-from planner_lm import LmPlanner, follow, sampling_of, told_facts
-from planner_prompts import NO_INPUT, Fact, Turn, format_prompt, inspire_prompt, understand_prompt
-from planner_script import Script
-from plans import NO_WORDS
+from core.drafts import Draft
+from core.events import Progress
+from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
+from core.plan_text import CODES_PER_S
+from core.plans import NO_WORDS
+from core.tables import DURATION_S, LYRICS_CHARS, PROMPT_CHARS
+from networks.acestep import scenes as contexts
+from networks.lm.sampling import Sampler
+from planner.lm.grammar import FIELDS, LYRICS_TOKENS, Walk, facts, verses
+from planner.lm.planner import LmPlanner, follow, sampling_of, told_facts
+from planner.lm.prompts import NO_INPUT, Fact, Turn, format_prompt, inspire_prompt, understand_prompt
+from planner.lm.tokens import Script
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from runtimes import Runtime
+    from networks.acestep.runtime import Runtime
 
 
 class LmDrafter:

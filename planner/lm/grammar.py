@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from lm.sampling import Ids
-from lm.vocabulary import IM_END, Piece
-from planner_prompts import END_THINK, THINK, Fact, facts_text
-from planner_script import Script
+from networks.lm.sampling import Ids
+from networks.lm.vocabulary import IM_END, Piece
+from planner.lm.prompts import END_THINK, THINK, Fact, facts_text
+from planner.lm.tokens import Script
 
 FIELDS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
 """In the order of the training data, which is the alphabet's."""

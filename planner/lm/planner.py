@@ -8,27 +8,18 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from events import Progress
-from lm import LanguageModel, Session
-from lm.sampling import Sampler, Sampling
-from lm.vocabulary import IM_END, Piece, Vocabulary
-from params import GenerateRequest, SongRequest
-from params_plan import CODES_PER_S
-from params_tables import PROMPT_CHARS
-from params_words import PlannerKnobs
-from planner_grammar import CAPTION_TOKENS, Ask, Settled, Walk, Write, codes, facts
-from planner_prompts import (
-    END_THINK,
-    THINK,
-    Fact,
-    Turn,
-    facts_text,
-    generate_prompt,
-    is_meant,
-    negative_prompt,
-)
-from planner_script import Script
-from plans import NO_WORDS, Plan, Stretch, length_from_words
+from core.events import Progress
+from core.lyrics import PlannerKnobs
+from core.params import GenerateRequest, SongRequest
+from core.plan_text import CODES_PER_S
+from core.plans import NO_WORDS, Plan, Stretch, length_from_words
+from core.tables import PROMPT_CHARS
+from networks.lm.model import LanguageModel, Session
+from networks.lm.sampling import Sampler, Sampling
+from networks.lm.vocabulary import IM_END, Piece, Vocabulary
+from planner.lm.grammar import CAPTION_TOKENS, Ask, Settled, Walk, Write, codes, facts
+from planner.lm.prompts import END_THINK, THINK, Fact, Turn, facts_text, generate_prompt, is_meant, negative_prompt
+from planner.lm.tokens import Script
 
 METAS = ("bpm", "duration", "keyscale", "timesignature")
 """When all of these are given there is nothing to think about."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import yaml
 
-from lm.vocabulary import Piece, Role, Vocabulary
+from networks.lm.vocabulary import Piece, Role, Vocabulary
 
 PlannerTask = Literal["generate", "inspire", "format", "understand"]
 Fact = str | int | float

@@ -8,12 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from errors import CheckpointError
-from lm.sampling import Ids
-from lm.vocabulary import Vocabulary
-from params_plan import CODEBOOK
-from params_tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, TIME_SIGNATURES
-from planner_prompts import code_name
+from core.errors import CheckpointError
+from core.plan_text import CODEBOOK
+from core.tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, TIME_SIGNATURES
+from networks.lm.sampling import Ids
+from networks.lm.vocabulary import Vocabulary
+from planner.lm.prompts import code_name
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "bpm": tuple(str(bpm) for bpm in range(BPM[0], BPM[1] + 1)),

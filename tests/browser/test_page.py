@@ -12,9 +12,9 @@ import soundfile
 from gradio_client import Client
 from playwright.sync_api import Page, expect
 
-import checkpoints
 import tooltips
-from params import MODES
+from checkpoints import table
+from core.params import MODES
 from tests.browser.conftest import shoot
 from tests.conftest import App
 
@@ -181,7 +181,7 @@ def test_a_wrong_value_is_told_in_the_page_at_its_field_and_nothing_is_written(p
 
 
 def test_a_knob_that_nano_cannot_honour_says_why(page: Page) -> None:
-    muted = checkpoints.recipe_of("nano").muted
+    muted = table.recipe_of("nano").muted
     assert muted
     for fold in page.locator("#generate-form .gr-accordion > button").all():
         fold.click()
@@ -210,7 +210,7 @@ def test_numbers_that_the_studio_chooses_start_empty(page: Page) -> None:
     page.locator("#generate-diffusion-fold button").first.click()
     steps = page.locator("#generate-inference-steps input")
     expect(steps).to_have_value("")
-    expect(steps).to_have_attribute("placeholder", f"auto · {checkpoints.recipe_of('nano').inference_steps}")
+    expect(steps).to_have_attribute("placeholder", f"auto · {table.recipe_of('nano').inference_steps}")
 
 
 def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from audio import sha256
-from errors import AdapterError
-from knobs import Json
-from lora_files import AGAIN, FLOATS, Header, read_header
+from core.errors import AdapterError
+from core.files import sha256
+from core.knobs import Json
+from networks.acestep.lora.header import AGAIN, FLOATS, Header, read_header
 
 Kind = Literal["PEFT", "diffusers", "ComfyUI", "kohya"]
 Sides = tuple[int, int]

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from errors import AdapterError
+from core.errors import AdapterError
 
 AGAIN = "Download the file again, or choose another."
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapter_list import AdapterChoice
-from errors import AdapterError, Fault, RequestError
-from lora import CONFIG, WEIGHTS, Adapter, check_fit, describe, sides_of
-
-ROOT = Path(__file__).parent
-
-
-def presets_folder() -> Path:
-    """Where adapters lie that are offered by name: ACE_ADAPTERS_DIR, or `adapters` in the repository."""
-    return Path(os.environ.get("ACE_ADAPTERS_DIR") or ROOT / "adapters")
+from core.adapters import AdapterChoice
+from core.errors import AdapterError, Fault, RequestError
+from core.paths import presets_folder
+from networks.acestep.lora.adapter import CONFIG, WEIGHTS, Adapter, check_fit, describe, sides_of
 
 
 def presets() -> dict[str, Path]:

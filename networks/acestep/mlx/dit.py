@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from runtimes.layouts import Config
-from runtimes.mlx_layers import Attention, Dims, Mlp, dims_of, narrowed, slides, window_mask
+from networks.acestep.layouts import Config
+from networks.acestep.mlx.layers import Attention, Dims, Mlp, dims_of, narrowed, slides, window_mask
 
 WAVES = 256
 """Length of the wave that stands for t; half of it are cosines, half sines."""

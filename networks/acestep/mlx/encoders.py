@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from errors import CheckpointError
-from runtimes.layouts import FSQ_LEVELS, Config
-from runtimes.mlx_layers import Stack
-from runtimes.weights import REPAIR
+from core.errors import CheckpointError
+from networks.acestep.layouts import FSQ_LEVELS, Config
+from networks.acestep.mlx.layers import Stack
+from networks.acestep.weights import REPAIR
 
 
 class TimbreEncoder(Stack):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from errors import CheckpointError
-from runtimes.layouts import Config
-from runtimes.weights import REPAIR
+from core.errors import CheckpointError
+from networks.acestep.layouts import Config
+from networks.acestep.weights import REPAIR
 
 
 @dataclass(frozen=True, kw_only=True)

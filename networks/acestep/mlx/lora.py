@@ -13,11 +13,11 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 from safetensors import SafetensorError
 
-from errors import AdapterError
-from lora import Adapter, Sides, check_fit, layer_name
-from lora_files import AGAIN
-from runtimes.mlx_dit import Dit
-from runtimes.mlx_weights import load_safetensors
+from core.errors import AdapterError
+from networks.acestep.lora.adapter import Adapter, Sides, check_fit, layer_name
+from networks.acestep.lora.header import AGAIN
+from networks.acestep.mlx.dit import Dit
+from networks.acestep.mlx.weights import load_safetensors
 
 Pair = tuple[mx.array, mx.array]
 """Down `(in, rank)`, up `(rank, out)`, each ready to be multiplied from the right, the factor in the latter."""

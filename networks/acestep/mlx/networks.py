@@ -11,19 +11,19 @@ import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
-from errors import CheckpointError, StudioError
-from lora import Adapter
-from runtimes import SILENT_REFERENCE_FRAMES, Bits
-from runtimes.layouts import TEXT, VAE, Config, Layout, reads_timbre_token, shape_of
-from runtimes.mlx_dit import Dit, MlxCondition
-from runtimes.mlx_encoders import AudioDetokenizer, AudioTokenizer, ConditionEncoder
-from runtimes.mlx_lora import Adapted
-from runtimes.mlx_vae import Vae
-from runtimes.mlx_weights import Model, fill, read_bundle, settle
-from runtimes.published import GROUP
-from runtimes.text import Ids
-from runtimes.tiling import TILE_S, reach_of, tiles
-from runtimes.weights import REPAIR
+from core.errors import CheckpointError, StudioError
+from networks.acestep.layouts import TEXT, VAE, Config, Layout, reads_timbre_token, shape_of
+from networks.acestep.lora.adapter import Adapter
+from networks.acestep.mlx.dit import Dit, MlxCondition
+from networks.acestep.mlx.encoders import AudioDetokenizer, AudioTokenizer, ConditionEncoder
+from networks.acestep.mlx.lora import Adapted
+from networks.acestep.mlx.vae import Vae
+from networks.acestep.mlx.weights import Model, fill, read_bundle, settle
+from networks.acestep.runtime import SILENT_REFERENCE_FRAMES
+from networks.acestep.text import Ids
+from networks.acestep.tiling import TILE_S, reach_of, tiles
+from networks.acestep.weights import REPAIR
+from networks.machine import GROUP, Bits
 
 Floats = NDArray[np.float32]
 

@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import mlx_thread
-from errors import CheckpointError, StudioError
-from lora import Adapter
-from runtimes import Bits, Condition, DType, RuntimeName
-from runtimes.layouts import TEXT, VAE, Layout, layout_of
-from runtimes.mlx_dit import MlxCondition
-from runtimes.mlx_networks import Floats, Networks, Types
-from runtimes.text import Words, distinct
+from core.errors import CheckpointError, StudioError
+from networks import mlx_thread
+from networks.acestep.layouts import TEXT, VAE, Layout, layout_of
+from networks.acestep.lora.adapter import Adapter
+from networks.acestep.mlx.dit import MlxCondition
+from networks.acestep.mlx.networks import Floats, Networks, Types
+from networks.acestep.runtime import Condition
+from networks.acestep.text import Words, distinct
+from networks.machine import Bits, DeviceKind, DType, RuntimeName
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,7 +57,7 @@ def open_mlx_runtime(
     words = Words(layout.tokenizer_file) if layout.tokenizer_file else None
     place = mx.cpu if kind == "cpu" else mx.gpu
     networks = mlx_thread.run(_on, place, partial(Networks, layout, types, bits, compiled=kind == METAL))
-    return MlxRuntime(networks, layout, words, kind)
+    return MlxRuntime(networks, layout, words, cast(DeviceKind, kind))
 
 
 def _on(device: mx.Device | mx.DeviceType, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,7 +70,7 @@ class MlxRuntime:
 
     name: RuntimeName = "mlx"
 
-    def __init__(self, networks: Networks, layout: Layout, words: Words | None, device_kind: str) -> None:
+    def __init__(self, networks: Networks, layout: Layout, words: Words | None, device_kind: DeviceKind) -> None:
         self._networks: Networks | None = networks
         self._parts = frozenset(layout.configs)
         self._words = words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from runtimes.layouts import Config
+from networks.acestep.layouts import Config
 
 _DILATIONS = (1, 3, 9)
 _KERNEL = 7

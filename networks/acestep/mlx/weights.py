@@ -11,10 +11,10 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
-from errors import CheckpointError
-from runtimes.layouts import SILENCE_KEY, VAE, Bundle, read_silence
-from runtimes.mlx_vae import Snake
-from runtimes.weights import REPAIR, SILENCE, Shape, Wanted
+from core.errors import CheckpointError
+from networks.acestep.layouts import SILENCE_KEY, VAE, Bundle, read_silence
+from networks.acestep.mlx.vae import Snake
+from networks.acestep.weights import REPAIR, SILENCE, Shape, Wanted
 
 Model = Any
 """A module of this folder, whose attributes are its parameters."""

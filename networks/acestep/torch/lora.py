@@ -12,9 +12,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from errors import AdapterError
-from lora import Adapter, Sides, check_fit, layer_name
-from lora_files import AGAIN
+from core.errors import AdapterError
+from networks.acestep.lora.adapter import Adapter, Sides, check_fit, layer_name
+from networks.acestep.lora.header import AGAIN
 
 Dit = Any
 """diffusers' AceStepTransformer1DModel, whose attributes are known only when it runs."""

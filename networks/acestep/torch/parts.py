@@ -18,10 +18,10 @@ from diffusers.pipelines.ace_step.modeling_ace_step import (
 from torch import Tensor, nn
 from transformers.models.qwen3 import Qwen3Config, Qwen3Model
 
-from errors import CheckpointError
-from runtimes.layouts import SILENCE_KEY, TEXT, VAE, Bundle, Config, layout_of, read_silence
-from runtimes.torch_weights import build, fill, read_tensors
-from runtimes.weights import REPAIR
+from core.errors import CheckpointError
+from networks.acestep.layouts import SILENCE_KEY, TEXT, VAE, Bundle, Config, layout_of, read_silence
+from networks.acestep.torch.weights import build, fill, read_tensors
+from networks.acestep.weights import REPAIR
 
 Network = Any
 """A module of diffusers or transformers, whose attributes are known only when it runs."""

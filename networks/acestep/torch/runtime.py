@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import platform
-import resource
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -14,15 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from errors import CheckpointError, StudioError
-from lora import Adapter
-from runtimes import SILENT_REFERENCE_FRAMES, Condition, DType, RuntimeName
-from runtimes.layouts import reads_timbre_token, shape_of
-from runtimes.text import Ids, Words, distinct
-from runtimes.tiling import TILE_S, reach_of, tiles
-from runtimes.torch_dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
-from runtimes.torch_lora import apply_adapters
-from runtimes.torch_parts import Network, Parts, load_parts
+from core.errors import CheckpointError, StudioError
+from networks.acestep.layouts import reads_timbre_token, shape_of
+from networks.acestep.lora.adapter import Adapter
+from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition
+from networks.acestep.text import Ids, Words, distinct
+from networks.acestep.tiling import TILE_S, reach_of, tiles
+from networks.acestep.torch.dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
+from networks.acestep.torch.lora import apply_adapters
+from networks.acestep.torch.parts import Network, Parts, load_parts
+from networks.machine import DeviceKind, DType, RuntimeName, process_peak_gb
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,9 +80,9 @@ class TorchRuntime:
             _mend_timbre(parts.condition_encoder)
 
     @property
-    def device_kind(self) -> str:
+    def device_kind(self) -> DeviceKind:
         """See Runtime.device_kind."""
-        return self.device.type
+        return cast(DeviceKind, self.device.type)
 
     @_without_gradients
     def encode(self, waveform: Tensor) -> Tensor:
@@ -193,7 +192,7 @@ class TorchRuntime:
             peak = torch.cuda.max_memory_allocated(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             return peak / 1e9
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
+        return process_peak_gb()
 
     def close(self) -> None:
         """See Runtime.close."""

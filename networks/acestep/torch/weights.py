@@ -16,8 +16,8 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from errors import CheckpointError
-from runtimes.weights import REPAIR, Wanted
+from core.errors import CheckpointError
+from networks.acestep.weights import REPAIR, Wanted
 
 Module = TypeVar("Module", bound=nn.Module)
 

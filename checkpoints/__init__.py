@@ -1,0 +1,1 @@
+"""Weights: the table, where they lie, how they come and go."""

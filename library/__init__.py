@@ -1,0 +1,1 @@
+"""What is kept: tracks and sidecars, audio files, and what can be heard in them."""

@@ -1,0 +1,1 @@
+"""The framework wall: every network, and nothing above it that knows a framework."""

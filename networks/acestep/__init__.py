@@ -1,0 +1,1 @@
+"""ACE-Step: its networks on two frameworks, how they are denoised, and what they are shown."""

@@ -1,0 +1,1 @@
+"""Adapters: read, checked against a checkpoint, and found on this machine."""

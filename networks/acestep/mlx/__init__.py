@@ -1,0 +1,1 @@
+"""ACE-Step's networks in MLX."""

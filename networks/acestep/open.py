@@ -1,0 +1,39 @@
+"""The road from a checkpoint's folder to a runtime with its weights loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.errors import StudioError
+from networks.acestep.runtime import Runtime
+from networks.machine import Bits, DType, RuntimeName, default_runtime, import_mlx
+
+
+def open_runtime(
+    folder: Path,
+    companion: Path | None = None,
+    *,
+    runtime: RuntimeName | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+    bits: Bits | None = None,
+) -> Runtime:
+    """The runtime that runs the checkpoint in `folder`, of either layout, with its weights loaded.
+
+    `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout. None chooses for
+    the machine; `bits` quantises the DiT's layers, which only MLX can do. Raises CheckpointError naming every tensor
+    that is missing, left over or misshapen.
+    """
+    if (runtime or default_runtime(device).runtime) == "mlx":
+        try:
+            import_mlx()
+        except ImportError as missing:
+            raise StudioError(f"MLX cannot be used here: {missing}.", "Choose the runtime torch.") from missing
+        from networks.acestep.mlx.runtime import open_mlx_runtime
+
+        return open_mlx_runtime(folder, companion, device=device, dtype=dtype, bits=bits)
+    if bits is not None:
+        raise StudioError("Quantised layers need the runtime mlx.", "Leave --bits away, or choose --runtime mlx.")
+    from networks.acestep.torch.runtime import open_torch_runtime
+
+    return open_torch_runtime(folder, companion, device=device, dtype=dtype)

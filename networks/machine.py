@@ -1,0 +1,88 @@
+"""The machine that networks run on: frameworks, devices, number formats and memory. Loads no framework."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Literal, get_args
+
+from networks import mlx_thread
+
+RuntimeName = Literal["torch", "mlx"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+DeviceKind = Literal["cpu", "mps", "cuda"]
+DType = Literal["float32", "float16", "bfloat16"]
+
+Bits = Literal[8, 4]
+"""Of a quantised matrix. Eight change a velocity by about 1 %, four by 15 %: those are an experiment."""
+
+GROUP = 64
+"""Weights of a quantised matrix that share a scale and an offset of 16 bits each."""
+
+ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+"""Whether this is a Space that leases its GPU to one job at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How the networks are to run, as the studio was started; None chooses for the machine."""
+
+    runtime: RuntimeName | None = None
+    device: str | None = None
+    dtype: DType | None = None
+    bits: Bits | None = None
+
+    @property
+    def chosen(self) -> Choice:
+        """The runtime that this comes to."""
+        return Choice(self.runtime) if self.runtime else default_runtime(self.device)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A runtime, and why it is not the machine's usual one, if it is not."""
+
+    runtime: RuntimeName
+    note: str = ""
+
+
+@cache
+def default_runtime(device: str | None = None) -> Choice:
+    """MLX on Apple silicon, where it is faster than torch and holds larger models, as long as it can be imported.
+
+    On another `device` than Apple's GPU torch is the faster of the two.
+    """
+    if not _is_apple_silicon() or device not in (None, "mps"):
+        return Choice("torch")
+    try:
+        import_mlx()
+    except ImportError as missing:
+        return Choice("torch", f"PyTorch's MPS instead of MLX, which cannot be used here: {missing}")
+    return Choice("mlx")
+
+
+def import_mlx() -> None:
+    """Import MLX and mlx-lm in their thread. Raises ImportError."""
+    for name in ("mlx.core", "mlx_lm"):
+        mlx_thread.run(import_module, name)
+
+
+def likely_device() -> DeviceKind:
+    """The kind of device that a runtime will choose on this machine, told without loading a framework."""
+    if ON_ZERO_GPU or shutil.which("nvidia-smi"):
+        return "cuda"
+    return "mps" if _is_apple_silicon() else "cpu"
+
+
+def process_peak_gb() -> float:
+    """The most memory, in GB, that this process ever held; the system counts in bytes on macOS, else in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
+
+
+def _is_apple_silicon() -> bool:
+    return (platform.system(), platform.machine()) == ("Darwin", "arm64")

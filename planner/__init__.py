@@ -1,0 +1,1 @@
+"""Who decides tempo, key, form and notes before a song is rendered, and who drafts a form."""

@@ -1,0 +1,1 @@
+"""Nano's planner: a rule-based composer and its instruments."""

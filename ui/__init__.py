@@ -1,0 +1,1 @@
+"""The page, derived from the tables."""
