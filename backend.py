@@ -22,8 +22,8 @@ from core.errors import RequestError, StudioError
 from core.events import Progress, TextDelta
 from core.files import sha256
 from core.knobs import to_json
-from core.lyrics import DraftRequest, LyricsRequest
-from core.params import GenerateRequest, Recipe, Request, SongRequest, audio_knobs
+from core.lyrics import LyricsRequest
+from core.params import PlanRequest, Recipe, Request, SongRequest, audio_knobs
 from core.paths import outputs_folder
 from core.plans import Facts, Plan
 from core.resolve import refuse_muted, resolve
@@ -54,7 +54,7 @@ BUILT_IN_S = 1.0
 """The built-in writer is quicker than anyone reads."""
 
 log = logging.getLogger(__name__)
-Event = Progress | TextDelta | Track
+Event = Progress | TextDelta | Track | Plan | Draft
 State = Literal["idle", "loading", "running", "ready"]
 
 
@@ -105,7 +105,7 @@ class Studio:
         self._note = ""
 
     def run(self, request: Request, *, job: str | None = None, fresh: bool = False) -> Generator[Event, None, None]:
-        """Events of a job, at least one a second, then its Tracks (for lyrics: its words).
+        """Events of a job, at least one a second; its results are Tracks, the words of lyrics, a Plan or a Draft.
 
         The first event comes at once. `job` is the name by which `cancel` knows the job; `fresh` renders again what
         the library holds already. Raises StudioErrors; Cancelled after a cancel. Closing the generator is a cancel too,
@@ -115,19 +115,14 @@ class Studio:
         def events(stop: threading.Event) -> Generator[Event, None, None]:
             if isinstance(request, LyricsRequest):
                 return self._lyrics(request, stop)
-            return self._song(request, stop, fresh)
+            if isinstance(request, PlanRequest):
+                recipe = self.recipe(request.checkpoint)
+                return planned(request, recipe, self.settings.machine, lambda: self._turn(stop))
+            if isinstance(request, SongRequest):
+                return self._song(request, stop, fresh)
+            return drafted(request, self.settings.machine, lambda: self._turn(stop))
 
         return self._workers.run(events, job)
-
-    def draft(self, request: DraftRequest, *, job: str | None = None) -> Generator[Progress | Draft, None, None]:
-        """Progress as `run` tells it, then one Draft of a form; raises and is cancelled as `run` is."""
-        machine = self.settings.machine
-        return self._workers.run(lambda stop: drafted(request, machine, lambda: self._turn(stop)), job)
-
-    def plan(self, request: GenerateRequest, *, job: str | None = None) -> Generator[Progress | Plan, None, None]:
-        """Progress as `run` tells it, then the Plan of a song that is not made; raises and is cancelled as `run` is."""
-        recipe, machine = self.recipe(request.checkpoint), self.settings.machine
-        return self._workers.run(lambda stop: planned(request, recipe, machine, lambda: self._turn(stop)), job)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
@@ -155,6 +150,7 @@ class Studio:
         """Seconds that a job is likely to take on this machine; learns from the tracks in the library."""
         if isinstance(request, LyricsRequest):
             return self._writing_s(request)
+        assert isinstance(request, SongRequest)
         name, device = self._row(request.checkpoint).name, self._device()
         recipe = table.recipe_of(name)
         if self._seen is None:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from core.drafts import Draft
-from core.events import Progress
 from core.knobs import parse
 from core.lyrics import DRAFTS, DraftKind
 from networks.machine import Machine
@@ -22,13 +21,13 @@ def run(
     command: str,
     values: Mapping[str, object],
     machine: Machine,
-    with_bar: Callable[[Iterable[Progress | Draft]], Iterable[Draft]],
+    with_bar: Callable[[Iterable[object]], Iterable[Draft]],
 ) -> None:
     """Nothing; the draft is on stdout. `with_bar` draws the progress and passes the results on. Raises StudioErrors."""
     request = parse(DRAFTS[COMMANDS[command]], values)
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
     studio = Studio(Settings(**vars(machine)))
-    with contextlib.closing(studio), contextlib.closing(studio.draft(request)) as events:
+    with contextlib.closing(studio), contextlib.closing(studio.run(request)) as events:
         for draft in with_bar(events):
             sys.stdout.write(json.dumps(dataclasses.asdict(draft), ensure_ascii=False) + "\n")

@@ -25,7 +25,7 @@ from core.errors import Fault, RequestError, StudioError
 from core.events import Progress, TextDelta
 from core.knobs import Knob, knobs_of, parse
 from core.lyrics import DRAFTS
-from core.params import MODES, SONG_MODES, Request
+from core.params import MODES, SONG_MODES, ModeRequest
 from core.tables import Mode
 from library.tracks import Track
 from networks.machine import Bits, DeviceKind, DType, Machine, RuntimeName
@@ -173,7 +173,7 @@ def _check_folder(out: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _running(request: Request, machine: Machine, *, fresh: bool = False) -> Iterator[Iterable[TextDelta | Track]]:
+def _running(request: ModeRequest, machine: Machine, *, fresh: bool = False) -> Iterator[Iterable[object]]:
     """The results of a job on a studio of its own, both closed in the end."""
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
@@ -182,7 +182,7 @@ def _running(request: Request, machine: Machine, *, fresh: bool = False) -> Iter
         yield _with_bar(events, told=request.mode == "lyrics")
 
 
-def _with_bar(events: Iterable[Progress | Result], *, told: bool = False) -> Iterable[Result]:
+def _with_bar(events: Iterable[Any], *, told: bool = False) -> Iterable[Any]:
     """The results among the events; progress is drawn on stderr, where with `told` the last of it stays to be read."""
     line = ""
     with tqdm(total=1, file=sys.stderr, bar_format="{desc:<40} {bar:30}", leave=False) as bar:

@@ -7,9 +7,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from core.events import Progress
 from core.knobs import parse
-from core.params import GenerateRequest
+from core.params import PlanRequest
 from core.plans import Plan
 from networks.machine import Machine
 
@@ -17,16 +16,16 @@ from networks.machine import Machine
 def run(
     values: Mapping[str, object],
     machine: Machine,
-    with_bar: Callable[[Iterable[Progress | Plan]], Iterable[Plan]],
+    with_bar: Callable[[Iterable[object]], Iterable[Plan]],
     *,
     as_json: bool,
 ) -> None:
     """Nothing; the plan is on stdout, as the flag `--plan` takes it or as one JSON line. Raises StudioErrors."""
-    request = parse(GenerateRequest, values)
+    request = parse(PlanRequest, values)
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
     studio = Studio(Settings(**vars(machine)))
-    with contextlib.closing(studio), contextlib.closing(studio.plan(request)) as events:
+    with contextlib.closing(studio), contextlib.closing(studio.run(request)) as events:
         for plan in with_bar(events):
             told = json.dumps(plan.summary(), ensure_ascii=False) + "\n" if as_json else plan.to_text()
             sys.stdout.write(told)

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, cast
 from core.adapters import AdapterChoice, read_choices
 from core.errors import Fault
 from core.knobs import Knob, Value, knob, knobs_of, set_in_vain
-from core.lyrics import LyricsRequest, MusicKnobs
+from core.lyrics import DRAFTS, DraftRequest, LyricsRequest, MusicKnobs
 from core.plan_text import PlanKnobs
 from core.tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
 
@@ -235,6 +235,11 @@ class GenerateRequest(PlanKnobs, SongRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanRequest(GenerateRequest):
+    """The plan of a song that is not made."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoverRequest(SongRequest):
     """The structure of one recording in a new style."""
 
@@ -340,9 +345,10 @@ class EditRequest(SongRequest):
             yield Fault("prompt", self.prompt, "must say what the stretch becomes")
 
 
-Request = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest
+ModeRequest = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest
+Request = ModeRequest | PlanRequest | DraftRequest
 
-MODES: Mapping[Mode, type[Request]] = MappingProxyType(
+MODES: Mapping[Mode, type[ModeRequest]] = MappingProxyType(
     {cls.mode: cls for cls in (GenerateRequest, CoverRequest, ExtendRequest, EditRequest, LyricsRequest)}
 )
 """What the user picks, in the order of the sidebar."""
@@ -350,6 +356,12 @@ MODES: Mapping[Mode, type[Request]] = MappingProxyType(
 SONG_MODES: Mapping[Mode, type[SongRequest]] = MappingProxyType(
     {mode: cls for mode, cls in MODES.items() if issubclass(cls, SongRequest)}
 )
+
+
+REQUESTS: Mapping[str, type[Request]] = MappingProxyType(
+    {**cast("Mapping[str, type[Request]]", MODES), "plan": PlanRequest, **cast("Mapping[str, type[Request]]", DRAFTS)}
+)
+"""Everything that can be asked of the studio, by the name of its endpoint."""
 
 
 def audio_knobs(request_class: type) -> tuple[Knob, ...]:

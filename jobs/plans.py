@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from checkpoints import find
 from core.errors import Fault, MissingWeights, RequestError
 from core.events import Progress
-from core.params import GenerateRequest, Recipe
+from core.params import GenerateRequest, PlanRequest, Recipe
 from core.plans import Plan, Stretch
 from core.resolve import refuse_muted, resolve
 from jobs import lease
@@ -35,7 +35,7 @@ def planner_of(request: object, recipe: Recipe) -> Installed | None:
 
 
 def planned(
-    request: GenerateRequest, recipe: Recipe, machine: Machine, turn: Callable[[], AbstractContextManager[None]]
+    request: PlanRequest, recipe: Recipe, machine: Machine, turn: Callable[[], AbstractContextManager[None]]
 ) -> Generator[Progress | Plan, None, None]:
     """Progress, then the Plan that a song by this request would follow. `turn` is held while a model is in use.
 

@@ -88,7 +88,7 @@ def enhanced(prompt: str = "", lyrics: str = "", seed: int = 7, **values: object
 
 
 def drafted(studio: Studio, request: DraftRequest) -> Draft:
-    *_, draft = studio.draft(request)
+    *_, draft = studio.run(request)
     assert isinstance(draft, Draft)
     return draft
 
@@ -243,7 +243,7 @@ def test_a_recording_that_cannot_be_used_is_named(studio: Studio, tmp_path: Path
         value = 0.0 if content == "silence" else np.nan
         soundfile.write(path, np.full(SAMPLE_RATE, value, np.float32), SAMPLE_RATE, subtype="FLOAT")
     with pytest.raises(RequestError) as refused:
-        list(studio.draft(UnderstandRequest(src_audio=path)))
+        list(studio.run(UnderstandRequest(src_audio=path)))
     assert [fault.field for fault in refused.value.faults] == ["src_audio"]
 
 
@@ -256,12 +256,12 @@ def test_the_seed_that_was_drawn_is_told_and_gives_the_draft_again(studio: Studi
 
 def test_knobs_of_a_planner_that_is_not_there_are_refused_when_they_are_set(studio: Studio) -> None:
     with pytest.raises(RequestError) as refused:
-        list(studio.draft(InspireRequest(query="folk", lm_temperature=0.2, lm_top_k=5)))
+        list(studio.run(InspireRequest(query="folk", lm_temperature=0.2, lm_top_k=5)))
     assert {fault.field for fault in refused.value.faults} == {"lm_temperature", "lm_top_k"}
 
 
 def test_a_draft_begins_at_once_and_is_cancelled_by_name(studio: Studio, recording: Path) -> None:
-    events = studio.draft(UnderstandRequest(src_audio=recording), job="mine")
+    events = studio.run(UnderstandRequest(src_audio=recording), job="mine")
     assert next(events) == Progress("queued")
     assert studio.cancel("mine")
     with pytest.raises(Cancelled):

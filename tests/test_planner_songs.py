@@ -20,7 +20,7 @@ from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress
 from core.knobs import parse
 from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
-from core.params import GenerateRequest
+from core.params import GenerateRequest, PlanRequest
 from core.plans import Plan, Stretch, plan_text
 from core.tables import SAMPLE_RATE
 from jobs import estimates, lease
@@ -82,7 +82,7 @@ def song_of(studio: Studio, **values: Any) -> Track:
 
 
 def plan_of(studio: Studio, **values: Any) -> Plan:
-    plan = list(studio.plan(request_of(**values)))[-1]
+    plan = list(studio.run(parse(PlanRequest, {**ASKED, **values})))[-1]
     assert isinstance(plan, Plan)
     return plan
 
@@ -265,7 +265,7 @@ def test_nano_takes_no_codes_of_a_planner(studio: Studio) -> None:
     ids=["inspire", "enhance"],
 )
 def test_forms_are_drafted_by_the_planner(studio: Studio, request_: Any) -> None:
-    drafts = [list(studio.draft(request_))[-1] for _ in range(2)]
+    drafts = [list(studio.run(request_))[-1] for _ in range(2)]
     assert isinstance(drafts[0], Draft)
     assert drafts[0] == drafts[1]
     assert (drafts[0].author, drafts[0].seed) == ("lm-1.7b", 4)
@@ -281,7 +281,7 @@ def test_a_recording_is_understood_through_its_codes(
     drafts = []
     for pitch in (900, 2000):
         save_tone(tmp_path / "tone.wav", pitch)
-        drafts.append(list(studio.draft(UnderstandRequest(src_audio=tmp_path / "tone.wav", seed=4)))[-1])
+        drafts.append(list(studio.run(UnderstandRequest(src_audio=tmp_path / "tone.wav", seed=4)))[-1])
     assert all(isinstance(draft, Draft) and draft.author == "lm-0.6b" and draft.prompt for draft in drafts)
     assert drafts[0] != drafts[1]
 
@@ -292,6 +292,6 @@ def test_a_planner_without_ears_says_so(
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
     shutil.copytree(weights / "lm-0.6b", tmp_path / "lm-0.6b")
     save_tone(tmp_path / "tone.wav", 900)
-    draft = list(studio.draft(UnderstandRequest(src_audio=tmp_path / "tone.wav")))[-1]
+    draft = list(studio.run(UnderstandRequest(src_audio=tmp_path / "tone.wav")))[-1]
     assert isinstance(draft, Draft)
     assert "none is installed" in draft.notes[0]

@@ -126,7 +126,7 @@ class Handlers:
         """The outputs of a draft: none until it is there."""
         yield None, QUEUED
         try:
-            for event in self.jobs.draft(kind, values, session):
+            for event in self.jobs.run(kind, values, session):
                 if isinstance(event, Draft):
                     tempo = f"{event.bpm} bpm" if event.bpm else None
                     facts = filter(None, ["drafted", event.author, tempo, event.keyscale])
@@ -143,7 +143,7 @@ class Handlers:
         """The outputs of a plan without a song."""
         yield gr.skip(), "", QUEUED
         try:
-            for event in self.jobs.plan(values, session):
+            for event in self.jobs.run("plan", values, session):
                 if isinstance(event, Plan):
                     yield event.to_text(), ui_tracks.plan_line(event.summary()), f"planned · {event.planner}"
                 else:

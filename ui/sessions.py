@@ -7,20 +7,11 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from typing import TypeVar
 
-from backend import Studio
-from core.drafts import Draft
+from backend import Event, Studio
 from core.errors import Cancelled
-from core.events import Progress, TextDelta
 from core.knobs import parse
-from core.lyrics import DRAFTS, DraftKind
-from core.params import MODES, GenerateRequest
-from core.plans import Plan
-from core.tables import Mode
-from library.tracks import Track
-
-Event = TypeVar("Event")
+from core.params import REQUESTS
 
 
 class Jobs:
@@ -49,20 +40,10 @@ class Jobs:
         for job in running:
             self._studio.cancel(job)
 
-    def run(self, mode: Mode, values: Mapping[str, object], session: str) -> Iterator[Progress | TextDelta | Track]:
-        """The events of a job; raises what the studio raises."""
-        request = parse(MODES[mode], values)
+    def run(self, name: str, values: Mapping[str, object], session: str) -> Iterator[Event]:
+        """The events of a job, asked for by the name of its endpoint; raises what the studio raises."""
+        request = parse(REQUESTS[name], values)
         return self._followed(lambda job: self._studio.run(request, job=job), session)
-
-    def draft(self, kind: DraftKind, values: Mapping[str, object], session: str) -> Iterator[Progress | Draft]:
-        """The events of a draft; raises what the studio raises."""
-        request = parse(DRAFTS[kind], values)
-        return self._followed(lambda job: self._studio.draft(request, job=job), session)
-
-    def plan(self, values: Mapping[str, object], session: str) -> Iterator[Progress | Plan]:
-        """The events of a plan without a song; raises what the studio raises."""
-        request = parse(GenerateRequest, values)
-        return self._followed(lambda job: self._studio.plan(request, job=job), session)
 
     def _followed(self, start: Callable[[str], Generator[Event, None, None]], session: str) -> Iterator[Event]:
         """The events of the job that `start` begins under a name of its own."""
