@@ -66,7 +66,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     from backend import Settings
     from cli import main as cli
 
-    settings = Settings(checkpoint=options.checkpoint, **vars(cli.machine_of(dict(vars(options)))))
+    settings = Settings(checkpoint=options.checkpoint, machine=cli.machine_of(dict(vars(options))))
     homes = (Path(get_upload_folder()),) if open_to_strangers(options) else None
     return dataclasses.replace(settings, adapter_homes=homes)
 

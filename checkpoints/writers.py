@@ -37,6 +37,11 @@ class Writer:
     recipe: WriterRecipe
     place: Installed | None = None
 
+    @property
+    def billions(self) -> float:
+        """Parameters, in billions; the built-in writer has none."""
+        return 0.0 if self.place is None else self.place.checkpoint.parameters
+
 
 _BUILT_IN_WRITER = Writer(name=BUILT_IN, title="built-in writer", recipe=_BUILT_IN_RECIPE)
 

@@ -27,7 +27,7 @@ def run(
     request = parse(DRAFTS[COMMANDS[command]], values)
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
-    studio = Studio(Settings(**vars(machine)))
+    studio = Studio(Settings(machine=machine))
     with contextlib.closing(studio), contextlib.closing(studio.run(request)) as events:
         for draft in with_bar(events):
             sys.stdout.write(json.dumps(dataclasses.asdict(draft), ensure_ascii=False) + "\n")

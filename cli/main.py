@@ -177,7 +177,7 @@ def _running(request: ModeRequest, machine: Machine, *, fresh: bool = False) -> 
     """The results of a job on a studio of its own, both closed in the end."""
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
-    studio = Studio(Settings(**vars(machine)))
+    studio = Studio(Settings(machine=machine))
     with contextlib.closing(studio), contextlib.closing(studio.run(request, fresh=fresh)) as events:
         yield _with_bar(events, told=request.mode == "lyrics")
 

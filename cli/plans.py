@@ -24,7 +24,7 @@ def run(
     request = parse(PlanRequest, values)
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
-    studio = Studio(Settings(**vars(machine)))
+    studio = Studio(Settings(machine=machine))
     with contextlib.closing(studio), contextlib.closing(studio.run(request)) as events:
         for plan in with_bar(events):
             told = json.dumps(plan.summary(), ensure_ascii=False) + "\n" if as_json else plan.to_text()

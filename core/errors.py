@@ -68,6 +68,14 @@ class OutOfMemory(StudioError):
     """The device could not hold the job."""
 
 
+class LeaseRefused(StudioError):
+    """A shared GPU that cannot be had now, in the words of whoever shares it: a used-up quota, say."""
+
+
+class LeaseEnded(StudioError):
+    """A shared GPU that was taken away before the job was done, however long a lease was asked for."""
+
+
 class Busy(StudioError):
     """Another job holds the studio and this caller did not want to wait."""
 

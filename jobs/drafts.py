@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from checkpoints import find, table
 from core.drafts import Draft
@@ -14,66 +16,110 @@ from core.events import Progress
 from core.knobs import knobs_of, set_in_vain
 from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
 from core.tables import MAX_SEED
-from jobs import lease
+from jobs import estimates
+from jobs.desk import Desk, Event
+from jobs.estimates import Cost
+from jobs.models import Models
+from jobs.work import Need
 from library import audio
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from networks.machine import Machine
+    import numpy as np
+    from numpy.typing import NDArray
 
 NO_EARS = "tempo and key were found by listening; a planner hears through an ACE-Step checkpoint, and none is installed"
 _NO_MODEL = "means something to a planner model only, and none is installed"
 
 
-def drafted(
-    request: DraftRequest, machine: Machine, turn: Callable[[], AbstractContextManager[None]]
-) -> Generator[Progress | Draft, None, None]:
-    """Progress, then one Draft by the best drafter that is installed, with the seed of its dice.
+@dataclass(frozen=True, kw_only=True)
+class BuiltInWork:
+    """A draft by the drafter that has no weights, with notes that replace its own if there are any."""
 
-    `turn` is held while a planner is in use. Raises RequestError, before anything is loaded, for a recording that
-    cannot be used and for knobs that mean nothing to the drafter, MissingWeights for a planner that is not installed.
-    """
-    planner = find.planner(request.planner)
-    if planner is None:
-        yield from _built_in(request)
-        return
-    seeded = request if request.seed is not None else dataclasses.replace(request, seed=secrets.randbelow(MAX_SEED + 1))
-    wave, song = None, None
-    if isinstance(request, UnderstandRequest):
-        assert request.src_audio is not None
-        wave = audio.load(request.src_audio, "src_audio")
-        song = next((row for row in find.installed() if table.recipe_of(row.name).planner == "lm"), None)
-        if song is None:
-            from planner.builtin_drafter import BuiltinDrafter
+    request: DraftRequest
+    seed: int
+    notes: tuple[str, ...] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
+    cost: ClassVar[Cost] = Cost()
+    remedy: ClassVar[str] = ""
 
-            for event in BuiltinDrafter().understand(request):
-                yield dataclasses.replace(event, notes=(NO_EARS,)) if isinstance(event, Draft) else event
-            return
-    with turn():
-        yield Progress("loading", note=f"loading {planner.checkpoint.title}")
-        if song is not None:
-            lease.load(find.checkpoint(song.name), machine)
-        lease.load_planner(planner, machine)
-        yield from lease.leased_draft(seeded, planner.checkpoint.parameters, wave)
+    def events(self, models: Models) -> Iterator[Progress | Draft]:
+        """Progress, then the Draft."""
+        from planner.builtin_drafter import BuiltinDrafter
+
+        drafter = BuiltinDrafter()
+        match self.request:
+            case InspireRequest():
+                events = drafter.inspire(self.request, self.seed)
+            case EnhanceRequest():
+                events = drafter.enhance(self.request, self.seed)
+            case _:
+                events = drafter.understand(self.request)
+        rolled = not isinstance(self.request, UnderstandRequest)  # listening draws nothing
+        for event in events:
+            if isinstance(event, Draft):
+                event = dataclasses.replace(event, seed=self.seed if rolled else None, notes=self.notes or event.notes)
+            yield event
 
 
-def _built_in(request: DraftRequest) -> Generator[Progress | Draft, None, None]:
-    """The draft of the built-in drafter; raises RequestError for knobs that mean nothing to it."""
-    from planner.builtin_drafter import BuiltinDrafter
+@dataclass(frozen=True, kw_only=True)
+class ModelWork:
+    """A draft by a planner that is a language model; a recording `(2, S)` is heard through a song's networks."""
 
-    faults = list(set_in_vain(request, dict.fromkeys((knob.name for knob in knobs_of(PlannerKnobs)), _NO_MODEL)))
-    if faults:
-        raise RequestError(faults)
-    seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
-    drafter = BuiltinDrafter()
-    match request:
-        case InspireRequest():
-            events = drafter.inspire(request, seed)
-        case EnhanceRequest():
-            events = drafter.enhance(request, seed)
-        case _:
-            yield from drafter.understand(request)
-            return
-    for event in events:
-        yield dataclasses.replace(event, seed=seed) if isinstance(event, Draft) else event
+    request: DraftRequest
+    wave: NDArray[np.float32] | None
+    needs: tuple[Need, ...]
+    cost: Cost
+    remedy: ClassVar[str] = "Choose a smaller planner."
+
+    def events(self, models: Models) -> Iterator[Progress | Draft]:
+        """Progress, then the Draft."""
+        from planner.lm.drafter import drafts_of
+
+        yield from drafts_of(models.planner, self.request, None if self.wave is None else models.song, self.wave)
+
+
+class Drafts:
+    """Forms filled in by the best drafter that is installed."""
+
+    def events(
+        self, request: DraftRequest, desk: Desk, stop: threading.Event, *, fresh: bool
+    ) -> Generator[Event, None, None]:
+        """Progress, then one Draft with its seed."""
+        yield from desk.replica.perform(self._work(request), stop)
+
+    def seconds(self, request: DraftRequest, desk: Desk) -> float:
+        """The planner's time; the built-in drafter is quicker than anyone reads."""
+        planner = find.planner(request.planner)
+        cost = estimates.tokens(estimates.DRAFT_TOKENS, planner.checkpoint.parameters) if planner else Cost()
+        return cost.seconds(desk.device)
+
+    def _work(self, request: DraftRequest) -> BuiltInWork | ModelWork:
+        """The work of the drafter that serves the request.
+
+        Raises RequestError for a recording that cannot be used and for knobs that mean nothing to the drafter,
+        MissingWeights for a planner that is not installed.
+        """
+        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        planner = find.planner(request.planner)
+        if planner is None:
+            faults = list(
+                set_in_vain(request, dict.fromkeys((knob.name for knob in knobs_of(PlannerKnobs)), _NO_MODEL))
+            )
+            if faults:
+                raise RequestError(faults)
+            return BuiltInWork(request=request, seed=seed)
+        wave = None
+        needs: tuple[Need, ...] = (Need("planner", planner),)
+        if isinstance(request, UnderstandRequest):
+            assert request.src_audio is not None
+            wave = audio.load(request.src_audio, "src_audio")
+            ears = next((row for row in find.installed() if table.recipe_of(row.name).planner == "lm"), None)
+            if ears is None:
+                return BuiltInWork(request=request, seed=seed, notes=(NO_EARS,))
+            needs = (Need("song", find.checkpoint(ears.name)), *needs)
+        return ModelWork(
+            request=dataclasses.replace(request, seed=seed),
+            wave=wave,
+            needs=needs,
+            cost=estimates.tokens(estimates.DRAFT_TOKENS, planner.checkpoint.parameters),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from core.lyrics import LyricsRequest
@@ -38,6 +39,27 @@ FALLBACK_SOURCE_S = 60.0
 """Assumed length of a source that has not been chosen or opened yet."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What work asks of a device: its arithmetic, and the gigabytes of weights that pass by for its tokens."""
+
+    tflop: float = 0.0
+    read_gb: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(tflop=self.tflop + other.tflop, read_gb=self.read_gb + other.read_gb)
+
+    def arithmetic(self, device: DeviceKind) -> float:
+        """The cost in TFLOP; reading counts as what such a device would compute meanwhile, so that one number tells."""
+        return self.tflop + self.read_gb / READ_GB_PER_S[device] * THROUGHPUT_TFLOPS[device]
+
+    def seconds(self, device: DeviceKind, seen: Sequence[tuple[float, float]] = ()) -> float:
+        """The time it takes; `seen` are pairs (TFLOP, seconds taken) of jobs that were done on this machine."""
+        rates = [(taken - OVERHEAD_S[device]) / work for work, taken in seen if work > 0 and taken > OVERHEAD_S[device]]
+        per_tflop = median(rates) if rates else 1.0 / THROUGHPUT_TFLOPS[device]
+        return OVERHEAD_S[device] + self.arithmetic(device) * per_tflop
+
+
 def evaluations(request: SongRequest, recipe: Recipe) -> float:
     """Forward passes of the DiT for one variation, counting only the guided steps twice."""
     steps = float(len(request.custom_timesteps()) or request.inference_steps or recipe.inference_steps)
@@ -59,37 +81,24 @@ def rendered_s(request: SongRequest, source_s: float | None) -> float:
     return length + request.extra_duration_s if isinstance(request, ExtendRequest) else length
 
 
-def tflop(request: SongRequest, recipe: Recipe, seconds: float) -> float:
-    """The arithmetic of a job: the DiT's passes, and the VAE there and back."""
+def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
+    """Rendering a song of that length, all its variations: the DiT's passes, and the VAE there and back."""
     dit = recipe.dit_tflop * evaluations(request, recipe)
     passes_of_vae = 1 if isinstance(request, GenerateRequest) and recipe.planner != "composer" else 2
-    return request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop)
+    return Cost(tflop=request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop))
 
 
-def seconds_for(work_tflop: float, device: DeviceKind, seen: Sequence[tuple[float, float]] = ()) -> float:
-    """Seconds for so much arithmetic; `seen` are pairs (tflop, seconds taken) of jobs done on this machine."""
-    rates = [(taken - OVERHEAD_S[device]) / work for work, taken in seen if work > 0 and taken > OVERHEAD_S[device]]
-    per_tflop = median(rates) if rates else 1.0 / THROUGHPUT_TFLOPS[device]
-    return OVERHEAD_S[device] + work_tflop * per_tflop
-
-
-def tokens_s(tokens: int, billions: float, device: DeviceKind) -> float:
-    """Seconds in which a language model of so many parameters, at two bytes each, writes the tokens."""
-    return OVERHEAD_S[device] + tokens * 2 * billions / READ_GB_PER_S[device]
-
-
-def planning_s(seconds: float, billions: float, device: DeviceKind, plans: int = 1) -> float:
-    """Seconds in which a planner of so many parameters plans a song of that length; 0 without one.
+def tokens(count: int, billions: float) -> Cost:
+    """So many tokens by a language model of so many parameters, at two bytes each.
 
     Guidance costs next to nothing: both rows of its batch share the passing weights.
     """
-    tokens = plans * (THOUGHT_TOKENS + round(CODES_PER_S * seconds))
-    return tokens * 2 * billions / READ_GB_PER_S[device]
+    return Cost(read_gb=count * 2 * billions)
 
 
-def planning_tflop(seconds: float, billions: float, device: DeviceKind, plans: int = 1) -> float:
-    """The arithmetic that such a machine would do in the time of planning: a job's time is told by one number."""
-    return planning_s(seconds, billions, device, plans) * THROUGHPUT_TFLOPS[device]
+def planning(seconds: float, billions: float, plans: int = 1) -> Cost:
+    """Planning a song of that length by a language model of so many parameters; 0 parameters stand for none."""
+    return tokens(plans * (THOUGHT_TOKENS + round(CODES_PER_S * seconds)), billions)
 
 
 def lyrics_tokens(request: LyricsRequest) -> int:

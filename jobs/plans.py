@@ -1,62 +1,136 @@
-"""Who plans a song, and plans without songs."""
+"""Plans: who plans a song, and plans without songs."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Protocol
 
-from checkpoints import find
+from checkpoints import find, table
 from core.errors import Fault, MissingWeights, RequestError
 from core.events import Progress
-from core.params import GenerateRequest, PlanRequest, Recipe
-from core.plans import Plan, Stretch
+from core.params import GenerateRequest, PlanRequest, Recipe, SongRequest
+from core.plans import LONGEST_SUNG_S, Plan, Planner, Stretch
 from core.resolve import refuse_muted, resolve
-from jobs import lease
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from checkpoints.find import Installed
-    from networks.machine import Machine
+from jobs import estimates
+from jobs.desk import Desk, Event
+from jobs.estimates import Cost
+from jobs.models import Models
+from jobs.work import Need
 
 NO_PLANNER = "No planner is installed."
 BRING_ONE = "Bring one here with ./studio checkpoints download lm-1.7b, or choose nano, which composes its plans."
 
 
-def planner_of(request: object, recipe: Recipe) -> Installed | None:
-    """The language model that plans a song, with its place; None where none does, or none is installed.
+class PlannerKind(Protocol):
+    """A way to plan a checkpoint's songs; a recipe names the one that it wants."""
 
-    Raises RequestError and MissingWeights for one that is named.
-    """
-    if not isinstance(request, GenerateRequest) or not request.planned or recipe.planner != "lm":
-        return None
-    return find.planner(request.planner)
+    def needs(self, request: SongRequest) -> tuple[Need, ...]:
+        """The weights that plan the request; none where it needs none, has none, or leaves nothing to plan.
+
+        Raises RequestError and MissingWeights for a planner that is named.
+        """
+        ...
+
+    def opened(self, models: Models) -> Planner | None:
+        """The planner, with what it needs loaded; None when nothing that can plan is."""
+        ...
+
+    def check(self, request: PlanRequest) -> None:
+        """Raise MissingWeights where a plan cannot be made because no planner is installed."""
+        ...
 
 
-def planned(
-    request: PlanRequest, recipe: Recipe, machine: Machine, turn: Callable[[], AbstractContextManager[None]]
-) -> Generator[Progress | Plan, None, None]:
-    """Progress, then the Plan that a song by this request would follow. `turn` is held while a model is in use.
+class Composer:
+    """Nano's composer: rules instead of weights."""
 
-    Raises RequestError, before anything is loaded, where there is nothing to plan, MissingWeights without a planner.
-    """
-    refuse_muted(request, recipe)
-    if not request.planned:
-        name = "plan" if request.thinking else "thinking"
-        raise RequestError([Fault(name, getattr(request, name), "leaves nothing to plan")])
-    resolved = resolve(request, recipe, secrets.randbelow)
-    if recipe.planner == "composer":
+    def needs(self, request: SongRequest) -> tuple[Need, ...]:
+        """None: it has no weights."""
+        return ()
+
+    def opened(self, models: Models) -> Planner:
+        """The composer."""
         from planner.composer.planner import ComposerPlanner
 
-        assert resolved.seed is not None
-        whole = Stretch(start_s=0.0, duration_s=resolved.length_s)
-        yield from ComposerPlanner().plan(resolved, resolved.seed, whole)
-        return
-    place = planner_of(request, recipe)
-    if place is None:
-        raise MissingWeights(NO_PLANNER, BRING_ONE)
-    with turn():
-        yield Progress("loading", note=f"loading {place.checkpoint.title}")
-        lease.load_planner(place, machine)
-        yield from lease.leased_plan(resolved, place.checkpoint.parameters)
+        return ComposerPlanner()
+
+    def check(self, request: PlanRequest) -> None:
+        """Accept every request."""
+
+
+class LanguageModelPlanner:
+    """The 5 Hz language model, which plans new songs."""
+
+    def needs(self, request: SongRequest) -> tuple[Need, ...]:
+        """The planner that is named or the best that is installed."""
+        if not isinstance(request, GenerateRequest) or not request.planned:
+            return ()
+        place = find.planner(request.planner)
+        return () if place is None else (Need("planner", place),)
+
+    def opened(self, models: Models) -> Planner | None:
+        """The language model that is loaded."""
+        return models.planner if "planner" in models.roles else None
+
+    def check(self, request: PlanRequest) -> None:
+        """Refuse where no planner is installed."""
+        if not self.needs(request):
+            raise MissingWeights(NO_PLANNER, BRING_ONE)
+
+
+PLANNERS: Mapping[str, PlannerKind] = MappingProxyType({"composer": Composer(), "lm": LanguageModelPlanner()})
+"""By the name that a recipe gives its planner."""
+
+
+def billions_of(needs: tuple[Need, ...]) -> float:
+    """Parameters of the planner among the needs, in billions; 0 without one."""
+    return sum(need.place.checkpoint.parameters for need in needs if need.role == "planner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanWork:
+    """A plan of a resolved request."""
+
+    request: PlanRequest
+    planner: str
+    needs: tuple[Need, ...]
+    cost: Cost
+    remedy: ClassVar[str] = "Choose a smaller planner, or switch thinking off."
+
+    def events(self, models: Models) -> Iterator[Progress | Plan]:
+        """Progress, then the Plan."""
+        planner = PLANNERS[self.planner].opened(models)
+        assert planner is not None and self.request.seed is not None
+        yield from planner.plan(self.request, self.request.seed, Stretch(start_s=0.0, duration_s=self.request.length_s))
+
+
+class Plans:
+    """Plans without songs."""
+
+    def events(
+        self, request: PlanRequest, desk: Desk, stop: threading.Event, *, fresh: bool
+    ) -> Generator[Event, None, None]:
+        """Progress, then the Plan that a song by this request would follow."""
+        recipe = self._recipe(request, desk)
+        refuse_muted(request, recipe)
+        if not request.planned:
+            name = "plan" if request.thinking else "thinking"
+            raise RequestError([Fault(name, getattr(request, name), "leaves nothing to plan")])
+        kind = PLANNERS[recipe.planner]
+        kind.check(request)
+        resolved, needs = resolve(request, recipe, secrets.randbelow), kind.needs(request)
+        cost = estimates.planning(resolved.length_s or LONGEST_SUNG_S, billions_of(needs))
+        work = PlanWork(request=resolved, planner=recipe.planner, needs=needs, cost=cost)
+        yield from desk.replica.perform(work, stop)
+
+    def seconds(self, request: PlanRequest, desk: Desk) -> float:
+        """The planner's time, as far as the length is known."""
+        needs = PLANNERS[self._recipe(request, desk).planner].needs(request)
+        return estimates.planning(estimates.rendered_s(request, None), billions_of(needs)).seconds(desk.device)
+
+    @staticmethod
+    def _recipe(request: PlanRequest, desk: Desk) -> Recipe:
+        return table.recipe_of(desk.row(request.checkpoint).name)

@@ -12,13 +12,9 @@ from typing import TypeVar
 
 from core.errors import Cancelled
 from core.events import Progress, TextDelta
-from jobs import lease
 
 HEARTBEAT_S = 1.0
 """A waiting caller hears something at least this often: proxies drop silent streams."""
-
-POLL_S = 0.1
-"""How long a queued job waits for its turn before it looks whether it was cancelled."""
 
 Result = TypeVar("Result")
 
@@ -75,16 +71,9 @@ class Workers:
         return stop is not None
 
     def cancel_all(self) -> None:
-        """Nothing; every job ends within one step."""
+        """Tell every job to end within one step."""
         for stop in list(self._stops.values()):
             stop.set()
-
-
-def wait_for_turn(stop: threading.Event) -> None:
-    """Nothing; the caller holds `lease.turn` and must release it. Raises Cancelled when it is stopped before."""
-    while not lease.turn.acquire(timeout=POLL_S):
-        if stop.is_set():
-            raise Cancelled("The job was cancelled while it waited.")
 
 
 def _work(
@@ -92,7 +81,7 @@ def _work(
     stop: threading.Event,
     inbox: queue.SimpleQueue[Progress | Result | BaseException | None],
 ) -> None:
-    """Nothing; the job's events, and at last None or the exception that ended it, are in the inbox."""
+    """Put the job's events into the inbox, and at last None or the exception that ended it."""
     try:
         with contextlib.closing(events(stop)) as stream:
             for event in stream:
@@ -102,4 +91,4 @@ def _work(
                     raise Cancelled("The job was cancelled.")
         inbox.put(None)
     except Exception as error:
-        inbox.put(lease.as_studio_error(error) or error)
+        inbox.put(error)

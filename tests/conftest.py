@@ -67,8 +67,9 @@ def one_thread() -> Iterator[None]:
 def studio(tmp_path: Path) -> Iterator[Studio]:
     """A studio on nano with an empty library."""
     from backend import Settings, Studio
+    from networks.machine import Machine
 
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "outputs"))
+    made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path / "outputs"))
     yield made
     made.close()
 

@@ -1,3 +1,5 @@
+"""The house, walked file by file: floors, circles, frameworks behind their walls, and what no file may hold."""
+
 from __future__ import annotations
 
 import ast
@@ -12,239 +14,229 @@ from pathlib import Path
 import pytest
 
 from core.knobs import Knob, knobs_of
-from core.lyrics import DRAFTS
-from core.params import MODES
+from core.params import MODES, REQUESTS
 
 ROOT = Path(__file__).parent.parent
 
-LAYERS = (
+FLOORS = (
     {"app"},
-    {"ui", "cli", "theme", "gradio_start", "reference", "training"},
+    {"ui", "cli", "training", "benchmarks"},
     {"backend"},
-    {"lease"},
-    {
-        "pipeline",
-        "planner",
-        "drafts",
-        "composer",
-        "lyrics_lm",
-        "musicgen",
-        "post_process",
-        "library",
-        "estimates",
-        "downloads",
-    },
-    {
-        "lm",
-        "mlx_thread",
-        "runtimes",
-        "sampler",
-        "contexts",
-        "flow_edit",
-        "lora",
-        "audio",
-        "analysis",
-        "timeline",
-        "prompts",
-        "plans",
-    },
-    {"params", "resolve", "checkpoints", "fingerprint"},
-    {"knobs"},
-    {"errors", "events", "tooltips", "adapter_list"},
+    {"jobs"},
+    {"planner", "lyrics_lm"},
+    {"pipeline", "lyrics", "checkpoints"},
+    {"library", "networks"},
+    {"core"},
+    {"tooltips", "theme"},
 )
-"""The rooms from top to bottom: a room imports from its own row and from those below it."""
+"""The rooms from top to bottom: a room imports from the floors below it, and from its neighbours without a circle."""
 
-FAMILIES = {
-    "backend_*": "backend",
-    "drafts_*": "drafts",
-    "instruments": "composer",
-    "pronunciation": "lyrics_lm",
-    "hub": "downloads",
-    "manifest": "downloads",
-    "meter": "downloads",
-    "shelf": "downloads",
-    "cli_*": "cli",
-    "composer_*": "composer",
-    "lora_*": "lora",
-    "lyrics_*": "lyrics_lm",
-    "params_*": "params",
-    "pipeline_*": "pipeline",
-    "planner_*": "planner",
-    "ui_*": "ui",
-}
-"""Files that are part of another room."""
+MOST_ROOMS, MOST_FLOORS, MOST_ROOT_ENTRIES = 20, 9, 30
 
-NETWORKS = {
-    "sampler",
-    "contexts",
-    "flow_edit",
-    "lm",
-    "mlx_thread",
-    "runtimes",
-    "planner",
-    "lyrics_lm",
-    "musicgen",
-    "post_process",
-    "lora",
-    "training",
+FRAMEWORKS = ("torch", "mlx", "mlx_lm", "diffusers", "transformers", "tokenizers", "accelerate", "peft", "demucs")
+WALLS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(FRAMEWORKS, ("networks", "training", "benchmarks")),
+    "gradio": ("app", "ui", "theme"),
+    "gradio_client": ("app", "ui"),
+    "spaces": ("jobs.lease",),
 }
-WALLS: Mapping[str, set[str]] = {
-    "gradio": {"app", "gradio_start", "ui", "theme"},
-    "gradio_client": {"app", "ui"},
-    "spaces": {"lease"},
-    **dict.fromkeys(
-        ("torch", "mlx", "mlx_lm", "diffusers", "transformers", "tokenizers", "accelerate", "peft"), NETWORKS
-    ),
-}
-"""Who may import a framework, be it inside a function."""
+"""Who may import a framework, be it inside a function: rooms, or single modules of them."""
+
+CORE_KNOWS = {"yaml"}
+"""What core may import besides the standard library."""
 
 MODULES = {"mlx-lm": "mlx_lm", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 """Packages whose module has another name."""
 
-OPTIONAL = {"mlx_audio", "demucs"}
-"""Packages that work without being in requirements.txt."""
+
+def names_of_modules() -> dict[str, Path]:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [Path(line) for line in listed.splitlines() if not line.startswith(("tests/", "docs/", "examples/"))]
+    assert len(files) > 100
+    return {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
-SOURCES = ("*.py", "lm/**/*.py", "runtimes/**/*.py", "training/**/*.py")
-
-
-@cache
-def sources() -> tuple[Path, ...]:
-    """Every Python file that ships, tests apart."""
-    return tuple(
-        sorted(
-            path
-            for folder in ("*.py", "lm/**/*.py", "runtimes/**/*.py", "training/**/*.py")
-            for path in ROOT.glob(folder)
-        )
-    )
+SOURCES = names_of_modules()
+"""Every module that ships, tests apart, by its dotted name."""
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((ROOT / SOURCES[module]).read_text(encoding="utf-8"), str(SOURCES[module]))
 
 
 def room_of(module: str) -> str:
-    """The room of a module's name: its package, or the family it belongs to."""
-    top = module.partition(".")[0]
-    family = next((pattern for pattern in FAMILIES if Path(top).match(pattern)), None)
-    return FAMILIES[family] if family and top not in {room for layer in LAYERS for room in layer} else top
+    return module.partition(".")[0]
 
 
-def own_room(path: Path) -> str:
-    return room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
-
-
-def imports_of(tree: ast.AST, *, typing: bool) -> Iterator[str]:
-    """Names of the modules imported anywhere in a file; with `typing` those for the type checker too."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING") and not typing:
-            continue
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported anywhere in a file, inside functions and for the type checker too."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node.module or ""
-        yield from imports_of(node, typing=typing)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_imported(path: Path) -> set[str]:
-    ours = {
-        room_of(source.stem if source.parent == ROOT else source.relative_to(ROOT).parts[0]) for source in sources()
-    }
-    return {room_of(name) for name in imports_of(tree_of(path), typing=True)} & ours - {own_room(path)}
+@cache
+def own_imports(module: str, *, typing: bool) -> frozenset[str]:
+    """The modules of this repository that a module imports; with `typing` those for the type checker too."""
+    tree = tree_of(module)
+    skipped: set[str] = set()
+    if not typing:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+                skipped |= set(imports_of(node))
+    found = set()
+    for name in set(imports_of(tree)) - skipped:
+        parts = name.split(".")
+        candidates = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        found.add(next((each for each in candidates if each in SOURCES), module))
+    return frozenset(found - {module})
+
+
+def circle_in(graph: Mapping[str, set[str] | frozenset[str]]) -> str:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " -> ".join(error.args[1])
+    return ""
+
+
+def rooms() -> dict[str, set[str]]:
+    """The rooms that each room imports from."""
+    graph: dict[str, set[str]] = {}
+    for module in SOURCES:
+        own = room_of(module)
+        graph.setdefault(own, set()).update({room_of(each) for each in own_imports(module, typing=True)} - {own})
+    return graph
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    for path in sources():
-        for node in ast.walk(tree_of(path)):
+    for module in SOURCES:
+        for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield f"{path.relative_to(ROOT)}: {node.name}", node
+                yield f"{module}.{node.name}", node
 
 
-def test_every_file_has_its_place_in_one_layer() -> None:
-    rooms = [room for layer in LAYERS for room in layer]
-    assert len(rooms) == len(set(rooms))
-    assert {own_room(path) for path in sources()} - set(rooms) == set()
+def test_every_room_has_its_floor_and_the_house_stays_small() -> None:
+    placed = [room for floor in FLOORS for room in floor]
+    assert len(placed) == len(set(placed))
+    assert set(rooms()) == set(placed)
+    assert len(placed) <= MOST_ROOMS
+    assert len(FLOORS) <= MOST_FLOORS
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert len({line.partition("/")[0] for line in listed.splitlines()}) <= MOST_ROOT_ENTRIES
 
 
 def test_no_arrow_points_up() -> None:
-    depth = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+    floor = {room: number for number, each in enumerate(FLOORS) for room in each}
     upward = {
-        f"{path.relative_to(ROOT)} imports {room}"
-        for path in sources()
-        for room in rooms_imported(path)
-        if depth.get(room, 0) < depth.get(own_room(path), 0)
+        f"{module} imports {other}"
+        for module in SOURCES
+        for other in own_imports(module, typing=True)
+        if floor[room_of(other)] < floor[room_of(module)]
     }
     assert upward == set()
 
 
-def test_rooms_do_not_import_each_other_in_circles() -> None:
-    graph: dict[str, set[str]] = {}
-    for path in sources():
-        graph.setdefault(own_room(path), set()).update(rooms_imported(path))
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))
+def test_neither_rooms_nor_files_import_each_other_in_circles() -> None:
+    assert circle_in(rooms()) == ""
+    assert circle_in({module: own_imports(module, typing=False) for module in SOURCES}) == ""
 
 
 def test_frameworks_stay_within_their_walls() -> None:
     outside = {
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in sources()
-        for name in imports_of(tree_of(path), typing=False)
-        if own_room(path) not in WALLS.get(name.partition(".")[0], {own_room(path)})
+        f"{module} imports {name}"
+        for module in SOURCES
+        for name in imports_of(tree_of(module))
+        if (inside := WALLS.get(name.partition(".")[0])) is not None
+        and not any(f"{module}.".startswith(f"{room}.") for room in inside)
+        and not only_for_types(module, name)
     }
     assert outside == set()
+
+
+def only_for_types(module: str, name: str) -> bool:
+    """Whether an import stands under TYPE_CHECKING alone: such a one loads nothing."""
+    guarded, free = 0, 0
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            guarded += sum(each == name for each in imports_of(node))
+    free = sum(each == name for each in imports_of(tree_of(module)))
+    return free == guarded
+
+
+def test_core_knows_no_framework_no_network_and_no_other_room() -> None:
+    imported = {
+        name.partition(".")[0]
+        for module in SOURCES
+        if room_of(module) == "core"
+        for name in imports_of(tree_of(module))
+        if not only_for_types(module, name)
+    }
+    assert imported - set(sys.stdlib_module_names) - {"core"} - CORE_KNOWS == set()
+    assert imported & {"socket", "urllib", "http", "subprocess"} == set()
 
 
 def test_every_package_that_is_imported_is_declared() -> None:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     named = [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines]
     declared = {MODULES.get(name, name) for name in named}
-    ours = {source.stem for source in sources()} | {"lm", "runtimes", "training"}
-    imported = {name.partition(".")[0] for path in sources() for name in imports_of(tree_of(path), typing=True)}
-    assert imported - ours - declared - OPTIONAL - set(sys.stdlib_module_names) == set()
+    ours = {room_of(module) for module in SOURCES}
+    shipped = [module for module in SOURCES if room_of(module) not in ("benchmarks",)]
+    imported = {name.partition(".")[0] for module in shipped for name in imports_of(tree_of(module))}
+    assert imported - ours - declared - set(sys.stdlib_module_names) == set()
 
 
 def test_the_page_can_be_built_without_loading_a_framework() -> None:
-    heavy = {"torch", "diffusers", "transformers", "librosa", "mlx", "peft"}
-    code = f"import sys, app, ui, backend, params; sys.stdout.write(' '.join({heavy} & set(sys.modules)))"
+    heavy = {"torch", "diffusers", "transformers", "mlx", "peft"}
+    code = f"import sys, app, ui.page, backend; sys.stdout.write(' '.join({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
 
 
-@pytest.mark.parametrize("package", ["runtimes", "checkpoints", "library", "cli"])
-def test_rooms_that_the_page_needs_load_no_framework_by_themselves(package: str) -> None:
-    code = f"import sys, {package}; sys.exit(bool({{'torch', 'diffusers', 'gradio'}} & set(sys.modules)))"
+@pytest.mark.parametrize("module", ["checkpoints.find", "library.tracks", "cli.main", "networks.acestep.open"])
+def test_what_a_start_needs_loads_no_framework_by_itself(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'diffusers', 'gradio'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_nothing_is_printed() -> None:
-    calls = (node for path in sources() for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
+    calls = (node for module in SOURCES for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call))
     assert [node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"] == []
 
 
 def test_no_exception_is_caught_without_its_name() -> None:
     handlers = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in sources()
-        for node in ast.walk(tree_of(path))
+        f"{module}:{node.lineno}"
+        for module in SOURCES
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.ExceptHandler) and node.type is None
     ]
     assert handlers == []
 
 
-def test_files_fit_in_one_head() -> None:
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
-    assert {name: length for name, length in lengths.items() if length > 400} == {}
+def test_docstrings_say_what_there_is_and_not_what_there_is_not() -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    texts = {
+        f"{module}: {text[:60]}"
+        for module in SOURCES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, documented) and (text := ast.get_docstring(node) or "").startswith(("Nothing;", "See "))
+    }
+    assert texts == set()
 
 
-def test_functions_are_short() -> None:
-    lengths = {name: (node.end_lineno or 0) - node.lineno + 1 for name, node in functions()}
-    assert {name: length for name, length in lengths.items() if length > 45} == {}
+def test_one_function_is_leased_and_one_place_asks_again() -> None:
+    leased = [
+        name
+        for name, node in functions()
+        for decorator in node.decorator_list
+        if ast.unparse(decorator).startswith(("gpu_lease", "spaces.GPU", "GPU"))
+    ]
+    assert leased == ["jobs.lease._leased"]
 
 
 def test_functions_take_at_most_six_values_by_position() -> None:
@@ -259,17 +251,17 @@ def test_functions_take_at_most_six_values_by_position() -> None:
     assert {name: arguments for name, arguments in positional.items() if len(arguments) > 6} == {}
 
 
-def test_a_knob_has_the_same_facts_in_every_mode() -> None:
+def test_a_knob_has_the_same_facts_wherever_it_is_asked_for() -> None:
     facts: dict[str, dict[str, Knob]] = {}
-    for mode, request_class in (*MODES.items(), *DRAFTS.items()):
+    for owner, request_class in REQUESTS.items():
         for knob in knobs_of(request_class):
-            facts.setdefault(knob.name, {})[mode] = knob
-    for name, modes in facts.items():
-        seen = {(knob.kind, knob.low, knob.high, knob.step, knob.unit) for knob in modes.values()}
-        assert len(seen) == 1, f"{name} differs between {', '.join(modes)}"
-        widest = max((knob.choices for knob in modes.values()), key=len)
-        narrowed = [tuple(value for value in widest if value in knob.choices) for knob in modes.values()]
-        assert narrowed == [knob.choices for knob in modes.values()], f"{name} means other values in some mode"
+            facts.setdefault(knob.name, {})[owner] = knob
+    for name, owners in facts.items():
+        seen = {(knob.kind, knob.low, knob.high, knob.step, knob.unit) for knob in owners.values()}
+        assert len(seen) == 1, f"{name} differs between {', '.join(owners)}"
+        widest = max((knob.choices for knob in owners.values()), key=len)
+        narrowed = [tuple(value for value in widest if value in knob.choices) for knob in owners.values()]
+        assert narrowed == [knob.choices for knob in owners.values()], f"{name} means other values somewhere"
 
 
 def test_no_request_declares_a_knob_again_that_it_inherits() -> None:
@@ -277,3 +269,14 @@ def test_no_request_declares_a_knob_again_that_it_inherits() -> None:
         inherited = {name for base in request_class.__mro__[1:] for name in getattr(base, "__annotations__", {})}
         again = inherited & set(request_class.__annotations__) & {knob.name for knob in knobs_of(request_class)}
         assert again == set(), request_class.__name__
+
+
+@pytest.mark.parametrize("knob", ["seed", "duration_s", "lm_cfg_scale", "top_p"])
+def test_a_knob_enters_few_rooms_between_its_widget_and_its_use(knob: str) -> None:
+    entered = {
+        room_of(module)
+        for module in SOURCES
+        if room_of(module) not in ("training", "benchmarks")
+        and re.search(rf"(?<![\w-]){knob}(?![\w-])", (ROOT / SOURCES[module]).read_text(encoding="utf-8"))
+    }
+    assert len(entered) <= 9, f"{knob} enters {', '.join(sorted(entered))}"

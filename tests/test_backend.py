@@ -26,7 +26,6 @@ from core.knobs import parse
 from core.lyrics import LyricsRequest
 from core.params import MODES, GenerateRequest, Request
 from core.tables import SAMPLE_RATE
-from jobs import lease
 from library import audio
 from library.tracks import Track
 from networks.machine import RUNTIMES, DeviceKind, DType, Machine
@@ -40,7 +39,7 @@ QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inferen
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "outputs"))
+    made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path / "outputs"))
     yield made
     made.close()
 
@@ -53,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared(home: Path) -> Iterator[Studio]:
     """One studio for the tests that only need a song that is there."""
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=home))
+    made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=home))
     yield made
     made.close()
 
@@ -141,18 +140,19 @@ def test_a_caller_that_goes_away_frees_the_studio(studio: Studio) -> None:
     events = studio.run(request_of("generate", **{**QUICK, "inference_steps": 200}))
     next(event for event in events if isinstance(event, Progress) and event.stage == "denoising")
     events.close()
-    assert lease.turn.acquire(timeout=30)
-    lease.turn.release()
     assert not studio.library.list()
+    assert made_by(studio, request_of("generate", **QUICK))
 
 
 def test_a_cancel_reaches_a_job_that_still_waits_for_its_turn(studio: Studio) -> None:
-    with lease.turn:
-        events = studio.run(request_of("generate", **QUICK), job="waiting")
-        next(events)
-        threading.Timer(0.3, studio.cancel, ["waiting"]).start()
-        with pytest.raises(Cancelled):
-            list(events)
+    first = studio.run(request_of("generate", **{**QUICK, "inference_steps": 200}))
+    next(event for event in first if isinstance(event, Progress) and event.stage == "denoising")
+    events = studio.run(request_of("generate", **QUICK), job="waiting")
+    next(events)
+    threading.Timer(0.3, studio.cancel, ["waiting"]).start()
+    with pytest.raises(Cancelled):
+        list(events)
+    first.close()
 
 
 def test_one_job_runs_at_a_time(studio: Studio) -> None:
@@ -237,7 +237,7 @@ def test_an_edit_of_a_song_leaves_everything_else_bit_for_bit(shared: Studio, so
 def test_latents_of_another_vae_are_left_alone(shared: Studio, song: Track, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request_of("extend", src_audio=str(song.path), extra_duration_s=5, seed=1, inference_steps=1)
     with_latents = samples_of(made_by(shared, asked)[0].path)
-    monkeypatch.setattr("backend.fingerprint", lambda folder: "another")
+    monkeypatch.setattr("jobs.songs.fingerprint", lambda folder: "another")
     assert not np.array_equal(samples_of(made_by(shared, asked)[0].path), with_latents)
 
 
@@ -286,13 +286,12 @@ def test_a_bad_source_is_named_before_any_weights_load_and_nothing_is_written(
 ) -> None:
     path = BAD_SOURCES[kind](tmp_path / "source.wav")
     request = request_of(mode, prompt="x", src_audio=str(path))
-    lease.unload()
     with pytest.raises(RequestError) as caught:
         list(studio.run(request))
     (fault,) = caught.value.faults
     assert (fault.field, fault.value) == ("src_audio", "source.wav")
     assert fault.rule
-    assert not lease.loaded()
+    assert not studio.loaded
     assert not studio.settings.outputs.exists()
 
 
@@ -308,11 +307,10 @@ def test_what_does_not_fit_source_or_checkpoint_is_named_before_any_weights_load
     studio: Studio, tmp_path: Path, mode: str, values: dict[str, object], field: str
 ) -> None:
     path = write(tmp_path / "source.wav", tone(3))
-    lease.unload()
     with pytest.raises(RequestError) as caught:
         list(studio.run(request_of(mode, src_audio=str(path), **values)))
     assert [fault.field for fault in caught.value.faults] == [field]
-    assert not lease.loaded()
+    assert not studio.loaded
 
 
 def test_a_checkpoint_that_is_not_installed_is_said_with_its_size(

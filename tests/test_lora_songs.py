@@ -19,16 +19,16 @@ from core.events import Progress
 from core.files import sha256
 from core.knobs import parse
 from core.params import GenerateRequest
-from jobs import lease
 from library.tracks import Track
 from networks.acestep.lora.adapter import sides_of
+from networks.machine import Machine
 
 QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 1, "seed": 3}
 
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path_factory.mktemp("songs")))
+    made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path_factory.mktemp("songs")))
     yield made
     made.close()
 
@@ -101,15 +101,14 @@ def test_a_stored_song_is_returned_only_while_the_file_is_the_same(studio: Studi
 def test_wrong_adapters_are_answered_with_field_value_and_rule_before_anything_loads(
     tmp_path: Path, adapters: str, rule: str
 ) -> None:
-    lease.unload()
-    fresh = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "songs"))
+    fresh = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path / "songs"))
     text = adapters.replace("{}", str(adapter(tmp_path / "warm.safetensors")))
     with pytest.raises(RequestError) as refused:
         song(fresh, text)
     (fault,) = refused.value.faults
     assert (fault.field, fault.value) == ("adapters", text)
     assert rule in fault.rule
-    assert not lease.loaded()
+    assert not fresh.loaded
     assert not (tmp_path / "songs").exists()
 
 
@@ -118,7 +117,9 @@ def test_where_strangers_ask_only_presets_and_uploads_are_opened(
 ) -> None:
     monkeypatch.setenv("ACE_ADAPTERS_DIR", str(tmp_path))
     secret = adapter(tmp_path.parent / "secret.safetensors")
-    shared = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "songs", adapter_homes=()))
+    shared = Studio(
+        Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path / "songs", adapter_homes=())
+    )
     with pytest.raises(RequestError, match="preset or an uploaded file"):
         song(shared, str(secret))
     adapter(tmp_path / "warm.safetensors")

@@ -17,15 +17,15 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import lyrics_lm
 from backend import Settings, Studio
-from checkpoints import find
 from checkpoints import writers as lyrics_writers
 from cli import main as cli
 from core.errors import Cancelled, MissingWeights, OutOfMemory, RequestError
 from core.events import Progress, TextDelta
 from core.knobs import Value, knobs_of, parse
 from core.lyrics import LyricsRequest
+from core.params import GenerateRequest
 from core.tables import SUNG_LANGUAGES
-from jobs import lease
+from jobs.words import WordsWork
 from lyrics import qwen as lyrics_qwen
 from lyrics.prompt import LANGUAGE_NAMES, SYSTEM, request_text
 from networks.lm import model as lm
@@ -114,7 +114,7 @@ def guesser(request: pytest.FixtureRequest, models: Path) -> Iterator[LanguageMo
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path / "outputs"))
+    made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path / "outputs"))
     yield made
     made.close()
 
@@ -170,7 +170,9 @@ def test_control_tokens_that_a_user_types_stay_text(guesser: LanguageModel, brie
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_language_model_writes_through_the_studio(tmp_path: Path, runtime: RuntimeName) -> None:
-    studio = Studio(Settings(checkpoint="nano", runtime=runtime, device="cpu", outputs=tmp_path / "outputs"))
+    studio = Studio(
+        Settings(checkpoint="nano", machine=Machine(runtime=runtime, device="cpu"), outputs=tmp_path / "outputs")
+    )
     with closing(studio):
         events = list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
         assert studio.status().state == "ready"
@@ -253,8 +255,6 @@ def test_a_job_is_cancelled_between_two_tokens(studio: Studio) -> None:
         for event in events:
             if isinstance(event, Progress) and event.step == 3:
                 studio.cancel("mine")
-    assert lease.turn.acquire(timeout=5)
-    lease.turn.release()
     assert text_of(studio.run(request_of(writer="qwen-1.5b", temperature=0))) == LYRICS
 
 
@@ -296,51 +296,32 @@ def test_an_unknown_language_is_refused(language: object) -> None:
         request_of(vocal_language=language)
 
 
-# ---- the lease -------------------------------------------------------------------------------------------------------
-
-
-def held() -> set[str]:
-    """What is in memory."""
-    return {name for name, loaded in (("song", lease._loaded), ("writer", lease._writer)) if loaded}
+# ---- memory ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_writer_and_a_songs_checkpoint_take_each_others_place(studio: Studio) -> None:
     list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
-    writer = lease._writer
-    assert writer is not None
-    assert hasattr(writer.model, "body") and held() == {"writer"}
-    lease.load(find.checkpoint("nano"), Machine(device="cpu"))
-    assert not hasattr(writer.model, "body") and held() == {"song"}
+    assert studio.loaded == {"writer"}
+    list(studio.run(parse(GenerateRequest, {"prompt": "lofi", "duration_s": 10, "inference_steps": 1})))
+    assert studio.loaded == {"song"}
     list(studio.run(request_of(writer="qwen-1.5b", temperature=0, seed=2)))
-    assert held() == {"writer"}
+    assert studio.loaded == {"writer"}
 
 
 def test_a_model_stays_for_the_next_text(studio: Studio) -> None:
-    list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
-    kept = lease._writer
-    list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
-    assert lease._writer is kept is not None
+    first = list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
+    again = list(studio.run(request_of(writer="qwen-1.5b", temperature=0)))
+    assert [event.note for event in first if isinstance(event, Progress) and event.stage == "loading"]
+    assert not [event for event in again if isinstance(event, Progress) and event.stage == "loading"]
 
 
 def test_what_goes_into_the_leased_process_survives_the_way() -> None:
     writer = lyrics_writers.find("qwen-1.5b")
-    sent = (lyrics_writers.assigned(request_of(writer="qwen-1.5b"), writer), writer)
+    sent = WordsWork(request=lyrics_writers.assigned(request_of(writer="qwen-1.5b"), writer), writer=writer)
     assert pickle.loads(pickle.dumps(sent)) == sent
-    assert lease._writing_s(*sent) == 60
-    assert lease._writing_s(dataclasses.replace(sent[0], max_new_tokens=4096), lyrics_writers.find("qwen-3b")) > 60
-
-
-def test_a_lease_that_ran_out_is_asked_for_again_and_nothing_is_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(request: LyricsRequest, writer: object, stretch: float) -> Iterator[Progress | TextDelta]:
-        yield TextDelta("[verse]\n")
-        yield TextDelta("la\n")
-        if stretch == 1:
-            raise RuntimeError("GPU task aborted")
-        yield TextDelta("la\n")
-
-    monkeypatch.setattr(lease, "ON_ZERO_GPU", True)
-    monkeypatch.setattr(lease, "_write", write)
-    assert text_of(lease.leased_words(request_of(), lyrics_writers.find("qwen-1.5b"))) == "[verse]\nla\nla\n"
+    longer = dataclasses.replace(sent.request, max_new_tokens=4096)
+    larger = WordsWork(request=longer, writer=lyrics_writers.find("qwen-3b"))
+    assert sent.cost.seconds("cuda") < larger.cost.seconds("cuda")
 
 
 def test_where_memory_runs_out_a_smaller_writer_is_named(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

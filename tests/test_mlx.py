@@ -29,7 +29,8 @@ from core.errors import AdapterError, StudioError
 from core.params import SONG_MODES, GenerateRequest
 from core.paths import nano_folder
 from core.resolve import resolve
-from jobs import lease
+from jobs.models import Models
+from jobs.work import Need
 from library.tracks import Track
 from networks.acestep.layouts import SILENCE_KEY, original_configs
 from networks.acestep.lora.adapter import Adapter, describe
@@ -282,12 +283,12 @@ def test_where_mlx_cannot_be_imported_torch_takes_over_and_says_why(
     assert "PyTorch's MPS instead of MLX" in choice.note
     assert "mlx_lm" in choice.note
     monkeypatch.setenv("ACE_NANO_DIR", str(folder))
-    lease.unload()
+    models = Models(Machine())
     with caplog.at_level(logging.WARNING):
-        lease.load(find.checkpoint("nano"), Machine())
-    assert choice.note in lease.notes()
+        list(models.load([Need("song", find.checkpoint("nano"))]))
+    assert choice.note in models.notes
     assert choice.note in caplog.text
-    lease.unload()
+    models.free()
 
 
 def test_who_asks_for_mlx_where_it_is_not_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +320,7 @@ def test_a_song_on_mlx_is_a_track_of_its_own_and_tells_its_peak(
 
     monkeypatch.setattr(pipeline, "render", watched)
     for name in (*RUNTIMES, "mlx"):
-        settings = Settings(checkpoint="nano", runtime=name, device="cpu", outputs=tmp_path)
+        settings = Settings(checkpoint="nano", machine=Machine(runtime=name, device="cpu"), outputs=tmp_path)
         with closing(Studio(settings)) as studio:
             tracks.append(next(event for event in studio.run(request) if isinstance(event, Track)))
     on_torch, on_mlx, again = tracks

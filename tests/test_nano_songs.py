@@ -18,6 +18,7 @@ from core.params import MODES
 from core.tables import SAMPLE_RATE
 from library import audio
 from library.tracks import Track
+from networks.machine import Machine
 
 Wave = NDArray[np.float32]
 RATE = SAMPLE_RATE
@@ -26,7 +27,7 @@ BPM, BLOCK_S = 120, 0.05
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path_factory.mktemp("songs")))
+    made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path_factory.mktemp("songs")))
     yield made
     made.close()
 

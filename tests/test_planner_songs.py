@@ -23,9 +23,11 @@ from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
 from core.params import GenerateRequest, PlanRequest
 from core.plans import Plan, Stretch, plan_text
 from core.tables import SAMPLE_RATE
-from jobs import estimates, lease
+from jobs import estimates
+from jobs.estimates import Cost
 from library import audio
 from library.tracks import Track
+from networks.machine import Machine
 from pipeline import Job
 from planner.composer.planner import ComposerPlanner
 from tests.tiny import save_tiny
@@ -60,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(home: Path) -> Iterator[Studio]:
-    made = Studio(Settings(checkpoint="xl-turbo", runtime="torch", device="cpu", outputs=home))
+    made = Studio(Settings(checkpoint="xl-turbo", machine=Machine(runtime="torch", device="cpu"), outputs=home))
     yield made
     made.close()
 
@@ -121,7 +123,7 @@ def test_new_weights_under_the_old_name_plan_anew(studio: Studio, weights: Path)
     try:
         shutil.rmtree(weights / "lm-0.6b")
         save_lm(weights / "lm-0.6b", spread=0.3, terse=True, seed=9)
-        lease.unload()
+        studio.close()
         after = song_of(studio, planner="lm-0.6b")
         assert (after.key, codes_of(after)) != (before.key, codes_of(before))
         assert after.key != before.key
@@ -179,22 +181,21 @@ def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:
 
 
 def test_planners_that_are_not_there_are_told_before_anything_loads(studio: Studio) -> None:
-    lease.unload()
+    studio.close()
     with pytest.raises(MissingWeights, match="5 Hz planner 4B is not installed"):
         song_of(studio, planner="lm-4b")
     with pytest.raises(RequestError, match="planner = 'nano': must be one of lm-4b"):
         song_of(studio, planner="nano")
-    assert not lease.loaded()
+    assert not studio.loaded
 
 
-def test_a_cancel_while_planning_ends_the_job_and_frees_the_turn(studio: Studio) -> None:
+def test_a_cancel_while_planning_ends_the_job_and_frees_the_studio(studio: Studio) -> None:
     events = studio.run(request_of(duration_s=600, seed=77), job="long")
     with pytest.raises(Cancelled):
         for event in events:
             if isinstance(event, Progress) and event.stage == "planning" and event.step:
                 studio.cancel("long")
-    assert lease.turn.acquire(timeout=20)
-    lease.turn.release()
+    assert plan_of(studio)
 
 
 def test_what_leaves_nothing_to_plan_is_refused(studio: Studio) -> None:
@@ -206,10 +207,10 @@ def test_what_leaves_nothing_to_plan_is_refused(studio: Studio) -> None:
 
 
 def test_planning_takes_its_time_in_the_estimate(studio: Studio) -> None:
-    studio._seen = None
     shorter = studio.estimate_s(request_of(thinking=False, use_cot_caption=True))
     assert studio.estimate_s(request_of()) > shorter
-    assert estimates.planning_s(30, 4, "cuda", 2) == pytest.approx(2 * (150 + 150) * 8 / 400)
+    planning = estimates.planning(30, 4, 2)
+    assert planning.seconds("cuda") - Cost().seconds("cuda") == pytest.approx(2 * (150 + 150) * 8 / 400)
 
 
 def test_the_plan_is_printed_as_the_flag_takes_it(

@@ -23,6 +23,7 @@ from core.lyrics import DRAFTS, WriterRecipe
 from core.params import MODES, SONG_MODES, GenerateRequest, Recipe
 from core.tables import GROUPS, Mode
 from library.tracks import Record, Track
+from networks.machine import Machine
 from ui import adapters as ui_adapters
 from ui import page as ui
 from ui import tracks as ui_tracks
@@ -48,7 +49,9 @@ def handlers(studio: Studio) -> Handlers:
 
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
-    return ui.build(Studio(Settings(checkpoint="nano", device="cpu", outputs=tmp_path_factory.mktemp("page"))))
+    return ui.build(
+        Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path_factory.mktemp("page")))
+    )
 
 
 @pytest.fixture(scope="module")

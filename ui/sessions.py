@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 
-from backend import Event, Studio
+from backend import Studio
 from core.errors import Cancelled
 from core.knobs import parse
 from core.params import REQUESTS
+from jobs.desk import Event
 
 
 class Jobs:

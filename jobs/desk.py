@@ -1,0 +1,110 @@
+"""What every kind of job works with: the library, the device, and how the studio was started."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from checkpoints import find, table
+from checkpoints.table import Checkpoint
+from core.drafts import Draft
+from core.events import Progress, TextDelta
+from core.plans import Plan
+from jobs.replica import Effort, Replica
+from library.tracks import Library, Track
+from networks.machine import DeviceKind
+
+Event = Progress | TextDelta | Track | Plan | Draft
+Product = TypeVar("Product")
+Asked_contra = TypeVar("Asked_contra", contravariant=True)
+
+REMEMBERED = 40
+"""Tracks of the library from which the estimates learn."""
+
+
+class Pace:
+    """How fast this machine was: the newest tracks of the library, read when somebody asks for the first time."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._tracks: deque[Track] | None = None
+
+    def add(self, track: Track) -> None:
+        """Remember a track that was made just now."""
+        if self._tracks is not None:
+            self._tracks.append(track)
+
+    def seen(self, checkpoint: str, device: DeviceKind) -> list[tuple[float, float]]:
+        """(TFLOP, seconds taken) of the tracks made with that checkpoint on such a device."""
+        if self._tracks is None:
+            self._tracks = deque(reversed(self._library.list()[:REMEMBERED]), maxlen=REMEMBERED)
+        return [
+            (track.tflop, track.seconds_taken)
+            for track in self._tracks
+            if (track.checkpoint, track.device) == (checkpoint, device)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What a job finds when it is its turn.
+
+    `checkpoint` is the one that the studio runs on when a request names none; None takes the best that is installed.
+    `adapter_homes` are the folders in which a request may name adapters beside the presets; None allows any file.
+    """
+
+    library: Library
+    replica: Replica
+    checkpoint: str | None = None
+    adapter_homes: tuple[Path, ...] | None = None
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pace", Pace(self.library))
+
+    def row(self, checkpoint: str | None = None) -> Checkpoint:
+        """The checkpoint of that name, or the one that the studio runs on. Raises RequestError for no such name."""
+        name = checkpoint or self.checkpoint
+        return table.row(name) if name else find.default()
+
+    @property
+    def device(self) -> DeviceKind:
+        """The kind of device that jobs run on."""
+        return self.replica.models.device_kind()
+
+
+class Kind(Protocol[Asked_contra]):
+    """A kind of job: how a request becomes events, and what it is likely to cost."""
+
+    def events(
+        self, request: Asked_contra, desk: Desk, stop: threading.Event, *, fresh: bool
+    ) -> Generator[Event, None, None]:
+        """Progress, then the results. Raises RequestError and MissingWeights before anything is loaded.
+
+        `fresh` makes again what is there already.
+        """
+        ...
+
+    def seconds(self, request: Asked_contra, desk: Desk) -> float:
+        """The time that the request is likely to take on this device."""
+        ...
+
+
+def gathered(
+    events: Generator[Progress | Product, None, Effort], into: list[Product]
+) -> Generator[Progress, None, Effort]:
+    """The progress among the events, the products going into a list; returns what the work took."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            effort: Effort = end.value
+            return effort
+        if isinstance(event, Progress):
+            yield event
+        else:
+            into.append(event)

@@ -1,0 +1,27 @@
+"""The kinds of job: one row for each class of request. A later engine or action is one class and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import cast
+
+from core.lyrics import EnhanceRequest, InspireRequest, LyricsRequest, UnderstandRequest
+from core.params import SONG_MODES, PlanRequest, Request
+from jobs.desk import Kind
+from jobs.drafts import Drafts
+from jobs.plans import Plans
+from jobs.songs import Songs
+from jobs.words import Words
+
+KINDS: Mapping[type[Request], Kind[Request]] = MappingProxyType(
+    cast(
+        "dict[type[Request], Kind[Request]]",
+        {
+            **dict.fromkeys(SONG_MODES.values(), Songs()),
+            LyricsRequest: Words(),
+            PlanRequest: Plans(),
+            **dict.fromkeys((InspireRequest, EnhanceRequest, UnderstandRequest), Drafts()),
+        },
+    )
+)

@@ -1,0 +1,222 @@
+"""Songs: checked, looked up in the library, and only then rendered and saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from checkpoints import find, table
+from core.errors import RequestError, StudioError
+from core.events import Progress
+from core.files import sha256
+from core.knobs import to_json
+from core.params import Recipe, SongRequest, audio_knobs
+from core.plans import LONGEST_SUNG_S, Facts
+from core.resolve import refuse_muted, resolve
+from core.tables import SAMPLE_RATE
+from jobs import estimates
+from jobs.desk import Desk, Event, gathered
+from jobs.estimates import Cost
+from jobs.models import Models
+from jobs.plans import PLANNERS, billions_of
+from jobs.replica import Effort
+from jobs.work import Need
+from library import audio
+from library.fingerprint import fingerprint
+from library.tracks import Record, Track, cache_key
+from networks.acestep.lora.presets import open_adapters
+
+if TYPE_CHECKING:
+    from pipeline import Job, Recording, Take
+
+TITLE_CHARS = 60
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongWork:
+    """A song, or several variations of it, with everything at hand."""
+
+    job: Job
+    needs: tuple[Need, ...]
+    cost: Cost
+    remedy: ClassVar[str] = "Make it shorter, or fewer variations."
+
+    def events(self, models: Models) -> Iterator[Progress | Take]:
+        """Progress, then one Take for each variation."""
+        from pipeline import render
+
+        yield from render(self.job, models.song, PLANNERS[self.job.recipe.planner].opened(models))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A song that can be made: the work, and the record that its tracks begin with."""
+
+    work: SongWork
+    record: Record
+
+
+class Songs:
+    """Songs of every mode."""
+
+    def events(
+        self, request: SongRequest, desk: Desk, stop: threading.Event, *, fresh: bool
+    ) -> Generator[Event, None, None]:
+        """Progress, then the Tracks: those of the library where it has them all, unless they shall be made afresh."""
+        order = order_of(request, desk)
+        known = () if fresh else desk.library.find(order.record.key)
+        if len(known) == request.variations:
+            yield from known
+            return
+        takes: list[Take] = []
+        effort = yield from gathered(desk.replica.perform(order.work, stop), takes)
+        yield Progress("saving")
+        yield from _saved(order, takes, effort, desk)
+
+    def seconds(self, request: SongRequest, desk: Desk) -> float:
+        """The time of rendering at the pace of this machine; a song whose length is open counts as a minute."""
+        name = desk.row(request.checkpoint).name
+        recipe = table.recipe_of(name)
+        source_s: float | None = None
+        needs: tuple[Need, ...] = ()
+        with suppress(RequestError):
+            sources = (audio.probe(path).seconds for knob, path in _sources(request) if knob == "src_audio")
+            source_s = next(sources, None)
+        with suppress(StudioError):
+            needs = PLANNERS[recipe.planner].needs(request)
+        cost = _cost(request, recipe, needs, estimates.rendered_s(request, source_s))
+        return cost.seconds(desk.device, desk.pace.seen(name, desk.device))
+
+
+def order_of(request: SongRequest, desk: Desk) -> Order:
+    """The request with all that goes with it. Raises StudioErrors for whatever is wrong with it."""
+    name = desk.row(request.checkpoint).name
+    recipe, place = table.recipe_of(name), find.checkpoint(name)
+    refuse_muted(request, recipe)
+    resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
+    planners = PLANNERS[recipe.planner].needs(resolved)
+    for need in planners:
+        resolved = dataclasses.replace(resolved, planner=need.place.checkpoint.name)  # type: ignore[call-arg]
+    hashes = _hashes(resolved)
+    adapters = open_adapters(resolved.adapter_choices(), place.folder, desk.adapter_homes)
+    weights, vae = fingerprint(place.folder), fingerprint((place.companion or place.folder) / "vae")
+    job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters)
+    deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
+    deciding |= {need.role: fingerprint(need.place.folder) for need in planners}
+    machine = desk.replica.models.machine
+    how = (machine.chosen.runtime, desk.device, str(machine.dtype), str(machine.bits))
+    record = Record(
+        mode=resolved.mode,
+        title=_title(resolved),
+        checkpoint=name,
+        seed=0,
+        key=cache_key(to_json(resolved), deciding, *how),
+        vae=vae,
+        hashes=hashes,
+        adapters={each.sha256: each.summary() for each in adapters},
+        device=desk.device,
+    )
+    cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
+    return Order(work=SongWork(job=job, needs=(Need("song", place), *planners), cost=cost), record=record)
+
+
+def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> Iterator[Track]:
+    """The tracks of the takes; one line in the log."""
+    job, seconds = order.work.job, takes[0].audio.shape[1] / SAMPLE_RATE
+    record = dataclasses.replace(
+        order.record,
+        device=desk.device,
+        seconds_taken=effort.seconds,
+        tflop=_cost(job.request, job.recipe, order.work.needs, seconds).arithmetic(desk.device),
+        peak_gb=effort.peak_gb,
+        notes=effort.notes,
+    )
+    for number, take in enumerate(takes):
+        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number))
+        desk.pace.add(track)
+        yield track
+    facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
+    log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
+
+
+def _cost(request: SongRequest, recipe: Recipe, needs: tuple[Need, ...], seconds: float) -> Cost:
+    planning = estimates.planning(seconds, billions_of(needs), request.variations)
+    return estimates.song(request, recipe, seconds) + planning
+
+
+def _sources(request: SongRequest) -> Iterator[tuple[str, Path]]:
+    """(knob, file) of every recording that the request names."""
+    for knob in audio_knobs(type(request)):
+        path = getattr(request, knob.name)
+        if path is not None:
+            yield knob.name, path
+
+
+def _hashes(request: SongRequest) -> dict[str, str]:
+    """SHA-256 of the request's recordings by knob. Raises RequestError for what their headers tell is unusable."""
+    for name, path in _sources(request):
+        audio.probe(path, name)
+    return {name: sha256(path) for name, path in _sources(request)}
+
+
+def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: str, desk: Desk) -> Job:
+    """The job with its recordings read. Raises RequestError when one is unusable or the window lies outside it.
+
+    Latents that were kept beside a track are of use to the same VAE alone.
+    """
+    from pipeline import Job, Recording
+
+    recordings: dict[str, Recording] = {}
+    for name, path in _sources(request):
+        recording = Recording(audio=audio.load(path, name))
+        if track := desk.library.find_audio(hashes[name]):
+            latents = desk.library.latents(track) if track.vae == vae else None
+            recording = dataclasses.replace(recording, facts=_facts_of(track), latents=latents, gain=track.gain)
+        recordings[name] = recording
+    source = recordings.get("src_audio")
+    job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
+    job.duration_s(SAMPLE_RATE)
+    return job
+
+
+def _title(request: SongRequest) -> str:
+    """The first line of the prompt or the lyrics, at most `TITLE_CHARS`; the mode's name when there are no words."""
+    line = next(iter((request.prompt.strip() or request.lyrics.strip()).splitlines()), "") or request.mode
+    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
+
+
+def _recorded(record: Record, take: Take, number: int) -> Record:
+    seed, (start, end) = take.request.seed, take.window
+    assert seed is not None
+    return dataclasses.replace(
+        record,
+        seed=seed,
+        take=number,
+        values=to_json(take.request),
+        plan=take.plan.summary(),
+        notes=(*record.notes, *take.plan.notes),
+        gain=take.gain,
+        window_start_s=start / SAMPLE_RATE,
+        window_end_s=end / SAMPLE_RATE,
+    )
+
+
+def _facts_of(track: Track) -> Facts:
+    """What a track knows about its own music."""
+    plan = track.plan
+    return Facts(
+        caption=str(plan.get("caption") or ""),
+        bpm=cast("int | None", plan.get("bpm")),
+        keyscale=cast("str | None", plan.get("keyscale")),
+        timesignature=cast("str | None", plan.get("timesignature")),
+        anchor_s=cast(float, plan.get("anchor_s") or 0.0),
+    )

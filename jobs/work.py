@@ -1,0 +1,54 @@
+"""A piece of work: what it needs loaded, what it costs, and the events that doing it yields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from core.events import Progress
+from jobs.estimates import Cost
+
+if TYPE_CHECKING:
+    from checkpoints.find import Installed
+    from jobs.models import Models
+
+Role = Literal["song", "planner", "writer"]
+"""As what weights are loaded: a song's networks, the language model that plans, the one that writes lyrics."""
+
+Product_co = TypeVar("Product_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Weights that must be loaded, and as what."""
+
+    role: Role
+    place: Installed
+
+
+class Work(Protocol[Product_co]):
+    """What a job does once it is its turn. Plain data: on a Space it crosses into the process that holds the GPU.
+
+    Doing the same work again yields the same products in the same order. `remedy` is what the user can do when the
+    device has not enough memory for it.
+    """
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What must be loaded; work that needs nothing waits for nobody."""
+        ...
+
+    @property
+    def cost(self) -> Cost:
+        """What it asks of the device at the most."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """One thing to do when memory runs out."""
+        ...
+
+    def events(self, models: Models) -> Iterator[Progress | Product_co]:
+        """Progress and products, with everything loaded that is needed."""
+        ...
