@@ -9,17 +9,12 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import fftconvolve
 
-from core.tables import SAMPLE_RATE
+from core.tables import KEYSCALES, SAMPLE_RATE
 from planner.composer.instruments import Ensemble, Kit, Part, Timbre, Wave, limit, perform
 from planner.composer.score import METRES, NEUTRAL, Brief, Score, compose, sketch
 from planner.composer.styles import STYLES
 
-KEYS = tuple(
-    f"{letter}{accidental} {mode}"
-    for letter in "CDEFGAB"
-    for accidental in ("", "#", "b")
-    for mode in ("major", "minor")
-)
+KEYS = tuple(key for key in KEYSCALES if key.isascii())
 
 
 def _harmonics(count: int, slope: float, damping: float = 1.0, odd: bool = False) -> tuple[float, ...]:
