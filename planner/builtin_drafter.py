@@ -19,7 +19,7 @@ from library.analysis import listen
 from lyrics.brief import subject_of
 from lyrics.builtin_writer import SongWriter
 from planner.composer.score import Brief, Score, compose
-from planner.composer.styles import STYLES, names_mood, names_style, names_tempo
+from planner.composer.styles import names_mood, names_style, names_tempo, styles
 
 DRAFTER = "built-in drafter"
 """Who proposes, as the page shows it: a small program, not a language model."""
@@ -122,7 +122,7 @@ def fuller(prompt: str, score: Score, tone: Tone | None) -> str:
     words = prompt.lower()
     added = [] if words.strip() else [score.style]
     if added or names_style(words):
-        added += [players for players in STYLES[score.style].heard if not _speaks_of(words, players.split()[-1])]
+        added += [players for players in styles()[score.style].players if not _speaks_of(words, players.split()[-1])]
     moods = {*_MOODS.values(), *_MOOD_OF_SCALE.values()}
     if not names_mood(words) and not any(_speaks_of(words, mood) for mood in moods):
         added.append(_MOODS.get(tone) or _MOOD_OF_SCALE[score.keyscale.split()[1]])
