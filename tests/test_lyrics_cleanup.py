@@ -89,11 +89,11 @@ def test_known_tags_get_the_studios_form_and_keep_their_numbers() -> None:
 
 
 def test_a_text_comes_out_the_same_however_it_is_cut() -> None:
-    dice = random.Random(1)
+    rng = random.Random(1)
     for text in (*SPOKEN.values(), *KEPT, "".join(SPOKEN.values())):
         whole = tidied(text)
         for _ in range(20):
-            cuts = sorted(dice.choices(range(len(text) + 1), k=dice.randrange(1, 12)))
+            cuts = sorted(rng.choices(range(len(text) + 1), k=rng.randrange(1, 12)))
             pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
             assert tidied(*pieces) == whole, pieces
         assert tidied(*text) == whole
