@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-START_S = 60
+START_S = 180
+"""How long the studio may take to start on a machine that is slow and busy."""
 
 # Before any test file is imported: the libraries read these when they are.
 os.environ.update(OFFLINE)

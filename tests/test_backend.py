@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -191,12 +193,22 @@ def test_another_checkpoint_renders_by_its_own_recipe(
     assert not np.array_equal(samples_of(other.path), samples_of(song.path))
 
 
-def test_estimates_grow_with_length_and_steps_and_learn_from_the_library(shared: Studio, song: Track) -> None:
+def test_estimates_grow_with_length_and_steps(shared: Studio) -> None:
     def estimate(**values: object) -> float:
         return shared.estimate_s(request_of("generate", **{**QUICK, **values}))
 
     assert estimate() < estimate(duration_s=60) < estimate(duration_s=60, inference_steps=100)
-    assert estimate() == pytest.approx(song.seconds_taken, rel=2.0)
+
+
+@pytest.mark.parametrize("seconds_taken", [7.0, 700.0])
+def test_a_song_that_the_library_has_is_estimated_at_what_it_took(
+    shared: Studio, song: Track, tmp_path: Path, seconds_taken: float
+) -> None:
+    told = json.loads(song.sidecar.read_text(encoding="utf-8")) | {"seconds_taken": seconds_taken}
+    shutil.copy(song.path, tmp_path)
+    (tmp_path / song.sidecar.name).write_text(json.dumps(told), encoding="utf-8")
+    with closing(Studio(dataclasses.replace(shared.settings, outputs=tmp_path))) as studio:
+        assert studio.estimate_s(request_of("generate", **QUICK)) == pytest.approx(seconds_taken)
 
 
 def test_lyrics_come_as_text_and_say_who_wrote_them(studio: Studio) -> None:

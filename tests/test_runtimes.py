@@ -20,11 +20,10 @@ from networks.acestep.torch.dit import remember
 from networks.acestep.torch.parts import load_parts
 from networks.acestep.torch.runtime import TorchRuntime
 from networks.machine import RUNTIMES, DType, RuntimeName
-from tests.parity import GOLDENS, Golden, relative_error
+from tests.parity import GOLDENS, REORDERED, Golden, relative_error
 from tests.tiny import CHANNELS, RATE, save_tiny
 
 TOLERANCE = 5e-4
-EXACT = 2e-6
 
 TEXT = prompt_text(instruction_of("text2music"), "calm piano", Metas(bpm=90, duration_s=4))
 LONGER = prompt_text(instruction_of("text2music"), "loud drums, and a choir of a hundred voices", Metas(duration_s=4))
@@ -257,7 +256,7 @@ def test_remembered_keys_and_values_give_the_velocity_of_the_stock_forward(
         (answer,) = stock(x[rows], t[rows], t[rows], condition.states[item], shown[rows], return_dict=False)
         answers.append(answer)
     (ours,) = torch_runtime.velocity(x, 0.3, shown, [condition])
-    assert relative_error(ours, torch.cat(answers)) <= EXACT
+    assert relative_error(ours, torch.cat(answers)) <= REORDERED
 
 
 def test_one_null_state_is_as_good_as_many(torch_runtime: TorchRuntime) -> None:
@@ -265,7 +264,7 @@ def test_one_null_state_is_as_good_as_many(torch_runtime: TorchRuntime) -> None:
     null = torch_runtime.parts.condition_encoder.null_condition_emb
     many = remember(torch_runtime.parts.transformer, [null.expand(1, 33, -1)])
     (a,), (b,) = (torch_runtime.velocity(x, 0.5, shown, [given]) for given in (torch_runtime.null_condition(), many))
-    assert relative_error(a, b) <= EXACT
+    assert relative_error(a, b) <= REORDERED
 
 
 def test_tiles_equal_the_whole(torch_runtime: TorchRuntime) -> None:
@@ -273,8 +272,8 @@ def test_tiles_equal_the_whole(torch_runtime: TorchRuntime) -> None:
     with torch.no_grad():
         whole = vae.encode(wave).latent_dist.mode().transpose(1, 2)
         sound = vae.decode(whole.transpose(1, 2)).sample
-    assert relative_error(torch_runtime.encode(wave), whole) <= EXACT
-    assert relative_error(torch_runtime.decode(whole), sound) <= EXACT
+    assert relative_error(torch_runtime.encode(wave), whole) <= REORDERED
+    assert relative_error(torch_runtime.decode(whole), sound) <= REORDERED
 
 
 def test_the_vae_stays_in_float32_when_the_rest_does_not(folder: Path) -> None:
@@ -333,7 +332,8 @@ def test_the_reach_is_what_the_network_really_sees(torch_runtime: TorchRuntime) 
     changed[:, 2 * reach] += 1
     with torch.no_grad():
         moved = (vae.decode(latents.transpose(1, 2)).sample - vae.decode(changed.transpose(1, 2)).sample).abs()
-    touched = moved.amax(dim=(0, 1)).nonzero().flatten() // 8
+    # Beyond the reach some processors' convolutions leave rounding, not zeros.
+    touched = (moved.amax(dim=(0, 1)) > REORDERED * moved.max()).nonzero().flatten() // 8
     assert 2 * reach - int(touched.min()) in (reach - 1, reach)
     assert int(touched.max()) - 2 * reach in (reach - 1, reach)
 

@@ -17,6 +17,9 @@ TOOLS = ("bash", "cat", "cksum", "cp", "dirname", "env", "grep", "readlink", "rm
 NO_PYTHON = (
     "studio: Python 3.11 or newer was not found; install it from https://www.python.org/downloads and run this again.\n"
 )
+PATIENCE_S = 300
+"""How long a start may take, an environment being made, on a machine that is slow and busy."""
+
 APP = """
 import os, pathlib, sys
 print(sys.argv[1:], pathlib.Path.cwd(), sys.prefix)
@@ -62,7 +65,7 @@ class Checkout:
     def run(self, *arguments: str, command: Path | None = None, **environment: str) -> tuple[int, str, str]:
         """(exit code, standard output, standard error) of the studio command."""
         process = self.start(*arguments, command=command, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
         return process.returncode, out, err
 
     def started(self, *arguments: str) -> str:
@@ -149,15 +152,17 @@ def test_a_broken_environment_is_made_anew(made: Checkout, with_marker: bool) ->
 def test_an_interrupt_while_packages_are_written_is_repaired_by_the_next_run(made: Checkout, fresh: Checkout) -> None:
     template = made.root.parent / "template"
     # This pip takes its time, and tells an interrupt as an ordinary failure, as the real one does.
-    fresh.put("slow", f'case "$*" in *"pip install"*) trap "exit 1" INT; sleep 20;; *) exec {PYTHON} "$@";; esac')
+    at_work = fresh.bin / "at-work"
+    pip = f'trap "exit 1" INT; echo >"{at_work}"; while :; do sleep 0.1; done'
+    fresh.put("slow", f'case "$*" in *"pip install"*) {pip};; *) exec {PYTHON} "$@";; esac')
     fresh.put_python(f'cp -R \'{template}\' "$3"; rm "$3"/bin/python; cp \'{fresh.bin}/slow\' "$3"/bin/python')
     process = fresh.start("x")
     assert process.stderr is not None
-    while "installing" not in process.stderr.readline():
+    while not at_work.exists():
         assert process.poll() is None
-    time.sleep(0.5)
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    assert process.wait(timeout=PATIENCE_S) == 130
     process.communicate()
     assert (fresh.root / ".venv-incomplete").exists()
     fresh.put_python(f"cp -R '{template}' \"$3\"")
@@ -167,14 +172,15 @@ def test_an_interrupt_while_packages_are_written_is_repaired_by_the_next_run(mad
 
 
 def test_a_second_run_waits_for_the_one_that_makes_the_environment(made: Checkout) -> None:
-    other = subprocess.Popen(["sleep", "2"])
+    other = subprocess.Popen(["sleep", "600"])
     (made.root / ".venv-incomplete").write_text(str(other.pid))
     process = made.start("x")
     assert process.stderr is not None
     assert process.stderr.readline() == f"studio: waiting for process {other.pid}, which is making the environment\n"
     assert process.poll() is None
+    other.kill()
     other.wait()
-    assert process.communicate(timeout=60)[0] == made.started("x")
+    assert process.communicate(timeout=PATIENCE_S)[0] == made.started("x")
 
 
 @pytest.mark.parametrize("python", ["exit 127", f"exec {PYTHON} -c 'raise SystemExit(1)'"], ids=["none", "old"])

@@ -12,7 +12,6 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import open_fold, shoot
 
-DRAFT_MS = 60_000
 NASTY = "lofi <b>rain</b> ${document.title='owned'} {{value}}"
 MUSIC = ("bpm", "keyscale", "timesignature")
 
@@ -33,7 +32,7 @@ def music(page: Page) -> list[str]:
 
 
 def line(page: Page, words: str) -> None:
-    expect(page.locator("#draft-line p")).to_contain_text(words, timeout=DRAFT_MS)
+    expect(page.locator("#draft-line p")).to_contain_text(words)
 
 
 def test_a_line_fills_the_form_and_undo_puts_back_what_was_there(page: Page) -> None:

@@ -81,7 +81,7 @@ def test_a_prompt_and_one_press_make_a_song_that_plays(page: Page, app: App) -> 
     assert len(files(app) - before) == 3  # sound, sidecar, latents
     expect(page.locator("#player #duration")).to_have_text("0:10")
     page.locator("#player").get_by_label("Play", exact=True).click()
-    expect(page.locator("#player #time")).to_have_text("0:01")
+    expect(page.locator("#player #time")).to_have_text(re.compile(r"^0:(0[1-9]|10)$"))
     shoot(page, "song")
 
 
@@ -160,7 +160,7 @@ def test_cancel_acts_and_leaves_nothing_behind(page: Page, app: App) -> None:
     expect(page.locator("#progress")).to_have_text(re.compile(r"denoising · \d+ of 200"), timeout=SONG_MS)
     expect(page.locator("#status")).to_have_text(re.compile(r"denoising \d+ of 200"))
     page.locator("#cancel").click()
-    expect(page.locator("#progress")).to_have_text("cancelled · nothing was saved", timeout=30_000)
+    expect(page.locator("#progress")).to_have_text("cancelled · nothing was saved")
     expect(page.locator("#run-generate")).to_be_visible()
     assert files(app) == before
 
@@ -217,7 +217,7 @@ def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
     pick(page, "lyrics")
     page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     page.locator("#run-lyrics").click()
-    expect(page.locator("#progress p")).to_have_text(re.compile("^written"), timeout=60_000)
+    expect(page.locator("#progress p")).to_have_text(re.compile("^written"))
     words = page.locator("#draft textarea").input_value()
     assert "[chorus" in words.lower()
     counts = page.locator("#line-counts p")

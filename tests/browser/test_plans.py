@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import open_fold, shoot
 
-JOB_MS = 60_000
 NASTY = "lofi <b>rain</b> ${document.title='owned'} {{value}}"
 
 
@@ -25,13 +24,13 @@ def test_a_plan_is_made_edited_and_followed_and_reused_from_the_song(page: Page)
     open_fold(page, "generate-plan")
     box = page.locator("#generate-plan textarea")
     page.locator("#plan-only").click()
-    expect(page.locator("#progress p")).to_have_text(re.compile("^planned · composer"), timeout=JOB_MS)
+    expect(page.locator("#progress p")).to_have_text(re.compile("^planned · composer"))
     expect(box).to_have_value(re.compile(r"^bpm: \d+\ncaption: lofi <b>rain</b> .*\nduration: 10\n"))
     expect(page.locator("#plan-line p")).to_contain_text("composer · lofi, ")
     expect(page.locator("#no-song")).to_be_visible()
     box.fill(re.sub(r"bpm: \d+", "bpm: 137", box.input_value()))
     page.locator("#run-generate").click()
-    expect(page.locator("#song-title h2")).to_contain_text("0:10 · seed", timeout=JOB_MS)
+    expect(page.locator("#song-title h2")).to_contain_text("0:10 · seed")
     open_fold(page, "plan")
     text = page.locator("#plan-text pre")
     expect(text).to_contain_text("bpm: 137\ncaption: lofi <b>rain</b>", use_inner_text=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import NewContext, Watch
+from tests.browser.conftest import PATIENCE_S, NewContext, Watch
 
 HOME = "http://127.0.0.1:9"
 
@@ -27,7 +27,9 @@ def blank(new_context: NewContext) -> Page:
 def test_what_goes_wrong_is_seen(blank: Page, script: str, problem: str) -> None:
     watch = Watch(blank, HOME)
     blank.evaluate(f"() => {{ {script} }}")
-    blank.wait_for_timeout(300)
+    for _ in range(100 * PATIENCE_S):
+        if not watch.problems:
+            blank.wait_for_timeout(10)
     assert watch.problems[0].startswith(problem)
 
 
