@@ -84,14 +84,11 @@ def read(folder: Path) -> Manifest | None:
 
 def inside(path: object) -> str:
     """The path, which stays below the folder that it is joined to, on any system. Raises ValueError for any other."""
-    plain = isinstance(path, str) and path.isprintable() and not set(path) & set("\\:")
-    if not isinstance(path, str) or not path or not plain or _wanders(PurePosixPath(path), path):
-        raise ValueError(f"{path!r} leads out of the folder, or is not plainly written")
-    return path
-
-
-def _wanders(parts: PurePosixPath, path: str) -> bool:
-    return parts.is_absolute() or ".." in parts.parts or parts.as_posix() != path
+    if isinstance(path, str) and path.isprintable() and not set(path) & set("\\:"):
+        pure = PurePosixPath(path)
+        if not pure.is_absolute() and ".." not in pure.parts and pure.as_posix() == path:
+            return path
+    raise ValueError(f"{path!r} leads out of the folder, or is not plainly written")
 
 
 def partial_of(folder: Path, file: Kept) -> Path:

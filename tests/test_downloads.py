@@ -268,7 +268,7 @@ SHA256, GIT = hashlib.sha256(b"other").hexdigest(), hashlib.sha1(b"other").hexdi
         *((LARGE, {"lfs": {"sha256": digest, "size": 400_000, "pointerSize": 130}}) for digest in (
             "../../outside", "/outside", "", "a", SHA256[:8], SHA256[:63], SHA256.upper(), f"{SHA256}0", 7,
         )),
-        *(("config.json", {"size": size}) for size in (-1, 2.5, "2", True, [])),
+        *(("config.json", {"size": size}) for size in (-1, 2.5, "2", True, [0])),
         *((LARGE, {"lfs": {"sha256": SHA256, "size": size, "pointerSize": 130}}) for size in (-1, 2.5, "2", None)),
     ],
 )  # fmt: skip
