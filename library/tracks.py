@@ -6,7 +6,6 @@ A track is there once its sidecar is there, and the sidecar is written last: a c
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import re
@@ -14,7 +13,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
@@ -31,6 +29,7 @@ from core.params import SONG_MODES
 from core.plans import plan_text
 from core.tables import SAMPLE_RATE, Mode
 from library import audio
+from library.cache import code_version
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -242,26 +241,6 @@ class Library:
                 self._unreadable.add(sidecar)
                 log.warning("sidecar %s passed over: %s", sidecar.name, " ".join(str(error).split())[:200])
             return None
-
-
-def cache_key(values: Mapping[str, Json], hashes: Mapping[str, str], *versions: str) -> str:
-    """The name of what a resolved request makes: equal keys, equal samples.
-
-    `values` are the request's by name; those of its audio files count by their `hashes`, not by their places. Pass in
-    `versions` whatever else decides the samples, such as checkpoint and number format; the code is always part of it.
-    """
-    parts = [dict(values) | dict(hashes), *versions, code_version()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def code_version() -> str:
-    """Twelve hexadecimal digits that change with any module of the studio."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*root.glob("*.py"), *root.glob("runtimes/*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _tags(record: Record) -> Mapping[audio.Tag, str]:

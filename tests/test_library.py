@@ -16,8 +16,7 @@ from core.errors import RequestError, StudioError
 from core.files import sha256
 from core.knobs import knobs_of, to_json
 from core.params import GenerateRequest
-from library import tracks as library
-from library.tracks import Library, Record, Track, cache_key
+from library.tracks import Library, Record, Track
 
 Waveform = NDArray[np.float32]
 Latents = NDArray[np.float16]
@@ -266,20 +265,3 @@ def test_a_library_in_the_place_of_a_file_is_an_error_of_the_studio(tmp_path: Pa
     (tmp_path / "outputs").touch()
     with pytest.raises(StudioError, match="could not be saved"):
         Library(tmp_path / "outputs").save(song(), None, record())
-
-
-def test_equal_requests_have_equal_keys_wherever_their_sources_lie() -> None:
-    values = to_json(GenerateRequest(prompt="lofi", seed=7))
-    here = cache_key(values | {"src_audio": "/a/x.wav"}, {"src_audio": "1"}, "nano@1")
-    there = cache_key({"src_audio": "/b/y.wav"} | values, {"src_audio": "1"}, "nano@1")
-    assert here == there
-
-
-def test_whatever_changes_the_samples_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = to_json(GenerateRequest(prompt="lofi", seed=7))
-    key = cache_key(values, {"src_audio": "1"}, "nano@1")
-    others = [cache_key(values | {name: "changed"}, {"src_audio": "1"}, "nano@1") for name in values]
-    others += [cache_key(values, {"src_audio": "2"}, "nano@1"), cache_key(values, {"src_audio": "1"}, "nano@2")]
-    monkeypatch.setattr(library, "code_version", lambda: "0")
-    others.append(cache_key(values, {"src_audio": "1"}, "nano@1"))
-    assert len({key, *others}) == len(values) + 4
