@@ -362,6 +362,16 @@ def test_the_words_of_a_song_are_printed_and_written(
     assert list(tmp_path.iterdir()) == [words]
 
 
+def test_words_that_cannot_be_written_are_an_error_of_the_studio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACE_OUTPUTS_DIR", str(tmp_path / "outputs"))
+    name = "x" * 300
+    assert cli.main(["lyrics", "--brief", "rain", "--writer", "built-in", "--out", str(tmp_path / name)]) == 1
+    assert "could not be written" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_lyrics_take_no_flag_that_would_do_nothing() -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["lyrics", "--brief", "rain", "--fresh"])
