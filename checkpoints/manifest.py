@@ -14,6 +14,7 @@ from typing import Protocol
 from checkpoints.meter import Meter
 from core.errors import CheckpointError
 from core.events import Transfer
+from core.files import write_whole
 
 NAME = ".studio.json"
 PARTIAL = ".partial"
@@ -62,10 +63,8 @@ class _Hash(Protocol):
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Nothing; the folder tells what was put there."""
-    partial = folder / f"{NAME}.part"
-    partial.write_text(json.dumps({"schema": SCHEMA, **asdict(manifest)}, indent=1), encoding="utf-8")
-    partial.replace(folder / NAME)
+    """Let the folder tell what is put there. Raises OSError."""
+    write_whole(folder / NAME, json.dumps({"schema": SCHEMA, **asdict(manifest)}, indent=1).encode())
 
 
 def read(folder: Path) -> Manifest | None:

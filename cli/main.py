@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +192,11 @@ def _check_file(out: Path | None, *, songs: bool) -> None:
         return
     if songs and out.suffix.lower() != SUFFIX:
         raise RequestError([Fault("out", str(out), f"must end in {SUFFIX}")])
-    if os.path.isdir(out) or not os.path.isdir(out.absolute().parent):  # unlike Path's, it refuses no odd name
+    try:
+        fits = out.absolute().parent.is_dir() and not out.is_dir()
+    except OSError:  # a name that is too long
+        fits = False
+    if not fits:
         raise RequestError([Fault("out", str(out), "must be a file in a folder that exists")])
 
 

@@ -366,9 +366,16 @@ def test_words_that_cannot_be_written_are_an_error_of_the_studio(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACE_OUTPUTS_DIR", str(tmp_path / "outputs"))
-    name = "x" * 300
-    assert cli.main(["lyrics", "--brief", "rain", "--writer", "built-in", "--out", str(tmp_path / name)]) == 1
-    assert "could not be written" in capsys.readouterr().err
+    flags = ["lyrics", "--brief", "rain", "--writer", "built-in", "--out"]
+    assert cli.main([*flags, str(tmp_path / ("x" * 300))]) == 2
+    assert "must be a file in a folder that exists" in capsys.readouterr().err
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert cli.main([*flags, str(tmp_path / "words.txt")]) == 1
+    assert "words.txt could not be written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
