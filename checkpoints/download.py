@@ -280,6 +280,8 @@ def _continue(partial: Path, file: RemoteFile, before: int, meter: Meter) -> Gen
             for piece in pieces:
                 sink.write(piece)
                 meter.add(len(piece))
+                if sink.tell() > file.bytes:  # it is not what was listed, as its checksum will tell
+                    break
                 if meter.due():
                     yield meter.event(f"downloading {file.path}")
         if _size(partial) < file.bytes:

@@ -20,7 +20,7 @@ from huggingface_hub import HfApi, get_session, get_token, hf_hub_url, hf_raise_
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoSibling
 
-from checkpoints.manifest import Kept
+from checkpoints.manifest import Kept, inside
 from checkpoints.table import Checkpoint
 from core.errors import CheckpointError, StudioError
 
@@ -69,20 +69,32 @@ def listing(checkpoint: Checkpoint, endpoint: str | None = None) -> Listing:
 
 def _in_repository(checkpoint: Checkpoint, endpoint: str | None) -> Listing:
     api = HfApi(endpoint=endpoint)
-    info = api.model_info(checkpoint.repo, revision=checkpoint.revision, files_metadata=True, timeout=TIMEOUT_S)
-    commit = info.sha or checkpoint.revision
     prefix = f"{checkpoint.folder}/" if checkpoint.folder else ""
-    below = {
-        sibling.rfilename.removeprefix(prefix): sibling
-        for sibling in info.siblings or ()
-        if sibling.rfilename.startswith(prefix)
-    }
-    files = []
-    for path in _wanted(checkpoint, below):
-        url = hf_hub_url(checkpoint.repo, prefix + path, revision=commit, endpoint=endpoint)
-        size, digest = _facts_of(below[path])
-        files.append(RemoteFile(path=path, bytes=size, digest=digest, url=url, signed=True))
+    with _distrusting(checkpoint.repo):
+        info = api.model_info(checkpoint.repo, revision=checkpoint.revision, files_metadata=True, timeout=TIMEOUT_S)
+        commit = info.sha or checkpoint.revision
+        paths = {inside(sibling.rfilename): sibling for sibling in info.siblings or ()}
+        below = {path.removeprefix(prefix): sibling for path, sibling in paths.items() if path.startswith(prefix)}
+        files = []
+        for path in _wanted(checkpoint, below):
+            url = hf_hub_url(checkpoint.repo, prefix + path, revision=commit, endpoint=endpoint)
+            size, digest = _facts_of(path, below[path])
+            files.append(RemoteFile(path=path, bytes=size, digest=digest, url=url, signed=True))
     return Listing(source=f"{checkpoint.repo}@{commit}", files=tuple(files))
+
+
+@contextmanager
+def _distrusting(repo: str) -> Iterator[None]:
+    """Refuses a server's answer that is no list of files, or one whose names, sizes or checksums cannot be."""
+    try:
+        yield
+    except HfHubHTTPError:  # some of these are ValueErrors too
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as odd:
+        raise CheckpointError(
+            f"The server's list of files of {repo} cannot be trusted: {odd}.",
+            "Nothing was written. Ask another server: unset HF_ENDPOINT, or wait until this one is mended.",
+        ) from odd
 
 
 def _wanted(checkpoint: Checkpoint, below: dict[str, RepoSibling]) -> list[str]:
@@ -114,15 +126,23 @@ def is_extra(name: str, size: int) -> bool:
 
 
 def _is_extra(path: str, sibling: RepoSibling) -> bool:
-    return is_extra(PurePosixPath(path).name, sibling.size or 0)
+    size = sibling.size
+    return is_extra(PurePosixPath(path).name, size if type(size) is int else 0)
 
 
-def _facts_of(sibling: RepoSibling) -> tuple[int, str]:
-    """Size and digest: large files are known by their SHA-256, small ones by git's own hash."""
+def _facts_of(path: str, sibling: RepoSibling) -> tuple[int, str]:
+    """Size and digest: large files are known by their SHA-256, small ones by git's own hash.
+
+    Raises ValueError for a hidden file, which no row asks for, and a checksum that is none.
+    """
+    if any(part.startswith(".") for part in path.split("/")):
+        raise ValueError(f"{path} is hidden")
     if sibling.lfs is not None:
+        if not re.fullmatch(r"[0-9a-f]{64}", str(sibling.lfs.sha256)):
+            raise ValueError(f"{path} has the checksum {sibling.lfs.sha256!r}")
         return sibling.lfs.size, f"sha256:{sibling.lfs.sha256}"
     if sibling.size is None or sibling.blob_id is None:
-        raise CheckpointError(f"The server does not tell size and checksum of {sibling.rfilename}.", "Try again later.")
+        raise CheckpointError(f"The server does not tell size and checksum of {path}.", "Try again later.")
     return sibling.size, f"git:{sibling.blob_id}"
 
 
@@ -187,9 +207,9 @@ def _answer(response: httpx2.Response, what: str) -> StudioError:
 
 def _retry_after(value: str) -> float | None:
     """Seconds, from a number of seconds or a date; None when the server named neither."""
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

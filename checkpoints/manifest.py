@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from typing import Protocol
 from checkpoints.meter import Meter
 from core.errors import CheckpointError
 from core.events import Transfer
+from core.files import write_whole
 
 NAME = ".studio.json"
 PARTIAL = ".partial"
@@ -21,17 +23,28 @@ PARTIAL = ".partial"
 BLOCK = 1 << 22
 SCHEMA = 1
 
+_DIGEST = re.compile(r"git:[0-9a-f]{40}|sha256:[0-9a-f]{8,64}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """A file below the checkpoint's folder; its digest reads `sha256:...` or, as git counts, `git:...`.
 
-    A digest may be cut short: then only so many digits are known, and compared.
+    A SHA-256 may be cut short, to eight digits at the least: then only so many are known, and compared. Raises
+    ValueError for a path that leads elsewhere or to the studio's own files, a size or a digest that cannot be.
     """
 
     path: str
     bytes: int
     digest: str
+
+    def __post_init__(self) -> None:
+        if inside(self.path).partition("/")[0] in (NAME, PARTIAL):
+            raise ValueError(f"{self.path} is the studio's own")
+        if type(self.bytes) is not int or self.bytes < 0:
+            raise ValueError(f"{self.path} has the size {self.bytes!r}")
+        if not isinstance(self.digest, str) or not _DIGEST.fullmatch(self.digest):
+            raise ValueError(f"{self.path} has the checksum {self.digest!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +63,8 @@ class _Hash(Protocol):
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Nothing; the folder tells what was put there."""
-    partial = folder / f"{NAME}.part"
-    partial.write_text(json.dumps({"schema": SCHEMA, **asdict(manifest)}, indent=1), encoding="utf-8")
-    partial.replace(folder / NAME)
+    """Let the folder tell what is put there. Raises OSError."""
+    write_whole(folder / NAME, json.dumps({"schema": SCHEMA, **asdict(manifest)}, indent=1).encode())
 
 
 def read(folder: Path) -> Manifest | None:
@@ -62,10 +73,7 @@ def read(folder: Path) -> Manifest | None:
         facts = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if facts["schema"] != SCHEMA:
             raise ValueError("another version of the studio wrote it")
-        files = tuple(
-            Kept(path=_inside(each["path"]), bytes=int(each["bytes"]), digest=str(each["digest"]))
-            for each in facts["files"]
-        )
+        files = tuple(Kept(path=each["path"], bytes=each["bytes"], digest=each["digest"]) for each in facts["files"])
         return Manifest(checkpoint=str(facts["checkpoint"]), source=str(facts["source"]), files=files)
     except FileNotFoundError:
         return None
@@ -73,12 +81,13 @@ def read(folder: Path) -> Manifest | None:
         raise CheckpointError(f"{folder / NAME} cannot be read: {broken}.", "Remove the folder by hand.") from broken
 
 
-def _inside(path: str) -> str:
-    """The path itself; ValueError when it leads out of its folder."""
-    parts = PurePosixPath(path).parts
-    if not parts or parts[0] == "/" or ".." in parts:
-        raise ValueError(f"{path} leads out of the folder")
-    return path
+def inside(path: object) -> str:
+    """The path, which stays below the folder that it is joined to, on any system. Raises ValueError for any other."""
+    if isinstance(path, str) and path.isprintable() and not set(path) & set("\\:"):
+        pure = PurePosixPath(path)
+        if not pure.is_absolute() and ".." not in pure.parts and pure.as_posix() == path:
+            return path
+    raise ValueError(f"{path!r} leads out of the folder, or is not plainly written")
 
 
 def partial_of(folder: Path, file: Kept) -> Path:

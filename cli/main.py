@@ -1,7 +1,7 @@
 """One-shot jobs from the command line: `./studio generate --prompt "..."` and its siblings.
 
-The flags are the knobs' names. Progress goes to stderr; stdout carries one JSON line for each song (for lyrics,
-the words). The exit code is 0 when done, otherwise that of the error (see errors.py).
+The flags are the knobs' names. Progress goes to stderr, results to stdout: one JSON line for each song and each draft,
+the words of lyrics, the text of a plan. The exit code is 0 when done, otherwise that of the error.
 """
 
 from __future__ import annotations
@@ -11,63 +11,72 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 import tooltips
 from cli import checkpoints as cli_checkpoints
-from cli import drafts as cli_drafts
-from cli import plans as cli_plans
+from core.drafts import Draft
 from core.errors import Fault, RequestError, StudioError
 from core.events import Progress, TextDelta
+from core.files import write_whole
 from core.knobs import Knob, knobs_of, parse
-from core.lyrics import DRAFTS
-from core.params import MODES, SONG_MODES, ModeRequest
-from core.tables import Mode
+from core.lyrics import LyricsRequest
+from core.params import MODES, REQUESTS, SONG_MODES, Request
+from core.plans import Plan
 from library.tracks import Track
 from networks.machine import Bits, DeviceKind, DType, Machine, RuntimeName
 
 SUFFIX = ".wav"
-Result = TypeVar("Result")
-Values = Mapping[str, object]
-"""Knobs by name, as they were typed."""
+
+COMMANDS: Mapping[str, str] = MappingProxyType({{"inspire": "draft"}.get(name, name): name for name in REQUESTS})
+"""What the studio can be asked for, by the word that asks for it here."""
+
+WORDS: Mapping[str, tuple[str, str]] = {**tooltips.MODES, "plan": tooltips.PLAN, **tooltips.DRAFTS}
+"""Title and sentence of each request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What becomes of the results beside stdout; `as_json` tells a plan as one JSON line instead of its text."""
+
+    out: Path | None = None
+    fresh: bool = False
+    as_json: bool = False
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each mode and each draft, one flag for each of their knobs; and one for the checkpoints."""
+    """One subcommand for each request, one flag for each of its knobs; and one subcommand for the checkpoints."""
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
-    for mode, request_class in MODES.items():
-        title, sentence = tooltips.MODES[mode]
-        command = commands.add_parser(mode, help=sentence, description=f"{title}. {sentence}.")
-        for knob in knobs_of(request_class):
-            _add_flag(command, mode, knob)
-        if mode in SONG_MODES:
-            command.add_argument("--out", type=Path, help=f"copy the song to this {SUFFIX} file")
-            command.add_argument("--fresh", action="store_true", help="render again what is in the library already")
-        else:
-            command.add_argument("--out", type=Path, help="write the words to this file too")
+    for name, asked in COMMANDS.items():
+        title, sentence = WORDS[asked]
+        command = commands.add_parser(name, help=sentence, description=f"{title}. {sentence}.")
+        for knob in knobs_of(REQUESTS[asked]):
+            _add_flag(command, "generate" if asked == "plan" else asked, knob)
+        _add_output_flags(command, asked)
         add_machine_flags(command)
-    for name, kind in cli_drafts.COMMANDS.items():
-        _, sentence = tooltips.DRAFTS[kind]
-        command = commands.add_parser(name, help=sentence, description=f"{sentence}.")
-        for knob in knobs_of(DRAFTS[kind]):
-            _add_flag(command, kind, knob)
-        add_machine_flags(command)
-    plan = commands.add_parser("plan", help=tooltips.PLAN[1], description=f"{tooltips.PLAN[1]}.")
-    for knob in knobs_of(MODES["generate"]):
-        _add_flag(plan, "generate", knob)
-    plan.add_argument("--json", action="store_true", dest="as_json", help="one JSON line instead of the plan's text")
-    add_machine_flags(plan)
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
     return root
 
 
+def _add_output_flags(command: argparse.ArgumentParser, asked: str) -> None:
+    if asked in SONG_MODES:
+        command.add_argument("--out", type=Path, help=f"copy the song to this {SUFFIX} file")
+        command.add_argument("--fresh", action="store_true", help="render again what is in the library already")
+    elif asked in MODES:
+        command.add_argument("--out", type=Path, help="write the words to this file too")
+    elif asked == "plan":
+        command.add_argument("--json", dest="as_json", action="store_true", help="one JSON line instead of the text")
+
+
 def add_machine_flags(command: argparse.ArgumentParser) -> None:
-    """Nothing; the parser knows the flags that say where and in what format the networks run."""
+    """Add the flags that say where and in what format the networks run."""
     command.add_argument(
         "--runtime", choices=get_args(RuntimeName), help="framework; left out: mlx on Apple silicon, torch elsewhere"
     )
@@ -84,7 +93,7 @@ def add_machine_flags(command: argparse.ArgumentParser) -> None:
 
 
 def machine_of(values: dict[str, Any]) -> Machine:
-    """What the machine flags say; they are taken out of the values."""
+    """Take what the machine flags say out of the values."""
     return Machine(**{field.name: values.pop(field.name) for field in dataclasses.fields(Machine)})
 
 
@@ -115,22 +124,14 @@ def _number_or_text(text: str) -> float | str | None:
 def main(argv: Sequence[str]) -> int:
     """The exit code of one job."""
     values = vars(parser().parse_args(argv))
-    mode: Mode | Literal["checkpoints", "plan"] = values.pop("mode")
+    command = values.pop("mode")
     try:
-        if mode == "checkpoints":
+        if command == "checkpoints":
             cli_checkpoints.run(values.pop("action"), values)
-        elif mode in cli_drafts.COMMANDS:
-            machine = machine_of(values)
-            cli_drafts.run(mode, values, machine, _with_bar)
-        elif mode == "plan":
-            machine, as_json = machine_of(values), values.pop("as_json")
-            cli_plans.run(values, machine, _with_bar, as_json=as_json)
-        elif mode == "lyrics":
-            machine, out = machine_of(values), values.pop("out")
-            _write_words(values, machine, out)
         else:
-            machine, out, fresh = machine_of(values), values.pop("out"), values.pop("fresh")
-            _make_songs(mode, values, machine, out=out, fresh=fresh)
+            machine = machine_of(values)
+            output = Output(**{name: values.pop(name) for name in ("out", "fresh", "as_json") if name in values})
+            _run(parse(REQUESTS[COMMANDS[command]], values), machine, output)
     except StudioError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code
@@ -140,50 +141,67 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _make_songs(mode: Mode, values: Values, machine: Machine, *, out: Path | None, fresh: bool) -> None:
-    request = parse(MODES[mode], values)
-    if out is not None and out.suffix.lower() != SUFFIX:
+def _run(request: Request, machine: Machine, output: Output) -> None:
+    """Ask a studio of its own for the request, and print what comes, each kind of result in its own way."""
+    _check_file(output.out, songs=not isinstance(request, LyricsRequest))
+    from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
+
+    studio, words, songs = Studio(Settings(machine=machine)), "", 0
+    with contextlib.closing(studio), contextlib.closing(studio.run(request, fresh=output.fresh)) as events:
+        for result in _with_bar(events, keep=isinstance(request, LyricsRequest)):
+            match result:
+                case Track():
+                    songs += 1
+                    _print(json.dumps(_report(result, _kept(result, output.out, songs))) + "\n")
+                case TextDelta():
+                    words += result.text
+                    _print(result.text)
+                case Plan():
+                    _print(_json(result.summary()) if output.as_json else result.to_text())
+                case Draft():
+                    _print(_json(dataclasses.asdict(result)))
+    if output.out is not None and not songs:
+        _save(words.encode(), output.out)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _json(facts: object) -> str:
+    return json.dumps(facts, ensure_ascii=False) + "\n"
+
+
+def _kept(track: Track, out: Path | None, number: int) -> Path:
+    """Where the song lies: in the library, or in a copy, numbered from the second song on."""
+    if out is None:
+        return track.path
+    return _save(track.path.read_bytes(), out if number == 1 else out.with_stem(f"{out.stem}-{number}"))
+
+
+def _save(content: bytes, target: Path) -> Path:
+    try:
+        return write_whole(target, content)
+    except OSError as error:
+        raise StudioError(f"{target} could not be written: {error}.", "Make room or name another file.") from error
+
+
+def _check_file(out: Path | None, *, songs: bool) -> None:
+    if out is None:
+        return
+    if songs and out.suffix.lower() != SUFFIX:
         raise RequestError([Fault("out", str(out), f"must end in {SUFFIX}")])
-    _check_folder(out)
-    with _running(request, machine, fresh=fresh) as events:
-        tracks = [event for event in events if isinstance(event, Track)]
-    for number, track in enumerate(tracks, start=1):
-        path = track.path if out is None else _save(track.path.read_bytes(), _numbered(out, number))
-        sys.stdout.write(json.dumps(_report(track, path)) + "\n")
-
-
-def _write_words(values: Values, machine: Machine, out: Path | None) -> None:
-    """Nothing; the words are on stdout, who wrote them and what they lack on stderr."""
-    request = parse(MODES["lyrics"], values)
-    _check_folder(out)
-    words = []
-    with _running(request, machine) as events:
-        for event in events:
-            if isinstance(event, TextDelta):
-                sys.stdout.write(event.text)
-                sys.stdout.flush()
-                words.append(event.text)
-    if out is not None:
-        _save("".join(words).encode(), out)
-
-
-def _check_folder(out: Path | None) -> None:
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+    try:
+        fits = out.absolute().parent.is_dir() and not out.is_dir()
+    except OSError:  # a name that is too long
+        fits = False
+    if not fits:
         raise RequestError([Fault("out", str(out), "must be a file in a folder that exists")])
 
 
-@contextlib.contextmanager
-def _running(request: ModeRequest, machine: Machine, *, fresh: bool = False) -> Iterator[Iterable[object]]:
-    """The results of a job on a studio of its own, both closed in the end."""
-    from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
-
-    studio = Studio(Settings(machine=machine))
-    with contextlib.closing(studio), contextlib.closing(studio.run(request, fresh=fresh)) as events:
-        yield _with_bar(events, told=request.mode == "lyrics")
-
-
-def _with_bar(events: Iterable[Any], *, told: bool = False) -> Iterable[Any]:
-    """The results among the events; progress is drawn on stderr, where with `told` the last of it stays to be read."""
+def _with_bar(events: Iterable[object], *, keep: bool) -> Iterable[object]:
+    """The results among the events; progress is drawn on stderr, where with `keep` the last of it stays to be read."""
     line = ""
     with tqdm(total=1, file=sys.stderr, bar_format="{desc:<40} {bar:30}", leave=False) as bar:
         for event in events:
@@ -193,18 +211,8 @@ def _with_bar(events: Iterable[Any], *, told: bool = False) -> Iterable[Any]:
                 bar.set_description_str(line)
             else:
                 yield event
-    if told:
+    if keep:
         sys.stderr.write(f"{line}\n")
-
-
-def _numbered(out: Path, number: int) -> Path:
-    return out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-
-
-def _save(content: bytes, target: Path) -> Path:
-    partial = target.with_name(f".{target.name}.part")
-    partial.write_bytes(content)
-    return partial.replace(target)
 
 
 def _report(track: Track, path: Path) -> dict[str, str | int | float]:

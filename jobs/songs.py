@@ -29,8 +29,8 @@ from jobs.plans import PLANNERS, billions_of
 from jobs.replica import Effort
 from jobs.work import Need
 from library import audio
-from library.fingerprint import fingerprint
-from library.tracks import Record, Track, cache_key
+from library.cache import cache_key, fingerprint
+from library.tracks import Record, Track
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:

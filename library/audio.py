@@ -39,19 +39,23 @@ _COMPLETE = 0.9
 _CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,caf,eac3,flac,matroska,mov,mp3,mpegts,ogg,tta,w64,wav,wv"
 """The demuxers of PyAV that hold audio. Playlists are not among them: they name other files and addresses."""
 
-_CENTRE = 0.5**0.5
+_HALF_POWER = 0.5**0.5
 _DOWNMIX: Mapping[str, tuple[float, float]] = {
-    "FL": (1.0, 0.0),
-    "FR": (0.0, 1.0),
-    "FC": (_CENTRE, _CENTRE),
-    "LFE": (0.0, 0.0),
-    "BL": (_CENTRE, 0.0),
-    "BR": (0.0, _CENTRE),
-    "SL": (_CENTRE, 0.0),
-    "SR": (0.0, _CENTRE),
-    "BC": (0.5, 0.5),
+    **dict.fromkeys(("FL", "FLC", "DL", "BIL", "SDL"), (1.0, 0.0)),
+    **dict.fromkeys(("FR", "FRC", "DR", "BIR", "SDR"), (0.0, 1.0)),
+    **dict.fromkeys(("FC", "TFC", "BFC"), (_HALF_POWER, _HALF_POWER)),
+    **dict.fromkeys(("BL", "SL", "WL", "TFL", "TSL", "TBL", "BFL", "SSL", "TTL"), (_HALF_POWER, 0.0)),
+    **dict.fromkeys(("BR", "SR", "WR", "TFR", "TSR", "TBR", "BFR", "SSR", "TTR"), (0.0, _HALF_POWER)),
+    **dict.fromkeys(("BC", "TC", "TBC"), (0.5, 0.5)),
+    **dict.fromkeys(("LFE", "LFE2"), (0.0, 0.0)),
 }
-"""What each channel of a surround recording gives to left and right (ITU-R BS.775)."""
+"""What each channel of a surround recording gives to left and right.
+
+ITU-R BS.775 for the ear-level channels in front and around; those above and below go where the one at ear level goes.
+"""
+
+MOST_UNPLACED = 8
+"""So many channels have a usual order where a file does not say where they stand."""
 
 Tag = Literal["title", "artist", "comment", "date", "genre", "software"]
 
@@ -204,6 +208,7 @@ def _av_header(path: Path) -> Header:
         elif container.duration:
             seconds = container.duration / av.time_base
         codec = stream.codec_context
+        _positions(codec.layout)
         return Header(sample_rate=codec.sample_rate, channels=codec.channels, seconds=seconds)
 
 
@@ -233,12 +238,18 @@ def _decode(path: Path, header: Header) -> Waveform:
 def _decode_av(path: Path, most: int) -> Waveform:
     blocks: list[Waveform] = []
     length = 0
-    to_floats = av.AudioResampler(format="fltp")
+    # Interleaved: PyAV looks for the planes of a frame in a list that ends after eight, and reads beyond its end.
+    to_floats = av.AudioResampler(format="flt")
+    first: tuple[str, int] | None = None
     with _open_av(path) as (container, stream):
         for frame in container.decode(stream):
+            first = first or (frame.layout.name, frame.sample_rate)
+            if (frame.layout.name, frame.sample_rate) != first:
+                raise _Broken("must keep its rate and its channels from start to end")
+            positions = _positions(frame.layout)
             for floats in to_floats.resample(frame):
-                samples = floats.to_ndarray().astype(np.float32, copy=False)
-                blocks.append(_fold(samples, _places(floats.layout)))
+                samples = floats.to_ndarray().astype(np.float32, copy=False).reshape(-1, len(positions)).T
+                blocks.append(_fold(samples, positions))
                 length += blocks[-1].shape[1]
             if length >= most:
                 break
@@ -247,19 +258,22 @@ def _decode_av(path: Path, most: int) -> Waveform:
     return np.concatenate(blocks, axis=1)
 
 
-def _places(layout: av.AudioLayout) -> list[str]:
+def _positions(layout: av.AudioLayout) -> list[str]:
     """Where each channel stands; in a file that does not say, the usual place for its number of channels."""
-    places = [channel.name for channel in layout.channels]
-    if set(places) & set(_DOWNMIX) or not 2 < len(places) <= 8:
-        return places
-    return [channel.name for channel in av.AudioLayout(f"{len(places)}c").channels]
+    positions = [channel.name for channel in layout.channels]
+    if len(positions) <= 2 or set(positions) & set(_DOWNMIX):
+        return positions
+    if len(positions) > MOST_UNPLACED:
+        rule = f"must say where each of its {len(positions)} channels stands, or have at most {MOST_UNPLACED}"
+        raise _Broken(rule)
+    return [channel.name for channel in av.AudioLayout(f"{len(positions)}c").channels]
 
 
-def _fold(samples: Waveform, channels: list[str]) -> Waveform:
+def _fold(samples: Waveform, positions: list[str]) -> Waveform:
     """Surround `(C, S)` as stereo `(2, S)`, scaled so that no input can clip; mono and stereo as they are."""
-    if len(channels) <= 2:
+    if len(positions) <= 2:
         return samples
-    gains = np.array([_DOWNMIX.get(channel, (0.5, 0.5)) for channel in channels], dtype=np.float32).T
+    gains = np.array([_DOWNMIX.get(position, (0.5, 0.5)) for position in positions], dtype=np.float32).T
     folded: Waveform = gains / gains.sum(axis=1).max() @ samples
     return folded
 

@@ -6,7 +6,6 @@ A track is there once its sidecar is there, and the sidecar is written last: a c
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import re
@@ -14,9 +13,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -25,9 +24,12 @@ from safetensors.numpy import save as to_safetensors
 
 from core.errors import Fault, RequestError, StudioError
 from core.files import sha256, write_whole
-from core.knobs import Json
+from core.knobs import Json, knobs_of
+from core.params import SONG_MODES
+from core.plans import plan_text
 from core.tables import SAMPLE_RATE, Mode
 from library import audio
+from library.cache import code_version
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +44,11 @@ NEW_PART = ".new.wav"
 """Suffix of the file that holds only what is new in a track."""
 
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+_LARGEST = {bool: 1, int: 2**53, float: 10**9}
+"""No number in a sidecar is larger: whole ones are exact in a browser, others stay finite where they are multiplied."""
+
+_LEAST_TFLOP = 1e-9
+"""No song takes less arithmetic, but for one of which nothing is told: an estimate divides by it."""
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +108,33 @@ class Track(Record):
     def latents_path(self) -> Path:
         """The safetensors file beside the audio; a song may have none."""
         return self.path.with_suffix(".safetensors")
+
+    def asked(self) -> dict[str, Json]:
+        """The knobs of the track's mode by name; at their default where it tells none that this version takes."""
+        asked: dict[str, Json] = {}
+        for knob in knobs_of(SONG_MODES[self.mode]):
+            try:
+                value = knob.parse(self.values.get(knob.name, knob.default))
+            except ValueError:  # the knobs of another version
+                value = knob.default
+            asked[knob.name] = str(value) if isinstance(value, Path) else value
+        return asked
+
+
+class _PlanFacts(TypedDict, total=False):
+    """What a sidecar tells of a plan, as `Plan.summary` writes it."""
+
+    planner: str
+    caption: str
+    lyrics: str
+    duration_s: float
+    bpm: int | None
+    keyscale: str | None
+    timesignature: str | None
+    vocal_language: str
+    anchor_s: float
+    notes: str
+    codes: str
 
 
 class Library:
@@ -205,28 +239,8 @@ class Library:
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             if sidecar not in self._unreadable:
                 self._unreadable.add(sidecar)
-                log.warning("sidecar %s passed over: %s", sidecar.name, error)
+                log.warning("sidecar %s passed over: %s", sidecar.name, " ".join(str(error).split())[:200])
             return None
-
-
-def cache_key(values: Mapping[str, Json], hashes: Mapping[str, str], *versions: str) -> str:
-    """The name of what a resolved request makes: equal keys, equal samples.
-
-    `values` are the request's by name; those of its audio files count by their `hashes`, not by their places. Pass in
-    `versions` whatever else decides the samples, such as checkpoint and number format; the code is always part of it.
-    """
-    parts = [dict(values) | dict(hashes), *versions, code_version()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def code_version() -> str:
-    """Twelve hexadecimal digits that change with any module of the studio."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*root.glob("*.py"), *root.glob("runtimes/*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _tags(record: Record) -> Mapping[audio.Tag, str]:
@@ -253,23 +267,62 @@ def _from_json(sidecar: Path) -> Track:
         raise ValueError("its audio is gone")
     facts["path"] = str(path)
     facts = {"peak_gb": 0.0, **facts}  # older sidecars do not tell it
-    return Track(**{name: _restored(facts[name], hint) for name, hint in get_type_hints(Track).items()})
+    track = Track(**{name: _field(name, facts[name], hint) for name, hint in get_type_hints(Track).items()})
+    _check(track)
+    return track
+
+
+def _field(name: str, value: object, hint: Any) -> Any:
+    try:
+        return _restored(value, hint)
+    except (TypeError, ValueError) as odd:
+        raise ValueError(f"{name}: {odd}") from odd
 
 
 def _restored(value: object, hint: Any) -> Any:
-    """A JSON value as the type of its field; TypeError when it does not fit."""
-    kind = get_origin(hint) or hint
+    """A JSON value as the type of its field; TypeError when it does not fit, ValueError when no such number can be."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind in (Path, datetime) and isinstance(value, str):
         return Path(value) if kind is Path else datetime.fromisoformat(value)
     if kind is tuple and isinstance(value, list):
-        return tuple(str(each) for each in value)
-    if kind is Literal and value in get_args(hint):
+        return tuple(_restored(each, inner[0]) for each in value)
+    if kind is Mapping and isinstance(value, dict):
+        return {_restored(name, str): _restored(each, inner[1]) for name, each in value.items()}
+    if kind is Literal and isinstance(value, str) and value in inner:
         return value
-    if kind is float and type(value) in (int, float):
-        return value
-    if kind in (str, int, Mapping) and isinstance(value, kind) and not isinstance(value, bool):
-        return value
-    raise TypeError(f"{value!r} is no {hint}")
+    if kind is UnionType and (type(value) in inner or (type(value) is int and float in inner)):
+        return _restored(value, type(value))
+    if kind is float and type(value) is int:
+        kind = int
+    if (value is None or isinstance(value, str | int | float)) and type(value) is kind:
+        return _sound(value)
+    raise TypeError(f"{value!r:.60} is no {getattr(hint, '__name__', hint)}")
+
+
+def _sound(value: Json) -> Json:
+    """The value; ValueError for a number or a text that cannot be written again, sent to a page or reckoned with."""
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair, which JSON can spell, cannot
+    elif value is not None and not abs(value) <= _LARGEST[type(value)]:  # NaN is not, either
+        raise ValueError(f"{value!r:.60} is out of range")
+    return value
+
+
+def _check(track: Track) -> None:
+    """Raise ValueError or TypeError when the values of the fields do not go together."""
+    if track.mode not in SONG_MODES:
+        raise ValueError(f"{track.mode} makes no songs")
+    if track.created.utcoffset() is None:
+        raise ValueError(f"{track.created} names no time zone")
+    amounts = (track.seed, track.take, track.seconds, track.seconds_taken, track.peak, track.peak_gb, track.tflop)
+    if min(amounts) < 0 or 0 < track.tflop < _LEAST_TFLOP:
+        raise ValueError("it counts below zero")
+    if not 0 <= track.window_start_s <= track.window_end_s:
+        raise ValueError("its window ends before it starts")
+    for name, hint in get_type_hints(_PlanFacts).items():
+        if name in track.plan:
+            _field(f"plan.{name}", track.plan[name], hint)
+    plan_text(track.plan)
 
 
 def _remove(path: Path) -> None:

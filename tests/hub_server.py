@@ -41,11 +41,16 @@ class Asked:
 
 @dataclass
 class Hub:
-    """Repositories by name, each with its files; `faults` are taken one by one, by path or by `api`."""
+    """Repositories by name, each with its files; `faults` are taken one by one, by path or by `api`.
+
+    `lies` change what the listing tells of a file, by path; `answer` stands in place of every listing.
+    """
 
     url: str = ""
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
+    lies: dict[str, dict[str, object]] = field(default_factory=dict)
+    answer: bytes | None = None
     asked: list[Asked] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
@@ -63,7 +68,7 @@ class Hub:
             if len(content) > LFS_BYTES:
                 sha256 = hashlib.sha256(content).hexdigest()
                 sibling["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
-            siblings.append(sibling)
+            siblings.append(sibling | self.lies.get(path, {}))
         return json.dumps({"id": repo, "modelId": repo, "sha": self.commit(repo), "siblings": siblings}).encode()
 
     def bytes_sent(self, path: str) -> int:
@@ -117,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif repo not in self.hub.repos:
             self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         else:
-            self._answer(200, self.hub.listing(repo), {"content-type": "application/json"})
+            listing = self.hub.listing(repo) if self.hub.answer is None else self.hub.answer
+            self._answer(200, listing, {"content-type": "application/json"})
 
     def _resolve(self, path: str) -> None:
         self.hub.tokens.add(self.headers.get("authorization"))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import RequestError
 from core.files import sha256
+from core.paths import ROOT
 from core.tables import SAMPLE_RATE
 from library import audio
 
@@ -32,7 +36,8 @@ def write_with_pyav(path: Path, samples: Waveform, rate: int, codec: str, layout
         stream = container.add_stream(codec, rate=rate)
         assert isinstance(stream, av.AudioStream)
         stream.layout = layout
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        # Interleaved: PyAV makes no frames of eight planes and more.
+        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate = rate
         resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=1024)
         for block in [*resampler.resample(frame), *resampler.resample(None)]:
@@ -134,6 +139,92 @@ def test_a_low_effects_channel_alone_is_silence(tmp_path: Path) -> None:
     samples[3] = tone()
     soundfile.write(tmp_path / "in.wav", samples.T, 48_000)
     assert "silent" in fault_of(tmp_path / "in.wav")
+
+
+LOADING = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from core.errors import RequestError
+from library import audio
+
+for name in sys.argv[1:]:
+    try:
+        loaded = audio.load(Path(name), "src_audio")
+        told = [loaded.shape[1], *np.abs(loaded).max(axis=1).tolist()]
+    except RequestError as refused:
+        told = [refused.faults[0].field, refused.faults[0].value, refused.faults[0].rule]
+    print(json.dumps(told), flush=True)
+"""
+
+
+def loaded_elsewhere(*paths: Path) -> list[list[float | str]]:
+    """[samples, left peak, right peak] or [field, value, rule] of each file, from a process that may die of it."""
+    command = [sys.executable, "-c", LOADING, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr[-2000:])
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_seven_point_one_is_folded_down_by_the_itu_weights(tmp_path: Path) -> None:
+    order, paths = ["FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"], []
+    for channel in order:
+        samples = np.zeros((8, 48_000), dtype=np.float32)
+        samples[order.index(channel)] = tone(level=1.0)
+        samples[0, :100] = 0.001  # the low-effects channel alone would be refused as silence
+        for ending in ("wav", "flac"):
+            paths.append(tmp_path / f"{channel}.{ending}")
+            soundfile.write(paths[-1], samples.T, 48_000, subtype="PCM_24")
+    side = 0.7071
+    gains = {"FL": (1, 0), "FR": (0, 1), "FC": (side, side), "LFE": (0, 0)}
+    gains |= {"BL": (side, 0), "BR": (0, side), "SL": (side, 0), "SR": (0, side)}
+    for path, found in zip(paths, loaded_elsewhere(*paths), strict=True):
+        expected = [48_000, *(gain / (1 + 3 * side) for gain in gains[path.stem])]
+        assert found == pytest.approx(expected, abs=1e-3), path.name
+
+
+@pytest.mark.parametrize("layout", ["7.1(wide)", "7.1.2", "7.1.4"])
+def test_recordings_of_many_channels_that_say_where_they_stand_are_folded_down(tmp_path: Path, layout: str) -> None:
+    places = [channel.name for channel in av.AudioLayout(layout).channels]
+    loud, left = np.tile(tone(level=1.0), (len(places), 1)), np.zeros((len(places), 48_000), dtype=np.float32)
+    left[[index for index, place in enumerate(places) if place.endswith("L")]] = tone(level=1.0)
+    for name, samples in (("loud.wav", loud), ("left.wav", left)):
+        write_with_pyav(tmp_path / name, samples, 48_000, "pcm_s24le", layout)
+    whole, one_side = loaded_elsewhere(tmp_path / "loud.wav", tmp_path / "left.wav")
+    assert whole == pytest.approx([48_000, 1, 1], abs=1e-3)
+    assert one_side[1:] == pytest.approx([one_side[1], 0], abs=1e-3) and float(one_side[1]) > 0.4
+
+
+def test_compressed_surround_of_eight_channels_is_folded_down(tmp_path: Path) -> None:
+    samples = np.tile(tone(level=0.5), (8, 1))
+    write_with_pyav(tmp_path / "song.wv", samples, 48_000, "wavpack", "7.1")
+    write_with_pyav(tmp_path / "song.m4a", samples, 48_000, "aac", "7.1")
+    for found in loaded_elsewhere(tmp_path / "song.wv", tmp_path / "song.m4a"):
+        assert found == pytest.approx([48_000, 0.5, 0.5], rel=0.2)
+
+
+@pytest.mark.parametrize("channels", [9, 12, 16, 24, 64, 100])
+def test_many_channels_that_do_not_say_where_they_stand_are_refused(tmp_path: Path, channels: int) -> None:
+    soundfile.write(tmp_path / "in.wav", np.full((24_000, channels), 0.1), 48_000)
+    rule = f"must say where each of its {channels} channels stands, or have at most 8"
+    assert loaded_elsewhere(tmp_path / "in.wav") == [["src_audio", "in.wav", rule]]
+
+
+def test_the_command_line_refuses_sixteen_channels_and_lives(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", np.full((24_000, 16), 0.1), 48_000)
+    for command in ("understand", "cover"):
+        words = [sys.executable, str(ROOT / "app.py"), command, "--src-audio", str(tmp_path / "in.wav")]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "src_audio = 'in.wav': must say where each of its 16 channels stands" in done.stderr
+
+
+def test_a_stream_that_changes_its_channels_is_refused(tmp_path: Path) -> None:
+    for name, samples, layout in (("one.aac", tone()[None], "mono"), ("two.aac", noise(), "stereo")):
+        write_with_pyav(tmp_path / name, samples, 48_000, "aac", layout)
+    both = (tmp_path / "one.aac").read_bytes() + (tmp_path / "two.aac").read_bytes()
+    (tmp_path / "both.aac").write_bytes(both)
+    assert fault_of(tmp_path / "both.aac") == "must keep its rate and its channels from start to end"
 
 
 def test_a_recording_louder_than_full_scale_is_turned_down_not_cut(tmp_path: Path) -> None:

@@ -374,6 +374,23 @@ def test_the_words_of_a_song_are_printed_and_written(
     assert list(tmp_path.iterdir()) == [words]
 
 
+def test_words_that_cannot_be_written_are_an_error_of_the_studio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACE_OUTPUTS_DIR", str(tmp_path / "outputs"))
+    flags = ["lyrics", "--brief", "rain", "--writer", "built-in", "--out"]
+    assert cli.main([*flags, str(tmp_path / ("x" * 300))]) == 2
+    assert "must be a file in a folder that exists" in capsys.readouterr().err
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert cli.main([*flags, str(tmp_path / "words.txt")]) == 1
+    assert "words.txt could not be written" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_lyrics_take_no_flag_that_would_do_nothing() -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["lyrics", "--brief", "rain", "--fresh"])

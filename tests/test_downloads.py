@@ -23,7 +23,7 @@ from checkpoints import find, manifest, meter, table
 from checkpoints.download import download
 from checkpoints.find import Installed
 from checkpoints.hub import Interrupted
-from checkpoints.manage import Verified, verify
+from checkpoints.manage import Verified, remove, verify
 from checkpoints.meter import Meter
 from checkpoints.table import COMPANION, DIFFUSERS_SONG, LANGUAGE_MODEL, ORIGINAL_SONG, Checkpoint
 from cli import main as cli
@@ -250,6 +250,104 @@ def test_a_repository_that_lacks_a_file_is_told_before_anything_is_brought(hub: 
     assert hub.asked == []
 
 
+def everything(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+SHA256, GIT = hashlib.sha256(b"other").hexdigest(), hashlib.sha1(b"other").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("path", "lie"),
+    [
+        *(("config.json", {"blobId": digest}) for digest in (
+            "../../outside", "/outside", "", "a", GIT[:39], GIT.upper(), f"{GIT[:39]}g", f"{GIT}\n", 7,
+        )),
+        *((LARGE, {"lfs": {"sha256": digest, "size": 400_000, "pointerSize": 130}}) for digest in (
+            "../../outside", "/outside", "", "a", SHA256[:8], SHA256[:63], SHA256.upper(), f"{SHA256}0", 7,
+        )),
+        *(("config.json", {"size": size}) for size in (-1, 2.5, "2", True, [0])),
+        *((LARGE, {"lfs": {"sha256": SHA256, "size": size, "pointerSize": 130}}) for size in (-1, 2.5, "2", None)),
+    ],
+)  # fmt: skip
+def test_a_listing_with_impossible_checksums_or_sizes_is_refused_before_anything_is_written(
+    hub: Hub, models: Path, tmp_path: Path, path: str, lie: dict[str, object]
+) -> None:
+    before = everything(tmp_path)
+    hub.lies[path] = lie
+    with pytest.raises(CheckpointError, match=rf"list of files .*cannot be trusted: {path}") as refused:
+        fetch(hub)
+    assert refused.value.hint
+    assert hub.asked == []
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("../outside.json", "../../outside", "a/../config.json", "./config.json", "a//config.json", "/outside.json"),
+        *("C:/outside.json", "C:outside.json", "..\\outside.json", "a\\config.json", "new\nline.json", "nul\0.json"),
+        *(manifest.NAME, ".hidden.json", "\u2028.json", ""),
+    ],
+)
+def test_a_listing_with_names_that_lead_elsewhere_is_refused_before_anything_is_written(
+    hub: Hub, tmp_path: Path, path: str
+) -> None:
+    before = everything(tmp_path)
+    hub.repos[REPO] = {**hub.repos[REPO], path: b"{}"}
+    with pytest.raises(CheckpointError, match="list of files .*cannot be trusted") as refused:
+        fetch(hub)
+    assert refused.value.hint
+    assert hub.asked == []
+    assert everything(tmp_path) == before
+
+
+def test_what_a_repository_hides_and_no_row_asks_for_does_no_harm(
+    hub: Hub, models: Path, files: dict[str, bytes]
+) -> None:
+    hub.repos[REPO] = {**hub.repos[REPO], ".gitattributes": b"*", ".eval/notes.json": b"{}"}
+    fetch(hub)
+    assert brought(models / "tiny") == files
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"no", b"[]", b"7", b"null", b"{}", b'{"siblings": 7}', b'{"siblings": [7]}',
+               b'{"siblings": [{}]}', b'{"siblings": [{"rfilename": 7}]}', b'{"id": "x", "siblings": null}',
+               b'{"id": "x", "siblings": [{"rfilename": "config.json", "lfs": {}}]}'],
+)  # fmt: skip
+def test_an_answer_that_is_no_listing_is_an_error_of_the_studio(hub: Hub, tmp_path: Path, answer: bytes) -> None:
+    before = everything(tmp_path)
+    hub.answer = answer
+    with pytest.raises(CheckpointError):
+        fetch(hub)
+    assert everything(tmp_path) == before
+
+
+def test_a_server_that_sends_more_than_it_told_is_cut_short(hub: Hub, models: Path, files: dict[str, bytes]) -> None:
+    hub.lies[LARGE] = {"lfs": {"sha256": SHA256, "size": 1000, "pointerSize": 130}}
+    hub.faults[LARGE] = [Fault("slow", 1)]
+    with pytest.raises(CheckpointError, match=f"{LARGE} arrived damaged"):
+        fetch(hub)
+    assert LARGE not in brought(models / "tiny")
+
+
+@pytest.mark.parametrize("change", [{"path": "../outside"}, {"path": manifest.NAME}, {"digest": "git:../../x"},
+                                    {"digest": "md5:0"}, {"bytes": -1}])  # fmt: skip
+def test_a_record_that_was_tampered_with_is_refused(
+    hub: Hub, models: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    fetch(hub)
+    (models / "outside").write_text("mine")
+    record = models / "tiny" / manifest.NAME
+    facts = json.loads(record.read_text())
+    facts["files"][0] |= change
+    record.write_text(json.dumps(facts))
+    for action in (lambda: list(verify(models / "tiny")), lambda: remove("tiny", consent=True)):
+        with pytest.raises(CheckpointError, match=r"cannot be read"):
+            action()
+    assert (models / "outside").read_text() == "mine"
+
+
 @pytest.mark.parametrize("where", ["api", LARGE])
 def test_a_busy_server_is_given_the_time_that_it_asks_for(hub: Hub, models: Path, where: str) -> None:
     hub.faults[where] = [Fault("status", 429, {"Retry-After": "1"})]
@@ -445,7 +543,7 @@ def test_the_command_line_downloads_only_when_it_is_told_to(
     assert "1.3 GB, licence MIT" in capsys.readouterr().err
     # In a process of its own, as a user has it: its hub is told by the environment.
     told = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(models.parent)}
-    code = "import sys; from cli.main import main; sys.exit(main.main(['checkpoints', 'download', 'lm-0.6b', '--yes']))"
+    code = "import sys; from cli.main import main; sys.exit(main(['checkpoints', 'download', 'lm-0.6b', '--yes']))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -11,20 +11,13 @@ import pytest
 from huggingface_hub import metadata_load
 
 from checkpoints import table
-from cli import drafts as cli_drafts
 from cli import main as cli
 from core.knobs import knobs_of, parse
-from core.lyrics import DRAFTS
-from core.params import MODES
+from core.params import REQUESTS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-REQUESTS: dict[str, type] = {
-    **{str(mode): request for mode, request in MODES.items()},
-    **{name: DRAFTS[kind] for name, kind in cli_drafts.COMMANDS.items()},
-    "plan": MODES["generate"],
-}
 COMMANDS = [line for line in re.findall(r"^\./studio (\w+ --.*)$", TEXT, re.MULTILINE) if not line.startswith("test")]
 
 
@@ -45,13 +38,13 @@ def test_the_space_preloads_exactly_what_it_runs_on() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_one_that_the_studio_takes(command: str) -> None:
     values = vars(cli.parser().parse_args(shlex.split(command)))
-    request = REQUESTS[values.pop("mode")]
+    request = REQUESTS[cli.COMMANDS[values.pop("mode")]]
     knobs = {knob.name for knob in knobs_of(request)}
     parse(request, {name: value for name, value in values.items() if name in knobs})
 
 
 def test_the_commands_are_there() -> None:
-    assert {command.split()[0] for command in COMMANDS} == set(REQUESTS)
+    assert {command.split()[0] for command in COMMANDS} == set(cli.COMMANDS)
 
 
 @pytest.mark.parametrize(

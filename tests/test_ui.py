@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -347,6 +348,41 @@ def test_settings_come_back_without_recordings_that_the_page_may_not_show(handle
     assert settings["reference_audio"] == str(inside.resolve())
     assert settings["audio_cover_strength"] == 0.4
     assert set(settings) == {knob.name for knob in knobs_of(SONG_MODES["cover"])}
+
+
+def test_one_odd_sidecar_takes_neither_the_history_nor_another_song_from_the_page(studio: Studio) -> None:
+    kept, odd = saved(studio, title="mine"), saved(studio, title="odd")
+    facts = json.loads(odd.sidecar.read_text())
+    for change in ({"seconds": float("nan")}, {"tflop": 10**400}, {"created": "2026-01-02T03:04:05"},
+                   {"plan": {"bpm": "abc"}}, {"adapters": ["a"]}, {"values": {"prompt": ["rain"]}}):  # fmt: skip
+        odd.sidecar.write_text(json.dumps(facts | change))
+        fresh = Studio(dataclasses.replace(studio.settings))
+        for hosted in (False, True):
+            handlers = Handlers(fresh, hosted=hosted)
+            assert handlers.history([odd.id, kept.id]) == [("0:03  mine", kept.id)], change
+            assert handlers.find({"id": odd.id}) is None
+            assert handlers.settings(kept)["seed"] == 7
+            assert "about" in handlers.cost("generate", {})
+
+
+def test_a_song_of_weights_that_this_version_does_not_know_is_shown_and_recalled_and_refused_by_name(
+    studio: Studio,
+) -> None:
+    values = {"checkpoint": "of tomorrow", "prompt": "rain", "bpm": 9000, "keyscale": "H dur", "later": 1}
+    track = saved(studio, checkpoint="of tomorrow", values=values)
+    handlers = Handlers(studio, hosted=False)
+    assert handlers.history([]) == [("0:03  rain", track.id)]
+    settings = handlers.settings(track)
+    assert [settings[name] for name in ("checkpoint", "prompt", "bpm", "keyscale")] == [
+        "of tomorrow",
+        "rain",
+        None,
+        None,
+    ]
+    assert "later" not in settings
+    ORJSONResponse(ui_tracks.metadata(track, [track.id]))
+    with pytest.raises(gr.Error, match="checkpoint = 'of tomorrow': must be one of"):
+        list(handlers.again({"id": track.id}, gr.Request()))
 
 
 # ---- jobs ------------------------------------------------------------------------------------------------------------

@@ -176,10 +176,9 @@ class Handlers:
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
-        muted = self.studio.recipe(track.checkpoint).muted
+        muted, asked = self.recipe(track.checkpoint).muted, track.asked()
         return {
-            knob.name: knob.default if knob.name in muted else track.values.get(knob.name, knob.default)
-            for knob in knobs_of(MODES[track.mode])
+            knob.name: knob.default if knob.name in muted else asked[knob.name] for knob in knobs_of(MODES[track.mode])
         }
 
     def settings(self, track: Track) -> dict[str, Value]:
