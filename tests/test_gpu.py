@@ -1,4 +1,4 @@
-"""A CUDA device makes what the CPU and upstream's code make, in float32 and bfloat16: `pytest -m gpu tests/test_gpu.py`.
+"""A CUDA device makes what the CPU and upstream's code make, in float32 and bfloat16: run with `-m gpu`.
 
 ACE_TEST_DEVICE names another device; `cpu` shows that the tests run. What was measured is in the report of
 `--junitxml`, as the properties of each test.
@@ -22,22 +22,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backend import Settings, Studio
-from knobs import parse
-from library import Track
-from lm import LanguageModel, open_language_model
-from lm.torch_backend import TorchModel
-from lm.torch_memory import SLACK, Memory
-from lora import describe
-from params import SONG_MODES, GenerateRequest
+from core.knobs import parse
+from core.params import SONG_MODES, GenerateRequest
+from core.plans import Plan, Stretch
+from library.tracks import Track
+from networks.acestep.lora.adapter import describe
+from networks.acestep.open import open_runtime
+from networks.acestep.runtime import Runtime
+from networks.acestep.torch.runtime import TorchRuntime
+from networks.lm.model import LanguageModel, open_language_model
+from networks.lm.torch_cache import SLACK, Memory
+from networks.lm.torch_model import TorchModel
+from networks.machine import DType
 from pipeline import Take
-from planner_lm import LmPlanner
-from plans import Plan, Stretch
-from runtimes import DType, Runtime, open_runtime
-from runtimes.torch_runtime import TorchRuntime
+from planner.lm.planner import LmPlanner
 from tests.parity import GOLDENS, Golden, relative_error
 from tests.test_parity import ADAPTED, ADG_TOLERANCE, Trial, target_latents
 from tests.test_pipeline import RECIPE, job_of, takes_of
-from tests.tiny import RATE, save_tiny
+from tests.tiny import save_tiny
 from tests.tiny_lm import save_lm
 
 DEVICE = os.environ.get("ACE_TEST_DEVICE", "cuda")
@@ -210,7 +212,7 @@ SONGS: dict[str, tuple[str, dict[str, object]]] = {
     "from words": ("generate", {}),
     "variations": ("generate", {"variations": 3, "retake_variance": 0.3}),
     "a plan's codes": ("generate", {"plan": f"codes: {' '.join(str(7 * code) for code in range(50))}"}),
-    "a reference": ("generate", {"reference_audio": "reference.wav"}),
+    "a reference": ("cover", {"reference_audio": "reference.wav"}),
     "with Heun and plain guidance": ("generate", {"solver": "heun", "guidance_rule": "cfg"}),
     "with the multistep solver": ("generate", {"solver": "dpm3m"}),
     "with fresh noise and ADG": ("generate", {"solver": "pingpong", "use_adg": True}),
@@ -245,7 +247,7 @@ def test_a_song_is_the_same_on_the_device_as_on_the_cpu(tiny: Path, name: str, r
 
 @pytest.mark.parametrize("name", SONGS)
 def test_a_song_is_made_in_bfloat16(tiny: Path, name: str, record_property: Measured) -> None:
-    whole, rounded = (song(tiny, device, dtype, name) for device, dtype in (("cpu", "float32"), (DEVICE, "bfloat16")))  # type: ignore[arg-type]  # noqa: E501
+    whole, rounded = song(tiny, "cpu", "float32", name), song(tiny, DEVICE, "bfloat16", name)
     for exact_take, take in zip(whole, rounded, strict=True):
         assert np.isfinite(take.audio).all() and take.audio.shape == exact_take.audio.shape
         record_property("decibels", decibels(take.audio, exact_take.audio))
@@ -288,9 +290,7 @@ def test_nano_sounds_the_same_on_the_device_as_on_the_cpu(tmp_path: Path, record
 def bytes_of(runtime: Runtime) -> int:
     assert isinstance(runtime, TorchRuntime)
     modules = [part for part in vars(runtime.parts).values() if isinstance(part, torch.nn.Module)]
-    return sum(
-        tensor.numel() * tensor.element_size() for module in modules for tensor in module.state_dict().values()
-    )
+    return sum(tensor.numel() * tensor.element_size() for module in modules for tensor in module.state_dict().values())
 
 
 @on_cuda
