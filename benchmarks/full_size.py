@@ -81,7 +81,7 @@ class Row:
 
 
 HEAD = (
-    "| checkpoint | song | weights GB | loaded GB | process GB | GPU GB | loading s | step ms | decoding s | whole s |\n"
+    "| checkpoint | song | weights GB | loaded GB | process GB | GPU GB | loading s | step ms | decoding s | all s |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
 )
 

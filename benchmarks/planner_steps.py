@@ -86,7 +86,12 @@ def timed(model: Qwen3ForCausalLM, device: str, steps: int, *, fixed: bool) -> t
         heads.append(told - read)
         picks.append(now(device) - told)
     whole = now(device) - begun
-    parts = {"prompt": reading, "body": median(bodies[WARM:]), "head": median(heads[WARM:]), "pick": median(picks[WARM:])}
+    parts = {
+        "prompt": reading,
+        "body": median(bodies[WARM:]),
+        "head": median(heads[WARM:]),
+        "pick": median(picks[WARM:]),
+    }
     return {name: 1000 * value for name, value in parts.items()} | {"per_s": steps / whole}, state
 
 

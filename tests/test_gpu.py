@@ -72,14 +72,11 @@ Measured = Callable[[str, object], None]
 
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
-    """Nothing; CUDA multiplies float32 with all its digits: TF32 keeps ten bits of them."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
+    """Convolutions multiply float32 with all its digits: TF32, their default on CUDA, keeps ten bits of them."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
     yield
-    for backend, allowed in zip(backends, before, strict=True):
-        backend.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = before
 
 
 def rms_error(answer: Tensor, expected: Tensor) -> float:
@@ -208,7 +205,7 @@ def test_an_adapter_does_what_upstream_does_with_it(
 
 # ---- the road of a song ----------------------------------------------------------------------------------------------
 
-SONGS: dict[str, tuple[str, dict[str, object]]] = {
+SONGS: dict[str, tuple[str, dict[str, Any]]] = {
     "from words": ("generate", {}),
     "variations": ("generate", {"variations": 3, "retake_variance": 0.3}),
     "a plan's codes": ("generate", {"plan": f"codes: {' '.join(str(7 * code) for code in range(50))}"}),
