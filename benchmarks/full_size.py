@@ -165,7 +165,7 @@ def command_of(name: str, seconds: float, steps: int | None, flags: Sequence[str
 
 
 def measured(name: str, models: Path, seconds: float, steps: int | None, flags: Sequence[str]) -> Row:
-    """The row of one command; raises CalledProcessError with what it said when it fails."""
+    """The row of one command; raises CalledProcessError, its last words on stderr, when it fails."""
     words = command_of(name, seconds, steps, flags)
     row = Row(name, seconds, 0, " ".join(["./studio", *words]), machine_of())
     with tempfile.TemporaryDirectory() as outputs:
@@ -192,7 +192,8 @@ def run(row: Row, words: Sequence[str], environment: Mapping[str, str]) -> None:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr="\n".join(said[-40:]))
+        sys.stderr.write("\n".join(line for line in said if line)[-4000:] + "\n")
+        raise subprocess.CalledProcessError(process.returncode, command)
     end = time.monotonic()
     row.whole_s, row.stages, row.step_s = end - started, watch.stages(end), watch.step_s()
     row.peak_gb = usage.ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
