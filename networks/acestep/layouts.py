@@ -133,6 +133,17 @@ def original_key(key: str) -> str:
     return key
 
 
+def stored_key(path: str) -> str:
+    """The key in upstream's spelling of a module path, part first: the way back of `original_key`."""
+    for theirs, ours in _ORIGINAL_PARTS:
+        if path.startswith(ours):
+            path = theirs + path.removeprefix(ours)
+            break
+    for theirs, ours in _ORIGINAL_LEAVES:
+        path = path.replace(ours, theirs)
+    return path
+
+
 def original_configs(config: Config) -> dict[str, Config]:
     """The configurations of the four networks, as diffusers spells them, that upstream's `config.json` describes.
 

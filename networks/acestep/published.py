@@ -55,6 +55,58 @@ CONFIGS: Mapping[str, Config] = MappingProxyType(
 )
 """What `config.json` says, by family, as upstream spells it."""
 
+_QWEN: Config = {
+    "model_type": "qwen3",
+    "head_dim": 128,
+    "num_key_value_heads": 8,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+}
+_QWEN_SMALL: Config = {
+    **_QWEN,
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+}
+TEXT_CONFIG: Config = MappingProxyType(
+    {**_QWEN_SMALL, "architectures": ["Qwen3Model"], "vocab_size": 151_669, "max_position_embeddings": 32_768}
+)
+"""Of Qwen3-Embedding-0.6B, the text encoder of every song's checkpoint."""
+
+VAE_CONFIG: Config = MappingProxyType(
+    {
+        "encoder_hidden_size": 128,
+        "downsampling_ratios": [2, 4, 4, 6, 10],
+        "channel_multiples": [1, 2, 4, 8, 16],
+        "decoder_channels": 128,
+        "decoder_input_channels": 64,
+        "audio_channels": 2,
+        "sampling_rate": 48_000,
+    }
+)
+_PLANNER: Config = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "vocab_size": 217_204,
+    "max_position_embeddings": 40_960,
+}
+PLANNER_CONFIGS: Mapping[str, Config] = MappingProxyType(
+    {
+        "lm-0.6b": {**_QWEN_SMALL, **_PLANNER},
+        "lm-1.7b": {**_QWEN_SMALL, **_PLANNER, "hidden_size": 2048, "intermediate_size": 6144},
+        "lm-4b": {
+            **_QWEN,
+            **_PLANNER,
+            "hidden_size": 2560,
+            "intermediate_size": 9728,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+        },
+    }
+)
+"""Of the 5 Hz planners, by checkpoint: Qwen3 with a row for each audio code."""
+
 TEXT_ENCODER, VAE = 0.596, 0.169
 """Parameters that every song's checkpoint needs beside its own, in billions."""
 
