@@ -11,6 +11,7 @@ from core.plans import Facts
 from core.tables import BPM
 from library import beats
 from library.chroma import pitch_classes
+from library.spectra import HOP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def _beats(mono: NDArray[np.float32]) -> tuple[int | None, float]:
     if len(frames) < 4:
         return None, 0.0
     phase = max(range(4), key=lambda first: float(strength[frames[first::4]].mean()))
-    times = frames * beats.HOP / ANALYSIS_HZ
+    times = frames * HOP / ANALYSIS_HZ
     # The median gap is finer than the periods that a tempo can have.
     if len(times) > 8:
         bpm = 60 / float(np.median(np.diff(times)))
@@ -57,7 +58,7 @@ def _beats(mono: NDArray[np.float32]) -> tuple[int | None, float]:
 
 def key_of(mono: NDArray[np.float32], sample_rate: int) -> str | None:
     """The key ("A minor") whose profile fits the pitch classes best; None for silence."""
-    chroma = pitch_classes(mono, sample_rate)
+    chroma = pitch_classes(mono, sample_rate).mean(axis=0)
     if not np.isfinite(chroma).all() or chroma.std() < 1e-6:
         return None
     fits = {

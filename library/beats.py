@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from library.spectra import FRAME, HOP, hann, spectrum, triangles
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Samples = NDArray[np.float32]
 
-FRAME, HOP = 2048, 512
 MEL_BANDS = 128
 RANGE_DB = 80
 TEMPO_WINDOW_S = 8.0
@@ -45,43 +46,26 @@ def track(mono: Samples, hz: int) -> Beats:
     return Beats(bpm, _trimmed(_best_path(score, period), score), strength)
 
 
-def onset_strength(mono: Samples, hz: int) -> Samples:
+def onset_strength(mono: Samples, hz: int, hop: int = HOP, bands: int = MEL_BANDS) -> Samples:
     """How much louder the mel bands are, in dB on average, than a frame before: spectral flux, one value a frame."""
-    power = np.abs(spectrum(mono)) ** 2
-    mel_db = 10 * np.log10(np.maximum(power @ _mel_bands(hz).T, 1e-10))
+    power = spectrum(mono, hop) ** 2
+    mel_db = 10 * np.log10(np.maximum(power @ _mel_bands(hz, bands).T.astype(np.float32), 1e-10))
     mel_db = np.maximum(mel_db, mel_db.max() - RANGE_DB)
     rise = np.maximum(np.diff(mel_db, axis=0), 0).mean(axis=1)
     # A rise is seen half a frame before the onset reaches the frame's middle.
-    late = 1 + FRAME // (2 * HOP)
+    late = 1 + FRAME // (2 * hop)
     return np.pad(rise, (late, 0))[: len(mel_db)]
 
 
-def spectrum(mono: Samples) -> NDArray[np.complex64]:
-    """The short-time Fourier transform with a Hann window, `(frames, FRAME // 2 + 1)`."""
-    return np.fft.rfft(framed(mono, FRAME, HOP) * hann(FRAME).astype(np.float32))
-
-
-def hann(length: int) -> NDArray[np.float64]:
-    """One period of a raised cosine."""
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-
-
-def framed(mono: Samples, length: int, hop: int) -> Samples:
-    """Overlapping views of a waveform, the first of them centred on its first sample, `(frames, length)`."""
-    return np.lib.stride_tricks.sliding_window_view(np.pad(mono, length // 2), length)[::hop]
-
-
-def _mel_bands(hz: int) -> NDArray[np.float32]:
-    """Triangles of equal area over the bins of `spectrum`, equally spaced on Slaney's mel scale (1998).
+def _mel_bands(hz: int, bands: int) -> NDArray[np.float64]:
+    """Triangles of equal area, equally spaced on Slaney's mel scale (1998), `(bands, bins)`.
 
     That scale is linear up to 1 kHz, at 15 mels, and grows by a factor of 6.4 in the 27 mels above.
     """
     highest = 15 + 27 * np.log(hz / 2 / 1000) / np.log(6.4)
-    mels = np.linspace(0, highest, MEL_BANDS + 2)
+    mels = np.linspace(0, highest, bands + 2)
     edges = np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
-    bins = np.fft.rfftfreq(FRAME, 1 / hz)
-    bands = zip(edges, edges[1:], edges[2:], strict=False)
-    return np.stack([np.interp(bins, band, (0, 2 / (band[2] - band[0]), 0)) for band in bands]).astype(np.float32)
+    return triangles(edges, hz) * (2 / (edges[2:] - edges[:-2]))[:, None]
 
 
 def tempo(strength: Samples, hz: int) -> float:
