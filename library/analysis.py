@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import soxr
 
 from core.plans import Facts
 from core.tables import BPM, NOTES
+from library import beats
+from library.chroma import pitch_classes
+from library.spectra import HOP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,12 +32,10 @@ def listen(audio: NDArray[np.float32], sample_rate: int) -> Facts:
 
     The metre is not heard: four beats are assumed for the downbeat.
     """
-    import librosa
-
     longest = LONGEST_S * sample_rate
     offset = max(0, (audio.shape[-1] - longest) // 2)
     mono = audio[:, offset : offset + longest].mean(axis=0)
-    mono = librosa.resample(mono, orig_sr=sample_rate, target_sr=ANALYSIS_HZ, res_type="soxr_mq")
+    mono = soxr.resample(mono, sample_rate, ANALYSIS_HZ, quality="MQ")
     bpm, anchor_s = _beats(mono)
     if bpm:
         anchor_s += offset / sample_rate
@@ -42,24 +44,20 @@ def listen(audio: NDArray[np.float32], sample_rate: int) -> Facts:
 
 def _beats(mono: NDArray[np.float32]) -> tuple[int | None, float]:
     """(beats per minute, time of the first downbeat in seconds): the beats that carry most onsets are the ones."""
-    import librosa
-
-    strength = librosa.onset.onset_strength(y=mono, sr=ANALYSIS_HZ)
-    tempo, beats = librosa.beat.beat_track(onset_envelope=strength, sr=ANALYSIS_HZ, units="frames")
-    if len(beats) < 4:
+    bpm, frames, strength = beats.track(mono, ANALYSIS_HZ)
+    if len(frames) < 4:
         return None, 0.0
-    phase = max(range(4), key=lambda first: float(strength[beats[first::4]].mean()))
-    times = librosa.frames_to_time(beats, sr=ANALYSIS_HZ)
-    # The median gap is finer than the tempogram's bins.
-    bpm = round(60.0 / float(np.median(np.diff(times)))) if len(times) > 8 else round(float(np.atleast_1d(tempo)[0]))
-    return int(np.clip(bpm, *BPM)), float(times[phase])
+    phase = max(range(4), key=lambda first: float(strength[frames[first::4]].mean()))
+    times = frames * HOP / ANALYSIS_HZ
+    # The median gap is finer than the periods that a tempo can have.
+    if len(times) > 8:
+        bpm = 60 / float(np.median(np.diff(times)))
+    return int(np.clip(round(bpm), *BPM)), float(times[phase])
 
 
 def key_of(mono: NDArray[np.float32], sample_rate: int) -> str | None:
     """The key ("A minor") whose profile fits the pitch classes best; None for silence."""
-    import librosa
-
-    chroma = librosa.feature.chroma_cqt(y=mono, sr=sample_rate).mean(axis=1)
+    chroma = pitch_classes(mono, sample_rate).mean(axis=0)
     if not np.isfinite(chroma).all() or chroma.std() < 1e-6:
         return None
     fits = {

@@ -115,7 +115,7 @@ def test_every_module_that_a_song_loads_below_the_jobs_decides(tmp_path: Path) -
 
 def test_another_version_of_a_framework_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before, version = code_version(), metadata.version
-    for package, decides in (("torch", True), ("librosa", True), ("gradio", False), ("pytest", False)):
+    for package, decides in (("torch", True), ("soxr", True), ("gradio", False), ("pytest", False)):
         told = {package: "0"}
         monkeypatch.setattr("library.cache.version", lambda name, told=told: told.get(name) or version(name))
         code_version.cache_clear()

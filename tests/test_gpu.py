@@ -34,14 +34,15 @@ from networks.acestep.torch.runtime import TorchRuntime
 from networks.lm.model import LanguageModel, open_language_model
 from networks.lm.torch_cache import SLACK, Memory
 from networks.lm.torch_model import TorchModel
-from networks.machine import DType
+from networks.machine import DType, Machine
 from pipeline import Take
 from planner.lm.planner import LmPlanner
 from tests.parity import GOLDENS, Golden, relative_error
-from tests.test_parity import ADAPTED, ADG_TOLERANCE, Trial, target_latents
+from tests.test_parity import ADAPTED
 from tests.test_pipeline import RECIPE, job_of, takes_of
 from tests.tiny import save_tiny
 from tests.tiny_lm import save_lm
+from tests.trials import ADG_TOLERANCE, Trial, target_latents
 
 DEVICE = os.environ.get("ACE_TEST_DEVICE", "cuda")
 KIND = torch.device(DEVICE).type
@@ -259,7 +260,7 @@ def test_every_mode_is_among_the_songs() -> None:
 
 
 def track_of(outputs: Path, device: str) -> Track:
-    studio = Studio(Settings(checkpoint="nano", device=device, outputs=outputs))
+    studio = Studio(Settings(checkpoint="nano", machine=Machine(device=device), outputs=outputs))
     asked = parse(GenerateRequest, {"prompt": "lofi hip hop, rainy night", "seed": 7, "duration_s": 10})
     try:
         return next(event for event in studio.run(asked) if isinstance(event, Track))

@@ -27,7 +27,7 @@ def test_the_space_is_told_what_the_studio_is_tested_with() -> None:
     assert facts["sdk_version"] == version("gradio")
     assert facts["app_file"] == "app.py" and (ROOT / "app.py").is_file()
     assert facts["license"] == "mit" and (ROOT / "LICENSE").is_file()
-    assert facts["python_version"] == "3.11"
+    assert facts["python_version"] == "3.12"
     assert len(facts["short_description"]) <= 60
 
 

@@ -183,6 +183,37 @@ def test_a_second_run_waits_for_the_one_that_makes_the_environment(made: Checkou
     assert process.communicate(timeout=PATIENCE_S)[0] == made.started("x")
 
 
+def test_an_environment_of_another_python_than_asked_for_is_made_anew(made: Checkout) -> None:
+    template = made.root.parent / "template"
+    (made.bin / "pythons of mine").mkdir()
+    made.put("mine", f'case "$*" in *base_prefix*) echo mine;; *) exec "{template}/bin/python" "$@";; esac')
+    made.put(
+        "pythons of mine/python3.12",
+        f"""case "$*" in *version_info*) echo "$0";; *base_prefix*) echo mine;;
+        "-m venv"*) cp -R '{template}' "$3" && rm "$3/bin/python" && cp '{made.bin}/mine' "$3/bin/python";; esac""",
+    )
+    asked = str(made.bin / "pythons of mine" / "python3.12")
+    code, _, err = made.run("x", STUDIO_PYTHON=asked)
+    assert code == 0 and f"making .venv with {asked}" in err, err
+    # It is kept for as long as nothing else is asked for.
+    assert (made.run("x", STUDIO_PYTHON=asked)[2], made.run("x")[2]) == ("", "")
+    made.put("python3", f"""case "$*" in "-m venv"*) cp -R '{template}' "$3";; *) exec "{PYTHON}" "$@";; esac""")
+    code, out, err = made.run("x", STUDIO_PYTHON="python3")
+    assert (code, out) == (0, made.started("x")) and "making .venv with" in err, err
+    assert made.run("x", STUDIO_PYTHON="python3") == (0, made.started("x"), "")
+
+
+@pytest.mark.parametrize("asked", ["no-such-python", "old"])
+def test_a_python_that_cannot_be_used_is_named_and_harms_nothing(made: Checkout, asked: str) -> None:
+    made.put("old", f"exec {PYTHON} -c 'raise SystemExit(1)'")
+    assert made.run("x", STUDIO_PYTHON=asked) == (
+        1,
+        "",
+        f"studio: STUDIO_PYTHON={asked} is no Python 3.11 or newer; give the name or the path of one.\n",
+    )
+    assert made.run("x") == (0, made.started("x"), "")
+
+
 @pytest.mark.parametrize("python", ["exit 127", f"exec {PYTHON} -c 'raise SystemExit(1)'"], ids=["none", "old"])
 def test_without_a_new_enough_python_one_sentence_says_what_to_do(fresh: Checkout, python: str) -> None:
     fresh.put("python3", python)

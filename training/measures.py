@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 
 from core.tables import SAMPLE_RATE, SCALES
 from library.analysis import PROFILES
+from library.beats import onset_strength
+from library.chroma import LOWEST_HZ, pitch_classes
+from library.spectra import HOP, constant_q, spectrum, triangles
 from planner.composer.instruments import Wave
 from planner.composer.score import parse_key
 
-_HOP = 512
+_C2_HZ = 2 * LOWEST_HZ
 _RELATED_TEMPOS = (1 / 3, 1 / 2, 2 / 3, 1.0, 3 / 2, 2.0, 3.0)
 
 Key = tuple[int, str]
@@ -34,20 +36,21 @@ def mel_distance(made: Wave, true: Wave) -> float:
 
 def mel_db(audio: Wave) -> NDArray[np.float64]:
     """Power in dB of 80 mel bands, `(..., 80, N)`."""
-    power = librosa.feature.melspectrogram(
-        y=audio, sr=SAMPLE_RATE, n_fft=2048, hop_length=_HOP, n_mels=80, fmin=30, fmax=20_000, htk=True, norm=None
-    )
-    return 10 * np.log10(np.maximum(power, 1e-6))
+    lowest, highest = (2595 * np.log10(1 + hertz / 700) for hertz in (30, 20_000))
+    mels = np.linspace(lowest, highest, 82)
+    bands = triangles(700 * (10 ** (mels / 2595) - 1), SAMPLE_RATE)
+    return 10 * np.log10(np.maximum(bands @ np.swapaxes(spectrum(audio) ** 2, -1, -2), 1e-6))
 
 
 def tempo(audio: Wave) -> float:
     """Beats per minute from 55 to 190: the comb of four beats that best fits the autocorrelated onsets."""
-    onsets = librosa.onset.onset_strength(y=_mono(audio), sr=SAMPLE_RATE, hop_length=_HOP // 2, n_mels=64)
+    onsets = onset_strength(_mono(audio), SAMPLE_RATE, hop=HOP // 2, bands=64)
     onsets = np.maximum(onsets - np.convolve(onsets, np.ones(101) / 101, "same"), 0.0)
-    correlation = librosa.autocorrelate(onsets - onsets.mean())
+    around = onsets - onsets.mean()
+    correlation = np.correlate(around, around, "full")[len(around) - 1 :]
     correlation /= correlation[0] + 1e-9
     tempos = np.arange(55.0, 190.5, 0.5)
-    frames_per_beat = 60.0 * SAMPLE_RATE / (_HOP // 2) / tempos
+    frames_per_beat = 60.0 * SAMPLE_RATE / (HOP // 2) / tempos
     score = sum(
         weight * np.interp(beats * frames_per_beat, np.arange(len(correlation)), correlation, right=0.0)
         for beats, weight in ((1, 1.0), (2, 0.8), (3, 0.5), (4, 0.6))
@@ -67,9 +70,7 @@ def related_tempo(found: float, bpm: float) -> bool:
 
 def chroma(audio: Wave) -> NDArray[np.float64]:
     """How the energy from 65 to 2,100 Hz divides between the twelve pitch classes, C first; sums to 1."""
-    heard = librosa.feature.chroma_cqt(
-        y=_mono(audio), sr=SAMPLE_RATE, hop_length=2048, fmin=librosa.note_to_hz("C2"), n_octaves=5, bins_per_octave=36
-    ).mean(1)
+    heard = pitch_classes(_mono(audio), SAMPLE_RATE, hop=2048, lowest_hz=_C2_HZ, octaves=5).mean(axis=0)
     return heard / (heard.sum() + 1e-12)
 
 
@@ -101,20 +102,21 @@ def in_scale(heard: NDArray[np.float64], keyscale: str) -> float:
 
 def pitch_agreement(made: Wave, true: Wave, low: float = 260.0, octaves: float = 1.43) -> float:
     """Share of the moments at which both sound and their loudest semitone from `low` Hz upwards is the same."""
-    bins = round(12 * octaves)
+    semitones = round(12 * octaves)
     first, second = (
-        np.abs(librosa.cqt(_mono(wave), sr=SAMPLE_RATE, hop_length=2048, fmin=low, n_bins=bins))
+        constant_q(_mono(wave), SAMPLE_RATE, low, int(np.ceil(octaves)), 12, hop=2048)[:, :semitones]
         for wave in (made, true)
     )
-    frames = min(first.shape[1], second.shape[1])
-    first, second = first[:, :frames], second[:, :frames]
-    sounding = second.max(0) > 0.1 * second.max()
-    return float(np.mean(first.argmax(0)[sounding] == second.argmax(0)[sounding]))
+    frames = min(len(first), len(second))
+    first, second = first[:frames], second[:frames]
+    sounding = second.max(axis=1) > 0.1 * second.max()
+    return float(np.mean(first.argmax(axis=1)[sounding] == second.argmax(axis=1)[sounding]))
 
 
 def flatness(audio: Wave) -> float:
     """Median spectral flatness: 0 for a tone, about 0.56 for noise."""
-    return float(np.median(librosa.feature.spectral_flatness(y=_mono(audio), n_fft=2048, hop_length=1024)))
+    power = np.maximum(spectrum(_mono(audio), hop=1024) ** 2, 1e-10)
+    return float(np.median(np.exp(np.log(power).mean(axis=-1)) / power.mean(axis=-1)))
 
 
 def silent_share(audio: Wave) -> float:
