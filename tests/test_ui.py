@@ -159,7 +159,7 @@ def test_the_kind_of_widget_follows_from_the_knob() -> None:
         "use_adg": gr.Checkbox,
         "timesteps": gr.Textbox,
     }
-    assert {name: type(widget(knob_of("edit", name), "edit")) for name in kinds} == kinds
+    assert [name for name, kind in kinds.items() if not isinstance(widget(knob_of("edit", name), "edit"), kind)] == []
 
 
 def test_another_checkpoint_enables_what_it_can_and_empties_what_it_cannot() -> None:
@@ -167,13 +167,6 @@ def test_another_checkpoint_enables_what_it_can_and_empties_what_it_cannot() -> 
     update = ui_widgets.retune(knob_of("generate", "inference_steps"), "generate", free)
     assert (update["interactive"], update["placeholder"]) == (True, "auto · 27")
     assert ui_widgets.retune(knob_of("generate", "bpm"), "generate", RECIPE)["value"] is None
-
-
-def test_values_reach_the_request_as_they_came() -> None:
-    """Gradio's own checks would answer first, and name neither field nor rule."""
-    strength = widget(knob_of("cover", "audio_cover_strength"), "cover")
-    assert strength.preprocess(7) == 7
-    assert widget(knob_of("generate", "keyscale")).preprocess("H minor") == "H minor"
 
 
 # ---- the named interface ---------------------------------------------------------------------------------------------
@@ -201,21 +194,6 @@ def test_all_jobs_share_one_slot_and_cancel_does_not_queue_behind_them(blocks: g
     assert {fn.concurrency_limit for fn in jobs} == {1}
     cancel = next(block._id for block in blocks.blocks.values() if getattr(block, "elem_id", "") == "cancel")
     assert [fn.queue for fn in blocks.fns.values() if (cancel, "click") in fn.targets] == [False]
-
-
-def test_a_download_that_ended_since_can_be_chosen_when_the_page_is_loaded_again(
-    blocks: gr.Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
-    for pattern in table.row("xl-turbo").files:
-        path = tmp_path / "xl-turbo" / pattern.replace("*.safetensors*", "model.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
-    [load] = [fn.fn for fn in blocks.fns.values() if fn.fn and any(event == "load" for _, event in fn.targets)]
-    updates = {getattr(component, "elem_id", ""): update for component, update in load([]).items()}
-    for mode in SONG_MODES:
-        assert ("xl-turbo", "xl-turbo") in updates[f"{mode}-checkpoint"]["choices"]
-        assert updates[f"{mode}-checkpoint"]["choices"][0] == (AUTO, AUTO)
 
 
 # ---- drafts ----------------------------------------------------------------------------------------------------------

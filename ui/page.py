@@ -14,9 +14,14 @@ from ui import form as ui_form
 from ui import panes as ui_result
 from ui.events import Page, wire
 from ui.handlers import Handlers
+from ui.widgets import Blocks
 
 TITLE = "ACE Music Studio"
 QUEUE_LENGTH = 20
+SESSIONS_KEPT = 64
+"""So many sessions' components and states are kept in memory, two thirds of a megabyte each; one that is forgotten
+starts anew when it comes again, without the drafts that it could have undone."""
+
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
 
@@ -26,7 +31,7 @@ _PROGRESS = '<div class="line"><p data-text role="status" aria-live="polite"></p
 def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
     """The page of a studio, its queue set; `hosted` keeps the songs of different visitors apart."""
     handlers = Handlers(studio, hosted=hosted)
-    blocks = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
+    blocks = Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
         page = _page(blocks, handlers)
         wire(page, handlers)
