@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import get_ident
@@ -79,12 +79,9 @@ def without_server() -> Iterator[None]:
     Gradio makes a page another server each time it is begun, finished, or given a queue; every one of them describes
     the page anew and is thrown away.
     """
-    app, create = None, None
-    with suppress(ImportError, AttributeError):
-        from gradio.blocks import App as app
-
-        create = app.create_app
-    if not is_known() or app is None or create is None:
+    app: Any = getattr(sys.modules.get("gradio.routes"), "App", None)  # there by now, or there is no page to build
+    create = getattr(app, "create_app", None)
+    if create is None or not is_known():
         yield
         return
     builder = get_ident()

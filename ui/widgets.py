@@ -102,12 +102,12 @@ class Setting:
     choices: Sequence[str] | None = None
 
 
-def identity(mode: Owner, name: str) -> str:
+def element_id(mode: Owner, name: str) -> str:
     """The id of a knob's element in the page."""
     return f"{mode}-{name.replace('_', '-')}"
 
 
-def chooser(mode: Mode) -> str:
+def weights_knob(mode: Mode) -> str:
     """The knob that names the weights of a mode, and with them the recipe."""
     return "checkpoint" if mode in SONG_MODES else "writer"
 
@@ -135,7 +135,7 @@ def auto_text(knob: Knob, recipe: AnyRecipe) -> str:
     return AUTO if own is None else f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
 
 
-def shown(knob: Knob, value: Value) -> Value:
+def widget_value(knob: Knob, value: Value) -> Value:
     """The value as the knob's widget holds it: `None` is the word `auto` where a list is shown."""
     return AUTO if value is None and _is_list(knob) else value
 
@@ -151,7 +151,7 @@ def is_tall(knob: Knob) -> bool:
 
 
 def caption(knob: Knob, setting: Setting) -> None:
-    """Nothing; the label and hint of a recording stand in the open layout: gr.Audio has no line for them."""
+    """Put the label and hint of a recording into the open layout: gr.Audio has no line for them."""
     words, sentence = label(knob, setting), hint(knob, setting.mode, setting.recipe)
     gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption"])
 
@@ -159,7 +159,7 @@ def caption(knob: Knob, setting: Setting) -> None:
 def make(knob: Knob, setting: Setting) -> Component:
     """The widget of a knob, inside the layout that is being built."""
     facts: dict[str, Any] = {
-        "elem_id": identity(setting.mode, knob.name),
+        "elem_id": element_id(setting.mode, knob.name),
         "elem_classes": ["knob", knob.kind, "tall" if is_tall(knob) else "small"],
         "label": label(knob, setting),
     }
@@ -168,7 +168,7 @@ def make(knob: Knob, setting: Setting) -> Component:
     facts["info"] = hint(knob, setting.mode, setting.recipe)
     facts["interactive"] = muted(knob, setting.mode, setting.recipe) is None
     is_choice = setting.choices is not None or knob.kind == "choice"
-    return _chooser(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
+    return _choice(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
 
 
 def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component:
@@ -184,15 +184,15 @@ def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component
     return Slider(knob.low, knob.high, value=value, step=knob.step, buttons=[], **facts)
 
 
-def _chooser(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
+def _choice(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
     names = knob.choices if setting.choices is None else setting.choices
-    value = cast("str | None", shown(knob, knob.default))
+    value = cast("str | None", widget_value(knob, knob.default))
     if not knob.optional and len(names) <= SEGMENTS:
         return Radio([(name.capitalize(), name) for name in names], value=value, **facts)
-    return Dropdown(listed(knob, setting.recipe, names), value=value, **facts)
+    return Dropdown(entries(knob, setting.recipe, names), value=value, **facts)
 
 
-def listed(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str]]:
+def entries(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str]]:
     """(words, value) of the entries of a list: `auto` first where the studio may choose."""
     first = [(auto_text(knob, recipe), AUTO)] if knob.optional else []
     return [*first, *((name, name) for name in names)]
@@ -202,12 +202,12 @@ def _is_list(knob: Knob) -> bool:
     return knob.optional and (knob.kind == "choice" or knob.name in NAMED)
 
 
-def retune(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
+def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
     """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means."""
     honoured = muted(knob, mode, recipe) is None
     change: dict[str, Any] = {"interactive": honoured, "info": hint(knob, mode, recipe)}
     if not honoured:
-        change["value"] = shown(knob, knob.default)
+        change["value"] = widget_value(knob, knob.default)
     if knob.optional and knob.kind in ("integer", "number"):
         change["placeholder"] = auto_text(knob, recipe)
     return gr.update(**change)
