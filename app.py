@@ -93,6 +93,7 @@ def serve(options: argparse.Namespace) -> int:
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
             max_file_size=MAX_UPLOAD,
+            state_session_capacity=ui.SESSIONS_KEPT,
             theme=theme.studio_theme(),
             css_paths=list(theme.STYLES),
             head=f"<script>{theme.SCRIPT.read_text(encoding='utf-8')}</script>",

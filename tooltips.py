@@ -159,3 +159,8 @@ KNOBS = {
 def of(mode: str, knob: str) -> tuple[str, str]:
     """Label and sentence of a knob; an entry `mode.knob` wins, for a name that means something else in that mode."""
     return KNOBS.get(f"{mode}.{knob}") or KNOBS[knob]
+
+
+def title(name: str) -> tuple[str, str]:
+    """Title and sentence of a request, by the name of its endpoint."""
+    return {**MODES, **DRAFTS, "plan": PLAN}[name]

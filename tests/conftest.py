@@ -33,11 +33,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @dataclass(frozen=True)
 class App:
-    """A running studio: its address, the folder of its tracks, and the file of its log."""
+    """A running studio: its address, its folders of tracks and of weights, the file of its log, and its process."""
 
     url: str
     outputs: Path
+    models: Path
     log: Path
+    pid: int
 
 
 @pytest.fixture(autouse=True)
@@ -79,15 +81,18 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The studio in a process of its own, started in an empty folder; its log must stay free of tracebacks."""
     home = tmp_path_factory.mktemp("studio")
-    running = App(url=f"http://127.0.0.1:{_free_port()}", outputs=home / "outputs", log=home / "log.txt")
-    process = _start(running, home)
+    port, log = _free_port(), home / "log.txt"
+    process = _start(port, home, log)
+    running = App(
+        url=f"http://127.0.0.1:{port}", outputs=home / "outputs", models=home / "models", log=log, pid=process.pid
+    )
     try:
         _wait_for(running, process)
         yield running
     finally:
         _stop(process)
-    log = running.log.read_text(encoding="utf-8", errors="replace")
-    assert "Traceback" not in log, log
+    lines = log.read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in lines, lines
 
 
 def _free_port() -> int:
@@ -97,25 +102,25 @@ def _free_port() -> int:
         return port
 
 
-def _start(running: App, home: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "app.py"), "--port", running.url.rpartition(":")[2]]
+def _start(port: int, home: Path, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
     environment = {
         **os.environ,
-        "ACE_OUTPUTS_DIR": str(running.outputs),
+        "ACE_OUTPUTS_DIR": str(home / "outputs"),
         # What else is installed on this machine is nothing to the tests.
         "ACE_MODELS_DIR": str(home / "models"),
         "HF_HUB_CACHE": str(home / "hub"),
         "GRADIO_TEMP_DIR": str(home / "uploads"),
         "PYTHONUNBUFFERED": "1",
     }
-    with running.log.open("wb") as log:
+    with log.open("wb") as lines:
         # A session of its own: whatever the studio starts ends with it.
         return subprocess.Popen(
             command,
             cwd=home,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=lines,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,23 @@ import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from checkpoints import table
+from core.knobs import AUTO
+from core.params import REQUESTS, SONG_MODES
 from tests.conftest import App
+from tests.visitor import Visitor, strict
+from ui.page import SESSIONS_KEPT
 
 RATE = 48_000
 JOB_S = 240
 SONG: dict[str, Any] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 2, "seed": 0}
+
+
+SESSIONS = 40
+"""So many sessions tell whether each one is kept."""
+
+KEPT_MB = 12
+"""What they may take together: a kept session takes two thirds of a megabyte."""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +110,20 @@ def test_a_wrong_value_is_answered_with_field_value_and_rule(
     assert files(app) == before
 
 
+def test_what_the_studio_publishes_of_itself_is_json_to_the_letter(app: App) -> None:
+    for path in ("config", "gradio_api/info", "gradio_api/openapi.json"):
+        strict(httpx.get(f"{app.url}/{path}", timeout=60).text)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_call_that_names_nothing_is_checked_as_the_defaults_are(app: App, name: str) -> None:
+    """A number that the studio chooses is left empty, by whoever writes the JSON by hand too."""
+    started = httpx.post(f"{app.url}/gradio_api/call/v2/{name}", json={"seed": -1} | {}, timeout=60)
+    stream = httpx.get(f"{app.url}/gradio_api/call/{name}/{started.json()['event_id']}", timeout=60).text
+    assert "seed = -1: must be a whole number from 0 to 2147483647" in stream
+    assert "nan" not in stream.lower()
+
+
 def test_not_a_number_is_refused_by_name(app: App) -> None:
     """A client cannot spell NaN: whoever writes the JSON by hand can."""
     config = httpx.get(f"{app.url}/config").json()
@@ -107,6 +135,63 @@ def test_not_a_number_is_refused_by_name(app: App) -> None:
     event = started.json()["event_id"]
     stream = httpx.get(f"{app.url}/gradio_api/call/generate/{event}", timeout=60).text
     assert "duration_s = nan: must be a number from 10 to 600 seconds" in stream
+
+
+# ---- sessions of the page --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("generate", {"prompt": "rain", "checkpoint": "xl-sft"}),
+        ("generate", {"prompt": "rain", "checkpoint": "no-such"}),
+        ("generate", {"prompt": "rain", "planner": "lm-4b"}),
+        ("plan", {"prompt": "rain", "checkpoint": "xl-sft"}),
+        ("lyrics", {"brief": "rain", "writer": "qwen-3b"}),
+        ("generate", {"prompt": "rain", "duration_s": "long"}),
+        ("lyrics", {"brief": "rain", "top_k": "NaN"}),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else value,
+)
+def test_a_page_that_was_loaded_is_refused_in_the_studios_words_and_not_in_gradios(
+    app: App, name: str, values: dict[str, Any]
+) -> None:
+    """Songs come back with weights that are gone, and a load changes the lists that weights are chosen from."""
+    visitor = Visitor(app.url)
+    before = visitor.refusal(name, **values)
+    visitor.load()
+    assert visitor.refusal(name, **values) == before
+    assert "list of choices" not in before
+
+
+def test_a_download_that_ended_since_can_be_chosen_when_the_page_is_loaded_again(app: App) -> None:
+    for pattern in table.row("xl-turbo").files:
+        path = app.models / "xl-turbo" / pattern.replace("*.safetensors*", "model.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    try:
+        updates = Visitor(app.url).load()
+    finally:
+        shutil.rmtree(app.models)
+    for mode in SONG_MODES:
+        assert ["xl-turbo", "xl-turbo"] in updates[f"{mode}-checkpoint"]["choices"]
+        assert updates[f"{mode}-checkpoint"]["choices"][0] == [AUTO, AUTO]
+
+
+def resident_mb(app: App) -> float:
+    """The memory that the studio's process holds."""
+    kib = subprocess.run(["ps", "-o", "rss=", "-p", str(app.pid)], check=True, capture_output=True, text=True).stdout
+    return int(kib) / 1024
+
+
+def test_memory_does_not_grow_with_every_session_that_comes_by(app: App) -> None:
+    visitor = Visitor(app.url)
+    for _ in range(SESSIONS_KEPT + 2):
+        visitor.come_anew()
+    before = resident_mb(app)
+    for _ in range(SESSIONS):
+        visitor.come_anew()
+    assert resident_mb(app) - before < KEPT_MB
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF not really a wav file"], ids=["0 bytes", "corrupt"])

@@ -30,7 +30,7 @@ from planner.builtin_drafter import (
     sectioned,
 )
 from planner.composer.styles import names_style, style_of, styles
-from ui import draft_events as ui_draft_events
+from ui.drafts import DRAFTED
 
 LINES = (
     *(
@@ -112,7 +112,7 @@ def sections(lyrics: str) -> list[tuple[str, list[str]]]:
 def test_a_draft_holds_its_line_and_is_a_request_that_generate_takes(line: str, seed: int) -> None:
     draft = inspired(line, seed)
     assert draft.prompt is not None and draft.prompt.startswith(" ".join(line.split()))
-    names = {knob.name for knob in ui_draft_events.DRAFTED}
+    names = {knob.name for knob in DRAFTED}
     values = {name: getattr(draft, name) for name in names}
     assert None not in values.values()
     request = parse(GenerateRequest, values)
@@ -303,6 +303,6 @@ def test_a_wrong_flag_of_a_draft_is_answered_with_field_value_and_rule(
 
 
 def test_a_draft_fills_knobs_of_generate_only_and_never_the_seed() -> None:
-    names = {knob.name for knob in ui_draft_events.DRAFTED}
+    names = {knob.name for knob in DRAFTED}
     assert names == set(Draft.__dataclass_fields__) - {"author", "seed", "notes"}
     assert names <= {knob.name for knob in knobs_of(GenerateRequest)}

@@ -39,7 +39,7 @@ def packages(lines: list[str], machine: str, python: str) -> dict[str, Requireme
     there = {**MACHINES[machine], "python_version": python, "python_full_version": f"{python}.1"}
     wanted = [Requirement(line) for line in lines]
     here = [each for each in wanted if each.marker is None or each.marker.evaluate(there)]
-    found = {canonicalize_name(each.name): each for each in here}
+    found = {str(canonicalize_name(each.name)): each for each in here}
     assert len(found) == len(here)
     return found
 

@@ -15,9 +15,8 @@ from core.errors import AdapterError
 from core.tables import Mode
 from networks.acestep.lora.adapter import describe
 from networks.acestep.lora.presets import gather, presets
-from ui import panes as ui_result
-
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+from ui.endpoints import QUIET
+from ui.panes import plain_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +39,15 @@ def build(mode: Mode) -> AdapterTools:
             elem_id=f"{mode}-add-adapter",
         )
         preset = gr.Dropdown(known, value=None, label="Add a preset") if known else None
-        line = ui_result.text("p", f"{mode}-adapter-line")
+        line = plain_text("p", f"{mode}-adapter-line")
     return AdapterTools(upload=upload, preset=preset, line=line)
 
 
 def wire(tools: AdapterTools, listed: Component) -> None:
-    """Nothing; what the tools add stands in the list, `listed`."""
-    tools.upload.upload(add_files, inputs=[listed, tools.upload], outputs=[listed, tools.line], **PRIVATE)
+    """Let what the tools add stand in the list, `listed`."""
+    tools.upload.upload(add_files, inputs=[listed, tools.upload], outputs=[listed, tools.line], **QUIET)
     if tools.preset is not None:
-        tools.preset.input(add_preset, inputs=[listed, tools.preset], outputs=[listed, tools.line], **PRIVATE)
+        tools.preset.input(add_preset, inputs=[listed, tools.preset], outputs=[listed, tools.line], **QUIET)
 
 
 def add_files(text: str, files: Sequence[str]) -> tuple[str, str]:

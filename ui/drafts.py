@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.knobs import Knob, knobs_of
+from core.drafts import Draft
+from core.knobs import Json, Knob, knobs_of
 from core.lyrics import DRAFTS, DraftKind
 from core.params import GenerateRequest
 from core.tables import Mode
-from ui import panes as ui_result
-from ui import widgets as ui_widgets
-from ui.widgets import AnyRecipe
+from ui.endpoints import AT_ONCE, Desk, Updates
+from ui.panes import plain_text
+from ui.widgets import NAMED, AnyRecipe, Setting, caption, make, widget_value
 
 MODE: Mode = "generate"
 """The mode whose form drafts fill."""
 
-UNDO = "Undo the draft"
+DRAFTED = tuple(
+    knob for knob in knobs_of(GenerateRequest) if knob.name in Draft.__dataclass_fields__ and knob.name != "seed"
+)
+"""The knobs of Generate that a draft may fill; the seed of a draft is its own."""
+
+DEPTH = 20
+"""So many drafts can be undone."""
+
 OWN: Mapping[DraftKind, str] = {"inspire": "query", "understand": "src_audio"}
-"""The knob of a draft that has a place of its own in the page; the others are those of the form."""
+"""The knob of a draft that has a widget of its own in the page; the others are those of the form."""
 
 _FOLDS: Mapping[DraftKind, str] = {
     "inspire": "Start from a line · a whole draft",
     "understand": "Understand a recording · its facts",
 }
+
+Snapshot = dict[str, Json]
+"""What the form held, by knob."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +73,18 @@ def build_openers(recipe: AnyRecipe) -> tuple[dict[DraftKind, gr.Button], dict[D
     return buttons, own
 
 
-def shared(knob: Knob) -> bool:
-    """Whether the form of Generate has the knob, with the same default: a draft takes its value from there."""
-    return any((each.name, each.default) == (knob.name, knob.default) for each in knobs_of(GenerateRequest))
-
-
 def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component], recipe: AnyRecipe) -> DraftTools:
     """All the tools: those of the folds, and the row under the words that is made here, inside the open layout."""
     with gr.Row(elem_classes=["actions", "draft-actions"]):
         buttons["enhance"] = _button("enhance")
-        undo = gr.Button(UNDO, interactive=False, elem_id="undo-draft")
-    line = ui_result.text("p", "draft-line")
+        undo = gr.Button("Undo the draft", interactive=False, elem_id="undo-draft")
+    line = plain_text("p", "draft-line")
     with gr.Column(visible=False):
         hidden = {
             kind: {
                 knob.name: _widget(kind, knob, recipe)
                 for knob in knobs_of(request)
-                if knob.name != OWN.get(kind) and not shared(knob)
+                if knob.name != OWN.get(kind) and not _is_shared(knob)
             }
             for kind, request in DRAFTS.items()
         }
@@ -93,13 +100,84 @@ def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component
 
 
 def _widget(kind: DraftKind, knob: Knob, recipe: AnyRecipe) -> Component:
-    choices = () if knob.name in ui_widgets.NAMED else None  # clients know what they name; the page shows none of it
-    setting = ui_widgets.Setting(mode=kind, recipe=recipe, choices=choices)
+    choices = () if knob.name in NAMED else None  # clients know what they name; the page shows none of it
+    setting = Setting(mode=kind, recipe=recipe, choices=choices)
     if knob.kind == "audio":
-        ui_widgets.caption(knob, setting)
-    return ui_widgets.make(knob, setting)
+        caption(knob, setting)
+    return make(knob, setting)
 
 
 def _button(kind: DraftKind) -> gr.Button:
-    title, _ = tooltips.DRAFTS[kind]
+    title, _ = tooltips.title(kind)
     return gr.Button(title, elem_id=f"draft-{kind}")
+
+
+def _is_shared(knob: Knob) -> bool:
+    """Whether the form of Generate has the knob, with the same default: a draft takes its value from there."""
+    return any((each.name, each.default) == (knob.name, knob.default) for each in knobs_of(GenerateRequest))
+
+
+def wire(tools: DraftTools, widgets: Mapping[str, Component], desk: Desk) -> None:
+    """Give each tool its named endpoint, and let it fill the form whose widgets these are."""
+    fields = [widgets[knob.name] for knob in DRAFTED]
+    for kind in DRAFTS:
+        job = desk.endpoint(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
+        job.success(
+            _filler(tools, widgets, desk),
+            inputs=[tools.draft, widgets["checkpoint"], tools.before, *fields],
+            outputs=[*fields, tools.before, tools.undo, tools.line],
+            **AT_ONCE,
+        )
+
+    def undo(before: Sequence[Snapshot]) -> Updates:
+        if not before:
+            return gr.skip()
+        *earlier, latest = before
+        values = {widgets[name]: value for name, value in latest.items()}
+        left = f" {len(earlier)} more can be undone." if earlier else ""
+        line = f"The form is as it was before the draft.{left}"
+        return {**values, desk.progress: "undone", **_undo_updates(tools, earlier), tools.line: line}
+
+    outputs = [*fields, tools.before, tools.undo, tools.line, desk.progress]
+    tools.undo.click(undo, inputs=tools.before, outputs=outputs, **AT_ONCE)
+
+
+def _inputs(tools: DraftTools, form: Mapping[str, Component], kind: DraftKind) -> dict[str, Component]:
+    """The widget of each knob of a draft: its own, that of the form, or one that only clients see."""
+    inputs: dict[str, Component] = {}
+    for knob in knobs_of(DRAFTS[kind]):
+        if knob.name == OWN.get(kind):
+            inputs[knob.name] = tools.own[kind]
+        else:
+            inputs[knob.name] = form[knob.name] if _is_shared(knob) else tools.hidden[kind][knob.name]
+    return inputs
+
+
+def _filler(tools: DraftTools, form: Mapping[str, Component], desk: Desk) -> Callable[..., Updates]:
+    """The handler that takes a draft over into the form, but for what its checkpoint cannot honour."""
+
+    def fill(
+        draft: Mapping[str, Any] | None, checkpoint: str | None, before: Sequence[Snapshot], *held: Json
+    ) -> Updates:
+        if not draft:  # cancelled
+            return gr.skip()
+        muted = desk.handlers.recipe(checkpoint).muted
+        filled = [knob for knob in DRAFTED if draft.get(knob.name) is not None and knob.name not in muted]
+        values = {form[knob.name]: widget_value(knob, draft[knob.name]) for knob in filled}
+        snapshot = {knob.name: value for knob, value in zip(DRAFTED, held, strict=True)}
+        before = [*before, snapshot][-DEPTH:]
+        return {**values, **_undo_updates(tools, before), tools.line: _summary(filled, draft)}
+
+    return fill
+
+
+def _summary(filled: Sequence[Knob], draft: Mapping[str, Any]) -> str:
+    """What was filled in, who proposed it, and the notes."""
+    names = [tooltips.of(MODE, knob.name)[0].lower() for knob in filled]
+    done = f"Filled in {', '.join(names)}" if names else "Nothing to fill in"
+    seed = [] if draft["seed"] is None else [f"seed {draft['seed']}"]
+    return " · ".join([done, draft["author"], *seed, *draft["notes"]])
+
+
+def _undo_updates(tools: DraftTools, before: Sequence[Snapshot]) -> Updates:
+    return {tools.before: list(before), tools.undo: gr.update(interactive=bool(before))}

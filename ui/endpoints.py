@@ -1,17 +1,35 @@
-"""The named endpoints: handlers that take every knob by name, as Gradio, its client and MCP read them."""
+"""Jobs that hang on a button: their named endpoints, and how the page turns busy and comes to rest.
+
+An endpoint takes every knob by name, as Gradio, its client and MCP read them.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 import tooltips
 from core.knobs import Kind, Knob, knobs_of
+from core.lyrics import DRAFTS
+from core.params import REQUESTS
+from ui.handlers import Handlers
+from ui.sessions import Jobs
+from ui.streams import Outputs, outputs
 
-Out = TypeVar("Out")
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
+"""For events that must not wait behind a song."""
+
+GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
+"""The slot that all songs, plans and words share: one job at a time over all modes."""
+
+Updates = dict[Any, object]
+"""What a handler changes: components that are not named stay as they are. gr.skip() changes none; {} would raise."""
 
 _TYPES: Mapping[Kind, type] = {
     "text": str,
@@ -23,22 +41,67 @@ _TYPES: Mapping[Kind, type] = {
 }
 
 
-def endpoint(
-    name: str, request_class: type, sentence: str, handler: Callable[[Mapping[str, object], str], Iterator[Out]]
-) -> Callable[..., Iterator[Out]]:
-    """A generator function whose signature and docstring name every knob of the request, with its default.
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What every job of a page needs: the handlers, the header's line and the line of progress."""
 
-    `name` is the mode's or the draft's, `sentence` says what comes out. `handler(values, session)` gets the knobs by
-    name and the id of the browser session or client.
-    """
-    knobs = knobs_of(request_class)
+    handlers: Handlers
+    status: gr.HTML
+    progress: gr.HTML
 
-    def run(request: gr.Request, **values: object) -> Iterator[Out]:
-        yield from handler(values, request.session_hash or "")  # in here, or Gradio does not see a generator
+    def endpoint(
+        self, name: str, button: gr.Button, inputs: Mapping[str, Component], shown_in: Sequence[Component]
+    ) -> Any:
+        """The event of a request's job, which is begun by the button, or by a client under the request's name.
+
+        `inputs` are the widgets of its knobs; its outputs stand in `shown_in` and in the line of progress.
+        """
+        # A draft is there at once, or waits for its turn within the studio.
+        slot = {} if name in DRAFTS else GPU
+        return self._job(
+            button, named(name, self.handlers.jobs), shown_in, inputs_kwargs=dict(inputs), api_name=name, **slot
+        )
+
+    def private(
+        self, button: gr.Button, run: Callable[..., Iterator[Outputs]], inputs: Component, shown_in: Sequence[Component]
+    ) -> Any:
+        """The event of a job that only the page asks for."""
+        return self._job(button, run, shown_in, inputs=inputs, api_visibility="private", **GPU)
+
+    def cancel(self, button: gr.Button) -> None:
+        """Let the button end the jobs of its own session."""
+
+        def cancel(request: gr.Request) -> None:
+            self.handlers.jobs.stop(request.session_hash or "")
+
+        button.click(cancel, **AT_ONCE)
+
+    def _job(
+        self, button: gr.Button, run: Callable[..., Iterator[Outputs]], shown_in: Sequence[Component], **how: Any
+    ) -> Any:
+        """The job's event, between one that turns the page busy and one that brings it to rest."""
+
+        def expect(request: gr.Request) -> None:
+            self.handlers.jobs.expect(request.session_hash or "")
+
+        begun = button.click(expect, js="() => studio.busy(true)", **AT_ONCE)
+        job = begun.then(run, outputs=[*shown_in, self.progress], show_progress="hidden", **how)
+        for ended in (job.success, job.failure):  # Gradio's `then` stays silent when the job raises
+            ended(self.handlers.status, js="() => { studio.busy(false); return [] }", outputs=self.status, **AT_ONCE)
+        return job
+
+
+def named(name: str, jobs: Jobs) -> Callable[..., Iterator[Outputs]]:
+    """A generator function whose signature and docstring name every knob of the request, with its default."""
+    knobs = knobs_of(REQUESTS[name])
+
+    def run(request: gr.Request, **values: object) -> Iterator[Outputs]:
+        # The `yield` stands in here, or Gradio does not see a generator.
+        yield from outputs(jobs, name, values, request.session_hash or "")
 
     caller = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
     run.__name__ = name
-    run.__doc__ = _docstring(name, sentence, knobs)
+    run.__doc__ = _docstring(name, knobs)
     run.__annotations__ = {"request": gr.Request} | {knob.name: _hint(knob) for knob in knobs}
     run.__signature__ = inspect.Signature([caller, *map(_parameter, knobs)])  # type: ignore[attr-defined]
     return run
@@ -53,6 +116,7 @@ def _parameter(knob: Knob) -> inspect.Parameter:
     return inspect.Parameter(knob.name, inspect.Parameter.KEYWORD_ONLY, default=knob.default, annotation=_hint(knob))
 
 
-def _docstring(name: str, sentence: str, knobs: tuple[Knob, ...]) -> str:
+def _docstring(name: str, knobs: tuple[Knob, ...]) -> str:
+    _, sentence = tooltips.title(name)
     lines = [f"    {knob.name}: {tooltips.of(name, knob.name)[1]} {knob.rule.capitalize()}." for knob in knobs]
     return "\n".join([f"{sentence}.", "", "Args:", *lines])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,11 +14,12 @@ import tooltips
 from core.knobs import Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
-from ui import adapters as ui_adapters
-from ui import drafts as ui_drafts
-from ui import plans as ui_plans
-from ui import widgets as ui_widgets
-from ui.widgets import AnyRecipe
+from ui import adapters, drafts, plans, widgets
+from ui.adapters import AdapterTools
+from ui.drafts import DraftTools
+from ui.endpoints import QUIET
+from ui.plans import PlanTools
+from ui.widgets import AnyRecipe, Setting
 
 CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
     "duration_s": (("10 s", 10), ("30 s", 30), ("1 min", 60), ("2 min", 120), ("4 min", 240), ("auto", None)),
@@ -47,65 +49,64 @@ class Form:
     column: gr.Column
     widgets: Mapping[str, Component]
     region: gr.HTML | None
-    adapters: ui_adapters.AdapterTools | None
-    drafts: ui_drafts.DraftTools | None
-    plans: ui_plans.PlanTools | None
+    adapters: AdapterTools | None
+    drafts: DraftTools | None
+    plans: PlanTools | None
 
 
 def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
     """The form inside the open layout; `choices` are what the knobs of those names offer on this machine."""
     knobs = knobs_of(MODES[mode])
-    widgets: dict[str, Component] = {}
-    region, drafts = None, None
+    placed: dict[str, Component] = {}
+    region, draft_tools = None, None
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
-        title, sentence = tooltips.MODES[mode]
+        title, sentence = tooltips.title(mode)
         gr.HTML(f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"])
-        openers = ui_drafts.build_openers(recipe) if mode == ui_drafts.MODE else None
+        openers = drafts.build_openers(recipe) if mode == drafts.MODE else None
         steps = _numbered(knobs)
-        for wide, row in groupby(steps, key=ui_widgets.is_tall):
+        for wide, row in groupby(steps, key=widgets.is_tall):
             names = list(row)
             if REGION[0] in {knob.name for knob in names}:
                 region = _region()
             with gr.Row(elem_classes=["wide" if wide else "pair"]):
                 for knob in names:
-                    _place(knob, widgets, _setting(knob, mode, recipe, choices, steps[knob]))
+                    _place(knob, placed, _setting(knob, mode, recipe, choices, steps[knob]))
                 if openers and wide:
-                    drafts = ui_drafts.build(*openers, recipe)
+                    draft_tools = drafts.build(*openers, recipe)
         folded = [knob for knob in knobs if knob not in steps]
-        adapters, plans = _folds(folded, widgets, mode, recipe, choices)
-    in_order = {knob.name: widgets[knob.name] for knob in knobs}
+        adapter_tools, plan_tools = _folds(folded, placed, mode, recipe, choices)
     return Form(
         mode=mode,
         column=column,
-        widgets=in_order,
+        widgets={knob.name: placed[knob.name] for knob in knobs},
         region=region,
-        adapters=adapters,
-        drafts=drafts,
-        plans=plans,
+        adapters=adapter_tools,
+        drafts=draft_tools,
+        plans=plan_tools,
     )
 
 
 def _folds(
     knobs: Sequence[Knob],
-    widgets: dict[str, Component],
+    placed: dict[str, Component],
     mode: Mode,
     recipe: AnyRecipe,
     choices: Mapping[str, Sequence[str]],
-) -> tuple[ui_adapters.AdapterTools | None, ui_plans.PlanTools | None]:
+) -> tuple[AdapterTools | None, PlanTools | None]:
     """The tools for adapters and for plans, once every knob that is not a step stands in its fold."""
-    adapters, plans = None, None
+    adapter_tools, plan_tools = None, None
     for group, summary in GROUPS.items():
         folded = [knob for knob in knobs if knob.group == group]
         if folded:
             fold = gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold")
             with fold, gr.Row(elem_classes=["pair"]):
                 for knob in folded:
-                    _place(knob, widgets, _setting(knob, mode, recipe, choices, None))
+                    _place(knob, placed, _setting(knob, mode, recipe, choices, None))
                 if group == "adapters":
-                    adapters = ui_adapters.build(mode)
+                    adapter_tools = adapters.build(mode)
                 if any(knob.name == "plan" for knob in folded):
-                    plans = ui_plans.build(fold)
-    return adapters, plans
+                    plan_tools = plans.build(fold)
+    return adapter_tools, plan_tools
 
 
 def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
@@ -117,32 +118,31 @@ def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
 
 def _setting(
     knob: Knob, mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], step: int | None
-) -> ui_widgets.Setting:
-    return ui_widgets.Setting(mode=mode, recipe=recipe, step=step, choices=choices.get(knob.name))
+) -> Setting:
+    return Setting(mode=mode, recipe=recipe, step=step, choices=choices.get(knob.name))
 
 
-def _place(knob: Knob, widgets: dict[str, Component], setting: ui_widgets.Setting) -> None:
-    """The knob's widget in the open layout: in a cell where something goes with it, or else by itself.
+def _place(knob: Knob, placed: dict[str, Component], setting: Setting) -> None:
+    """Put the knob's widget into the open layout: in a cell where something goes with it, or else by itself.
 
     Every component, seen or not, lengthens the page's start.
     """
     if knob.kind != "audio" and knob.name not in CHIPS:
-        widgets[knob.name] = ui_widgets.make(knob, setting)
+        placed[knob.name] = widgets.make(knob, setting)
         return
-    with gr.Column(elem_classes=["cell", "tall" if ui_widgets.is_tall(knob) else "short"], min_width=0):
+    with gr.Column(elem_classes=["cell", "tall" if widgets.is_tall(knob) else "short"], min_width=0):
         if knob.kind == "audio":
-            ui_widgets.caption(knob, setting)
-        widgets[knob.name] = ui_widgets.make(knob, setting)
+            widgets.caption(knob, setting)
+        placed[knob.name] = widgets.make(knob, setting)
         if knob.name in CHIPS:
-            _chips(widgets[knob.name], CHIPS[knob.name])
+            _chips(placed[knob.name], CHIPS[knob.name])
 
 
 def _chips(target: Component, values: Sequence[tuple[str, Value]]) -> None:
     with gr.Row(elem_classes=["chips"]):
         for words, value in values:
             chip = gr.Button(words, size="sm", min_width=0)
-            shown = "null" if value is None else str(value)
-            chip.click(None, js=f"() => {shown}", outputs=target, api_visibility="private", show_progress="hidden")
+            chip.click(None, js=f"() => {json.dumps(value)}", outputs=target, **QUIET)
 
 
 def _region() -> gr.HTML:

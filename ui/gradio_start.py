@@ -1,27 +1,48 @@
-"""Gradio, imported in about half its usual time."""
+"""Gradio's private corners: what its documentation does not promise, tried with the versions of `KNOWN` alone.
+
+All of it saves time at the start and no more. With another version, with STUDIO_PLAIN_START=1 or where a corner is not
+as it was, Gradio starts in its own way and the page is the same.
+"""
 
 from __future__ import annotations
 
 import gc
-import inspect
+import importlib.metadata
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from threading import get_ident
+from types import ModuleType
+from typing import Any
+
+KNOWN = ("6.31.0",)
+"""The versions of Gradio whose corners were looked into."""
+
+SWITCH = "STUDIO_PLAIN_START"
+"""The environment variable that leaves Gradio's start alone when it is 1."""
+
+_STUBS = "create_or_modify_pyi"
+STUB_WRITERS = ("gradio.component_meta", "gradio.blocks_events")
+"""The modules that call the function which writes stubs."""
+
+
+def is_known() -> bool:
+    """Whether the start may be shortened: this version is known, and nobody switched that off."""
+    return os.environ.get(SWITCH) != "1" and importlib.metadata.version("gradio") in KNOWN
 
 
 def import_gradio() -> None:
-    """Nothing; Gradio is imported, and has not refreshed the type stubs beside its components.
-
-    At every import it parses the source of each component to write a `.pyi` file, which takes as long as the rest of
-    the import. It passes over a class that comes from no file (`create_or_modify_pyi` in gradio.component_meta), and
-    while it is imported here, its components seem to come from none.
-    """
-    with _components_without_source():
+    """Import Gradio in about half its usual time."""
+    with without_stubs():
         import gradio  # noqa: F401
 
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Nothing that is made inside is searched for garbage: what a start makes is kept, and the search takes a tenth."""
+    """Search nothing for garbage that is made inside: a start keeps what it makes, and the search takes a tenth."""
     gc.disable()
     try:
         yield
@@ -30,33 +51,95 @@ def without_collecting() -> Iterator[None]:
 
 
 @contextmanager
+def without_stubs() -> Iterator[None]:
+    """Write no type stubs of the components that are defined inside.
+
+    Gradio parses the source of each of its components to refresh a `.pyi` file beside it, which takes as long as the
+    rest of its import, and would leave such files beside the studio's own sources.
+    """
+    if not is_known():
+        yield
+        return
+    finder = _StubWriters()
+    sys.meta_path.insert(0, finder)
+    for name in STUB_WRITERS:
+        if module := sys.modules.get(name):
+            finder.silence(module)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        finder.restore()
+
+
+@contextmanager
 def without_server() -> Iterator[None]:
-    """A page that is built inside has no server yet: `launch` makes it one.
+    """Give the page that this thread builds inside no server yet: `launch` makes it one.
 
     Gradio makes a page another server each time it is begun, finished, or given a queue; every one of them describes
     the page anew and is thrown away.
     """
-    from gradio.blocks import App
+    app: Any = getattr(sys.modules.get("gradio.routes"), "App", None)  # there by now, or there is no page to build
+    create = getattr(app, "create_app", None)
+    if create is None or not is_known():
+        yield
+        return
+    builder = get_ident()
 
-    create = App.create_app
-    App.create_app = staticmethod(lambda *_, **__: None)
+    def none_yet(*args: Any, **facts: Any) -> Any:
+        return None if get_ident() == builder else create(*args, **facts)
+
+    app.create_app = staticmethod(none_yet)
     try:
         yield
     finally:
-        App.create_app = staticmethod(create)
+        app.create_app = staticmethod(create)
 
 
-@contextmanager
-def _components_without_source() -> Iterator[None]:
-    getfile = inspect.getfile
+def _write_nothing(*_: object) -> None:
+    """Stand in for the function that writes stubs."""
 
-    def without(target: type) -> str:
-        if type(target).__name__ == "ComponentMeta":
-            raise OSError("a component whose source is not asked for")
-        return getfile(target)
 
-    inspect.getfile = without  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        inspect.getfile = getfile
+class _StubWriters(MetaPathFinder):
+    """Finds the modules that write stubs when they are imported, and silences them until `restore`."""
+
+    def __init__(self) -> None:
+        self._write: Any = _write_nothing
+        self._modules: list[ModuleType] = []
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The usual way to the module, silenced once it is loaded; None for every other module."""
+        spec = PathFinder.find_spec(name, path, target) if name in STUB_WRITERS else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Silenced(spec.loader, self)
+        return spec
+
+    def silence(self, module: ModuleType) -> None:
+        """Let the module write no stubs, if it is one that can."""
+        write = getattr(module, _STUBS, None)
+        if write is None:
+            return
+        if write is not _write_nothing:  # which a module gets that imports the function from a silenced one
+            self._write = write
+        self._modules.append(module)
+        setattr(module, _STUBS, _write_nothing)
+
+    def restore(self) -> None:
+        """Let the modules write stubs again."""
+        for module in self._modules:
+            setattr(module, _STUBS, self._write)
+
+
+class _Silenced(Loader):
+    """A module's own loader, after which the module writes no stubs."""
+
+    def __init__(self, loader: Loader, writers: _StubWriters) -> None:
+        self._loader = loader
+        self._writers = writers
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        self._writers.silence(module)

@@ -1,10 +1,7 @@
-"""What the page asks of the studio: streams of outputs for a job, tracks, settings and lines of text."""
+"""What the page asks of the studio beside jobs: tracks, settings, what is installed, and lines of text."""
 
 from __future__ import annotations
 
-import dataclasses
-import html
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,55 +12,20 @@ import tooltips
 from backend import Studio
 from checkpoints import find, table
 from checkpoints import writers as lyrics_writers
-from core.drafts import Draft
-from core.errors import Cancelled, RequestError, StudioError
-from core.events import TextDelta
+from core.errors import RequestError, StudioError
 from core.knobs import AUTO, Value, knobs_of, parse
-from core.lyrics import DraftKind, LyricsRequest
+from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES, Recipe
-from core.plans import Plan
 from core.tables import Mode
 from library.tracks import Track
 from lyrics.line_counts import compared
-from ui import tracks as ui_tracks
+from ui import tracks
 from ui.sessions import Jobs
+from ui.streams import SONG, Outputs, outputs
 from ui.widgets import AnyRecipe
 
-log = logging.getLogger(__name__)
-
 HISTORY_LENGTH = 40
-TOAST_S = 8
-QUEUED = "queued"
-SAVED = "saved"
-CANCELLED = "cancelled · nothing was saved"
-UNPLANNED = "cancelled · the plan is as it was"
-UNFILLED = "cancelled · the form is as it was"
 GONE = "The song is no longer in the library."
-FAILED = "The studio failed; its log says why."
-
-SongOutput = tuple[object, object, str]
-"""A sound file, its metadata and a line of progress; gr.skip() leaves what is there."""
-
-DraftOutput = tuple["dict[str, object] | None", str]
-"""The draft once it is there, and a line of progress."""
-
-PlanOutput = tuple[object, str, str]
-"""The text of a plan, or gr.skip() until it is there; who planned and how; a line of progress."""
-
-WordsOutput = tuple[str, str]
-"""The text so far and a line of progress."""
-
-
-def told(failure: Exception) -> str:
-    """The progress line of a failed job."""
-    return str(failure) if isinstance(failure, StudioError) else FAILED
-
-
-def refusal(failure: Exception) -> gr.Error:
-    """The error that the page pops up and a client raises; what a user typed into it is no markup."""
-    if not isinstance(failure, StudioError):
-        log.error("a job failed", exc_info=failure)
-    return gr.Error(html.escape(told(failure), quote=False), duration=TOAST_S, print_exception=False)
 
 
 class Handlers:
@@ -74,89 +36,18 @@ class Handlers:
         self.jobs = Jobs(studio)
         self._hosted = hosted
 
-    def song(self, mode: Mode, values: Mapping[str, object], session: str) -> Iterator[SongOutput]:
-        """The outputs of a song mode: progress while it runs, each take as it is saved, the first take in the end."""
-        takes: list[Track] = []
-        yield gr.skip(), gr.skip(), QUEUED
-        try:
-            for event in self.jobs.run(mode, values, session):
-                if isinstance(event, Track):
-                    takes.append(event)
-                yield gr.skip(), gr.skip(), SAVED if isinstance(event, Track) else str(event)
-        except Cancelled:
-            yield gr.skip(), gr.skip(), CANCELLED
-            return
-        except Exception as failure:
-            yield gr.skip(), gr.skip(), told(failure)
-            raise refusal(failure) from failure
-        ids = [take.id for take in takes]
-        for take in reversed(takes):
-            yield str(take.path), ui_tracks.metadata(take, ids), f"{SAVED} · {ui_tracks.clock(take.seconds)} of music"
-
-    def again(self, shown: Mapping[str, object] | None, request: gr.Request) -> Iterator[SongOutput]:
+    def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:
         """The outputs of the shown song made once more with a new seed, everything else equal."""
-        track = self.find(shown)
+        track = self.find(metadata)
         if track is None:
-            yield gr.skip(), gr.skip(), GONE
+            yield *SONG.empty, GONE
             return
         values = self._asked(track) | {"seed": None}
-        yield from self.song(track.mode, values, request.session_hash or "")
+        yield from outputs(self.jobs, track.mode, values, request.session_hash or "")
 
-    def words(self, values: Mapping[str, object], session: str) -> Iterator[WordsOutput]:
-        """The outputs of the lyrics mode: the text as it grows."""
-        text, line, written = "", QUEUED, "written"
-        yield text, line
-        try:
-            for event in self.jobs.run("lyrics", values, session):
-                if isinstance(event, TextDelta):
-                    text += event.text
-                else:
-                    line = str(event)
-                    written = f"written · {line}"
-                yield text, line
-        except Cancelled:
-            yield text, CANCELLED
-            return
-        except Exception as failure:
-            yield text, told(failure)
-            raise refusal(failure) from failure
-        yield text, written
-
-    def draft(self, kind: DraftKind, values: Mapping[str, object], session: str) -> Iterator[DraftOutput]:
-        """The outputs of a draft: none until it is there."""
-        yield None, QUEUED
-        try:
-            for event in self.jobs.run(kind, values, session):
-                if isinstance(event, Draft):
-                    tempo = f"{event.bpm} bpm" if event.bpm else None
-                    facts = filter(None, ["drafted", event.author, tempo, event.keyscale])
-                    yield dataclasses.asdict(event), " · ".join(facts)
-                else:
-                    yield None, str(event)
-        except Cancelled:
-            yield None, UNFILLED
-        except Exception as failure:
-            yield None, told(failure)
-            raise refusal(failure) from failure
-
-    def plan(self, values: Mapping[str, object], session: str) -> Iterator[PlanOutput]:
-        """The outputs of a plan without a song."""
-        yield gr.skip(), "", QUEUED
-        try:
-            for event in self.jobs.run("plan", values, session):
-                if isinstance(event, Plan):
-                    yield event.to_text(), ui_tracks.plan_line(event.summary()), f"planned · {event.planner}"
-                else:
-                    yield gr.skip(), "", str(event)
-        except Cancelled:
-            yield gr.skip(), "", UNPLANNED
-        except Exception as failure:
-            yield gr.skip(), "", told(failure)
-            raise refusal(failure) from failure
-
-    def find(self, shown: Mapping[str, object] | None) -> Track | None:
-        """The track whose metadata are shown, if it is still in the library."""
-        return self.by_id(str(shown["id"])) if shown and "id" in shown else None
+    def find(self, metadata: Mapping[str, object] | None) -> Track | None:
+        """The track that these metadata are of, if it is still in the library."""
+        return self.by_id(str(metadata["id"])) if metadata and "id" in metadata else None
 
     def by_id(self, identity: str) -> Track | None:
         """The track of that id, or None."""
@@ -165,14 +56,14 @@ class Handlers:
         except (StudioError, KeyError):
             return None
 
-    def history(self, made: Sequence[str] | None) -> list[tuple[str, str]]:
-        """(line, id) of the newest songs: all of the library, or, where strangers share it, those of this browser."""
+    def history(self, own: Sequence[str] | None) -> list[tuple[str, str]]:
+        """(line, id) of the newest songs: all of the library or, where strangers share it, this browser's `own`."""
         if self._hosted:
-            newest = list(reversed(made or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
-            tracks = [track for track in map(self.by_id, newest) if track]
+            newest = list(reversed(own or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
+            songs = [track for track in map(self.by_id, newest) if track]
         else:
-            tracks = list(self.studio.library.list())
-        return [(ui_tracks.entry(track), track.id) for track in tracks[:HISTORY_LENGTH]]
+            songs = list(self.studio.library.list())
+        return [(tracks.entry(track), track.id) for track in songs[:HISTORY_LENGTH]]
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
@@ -196,13 +87,13 @@ class Handlers:
 
     def cost(self, mode: Mode, values: Mapping[str, object]) -> str:
         """The text of a run button: what it does and how long that takes here."""
-        title, _ = tooltips.MODES[mode]
+        title, _ = tooltips.title(mode)
         words = {"prompt": title} if mode in SONG_MODES else {"brief": title}  # without any the request is refused
         try:
             seconds = self.studio.estimate_s(parse(MODES[mode], {**words, **values}))
         except StudioError:
             return title
-        return f"{title} · about {ui_tracks.duration(seconds)} on this machine"
+        return f"{title} · about {tracks.duration(seconds)} on this machine"
 
     def recipe(self, checkpoint: str | None) -> Recipe:
         """How a checkpoint wants to be run; of the studio's own for None and for a name that is not known."""
@@ -211,7 +102,7 @@ class Handlers:
         except StudioError:
             return self.studio.recipe()
 
-    def terms(self, mode: Mode, weights: str | None) -> AnyRecipe:
+    def recipe_of(self, mode: Mode, weights: str | None) -> AnyRecipe:
         """What says which knobs of a mode mean nothing: the recipe of its checkpoint or, for lyrics, of the writer."""
         if mode in SONG_MODES:
             return self.recipe(weights)

@@ -10,13 +10,19 @@ import tooltips
 from backend import Studio
 from core.params import MODES
 from core.tables import Mode
-from ui import form as ui_form
-from ui import panes as ui_result
+from ui import form
+from ui.endpoints import Desk
 from ui.events import Page, wire
 from ui.handlers import Handlers
+from ui.panes import build_song_pane, build_words_pane, plain_text
+from ui.widgets import Blocks
 
 TITLE = "ACE Music Studio"
 QUEUE_LENGTH = 20
+SESSIONS_KEPT = 64
+"""So many sessions' components and states are kept in memory, two thirds of a megabyte each; one that is forgotten
+starts anew when it comes again, without the drafts that it could have undone."""
+
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
 
@@ -26,10 +32,9 @@ _PROGRESS = '<div class="line"><p data-text role="status" aria-live="polite"></p
 def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
     """The page of a studio, its queue set; `hosted` keeps the songs of different visitors apart."""
     handlers = Handlers(studio, hosted=hosted)
-    blocks = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
+    blocks = Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
-        page = _page(blocks, handlers)
-        wire(page, handlers)
+        wire(_page(blocks, handlers))
     blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
     return blocks
 
@@ -37,37 +42,36 @@ def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
         gr.HTML(f"<h1>{TITLE}</h1>", elem_id="name")
-        status = ui_result.text("p", "status", "studio.status(element, props, watch)")
+        status = plain_text("p", "status", "studio.status(element, props, watch)")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):
             choices = handlers.installed()
             forms = {
-                mode: ui_form.build(mode, handlers.terms(mode, None), choices, visible=mode == FIRST) for mode in MODES
+                mode: form.build(mode, handlers.recipe_of(mode, None), choices, visible=mode == FIRST) for mode in MODES
             }
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):
-            song, words = ui_result.build_song_pane(), ui_result.build_words_pane()
-    made = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
+            song, words = build_song_pane(), build_words_pane()
+    own = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
     return Page(
         blocks=blocks,
         library=handlers.studio.library,
-        status=status,
+        desk=Desk(handlers=handlers, status=status, progress=progress),
         rail=rail,
         history=history,
         forms=forms,
         runs=runs,
-        progress=progress,
         cancel=cancel,
         song=song,
         words=words,
-        made=made,
+        own=own,
     )
 
 
 def _rail() -> tuple[gr.Radio, gr.Radio]:
     with gr.Column(elem_id="rail", min_width=0):
-        modes = [(tooltips.MODES[mode][0], mode) for mode in MODES]
+        modes = [(tooltips.title(mode)[0], mode) for mode in MODES]
         rail = gr.Radio(modes, value=FIRST, label="Mode", elem_id="modes")
         history = gr.Radio([], label="History", elem_id="history", visible=False, interactive=True)
     return rail, history

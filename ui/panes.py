@@ -17,7 +17,7 @@ SEND_TO: tuple[Mode, ...] = ("cover", "extend", "edit")
 LOCK, UNLOCK = "Lock seed", "Unlock seed"
 
 
-def text(tag: str, elem_id: str, call: str = "studio.text(element, props, watch)") -> gr.HTML:
+def plain_text(tag: str, elem_id: str, call: str = "studio.text(element, props, watch)") -> gr.HTML:
     """A line of text in the given tag, set by page.js: what users wrote is never read as markup."""
     return gr.HTML("", html_template=f"<{tag} data-text></{tag}>", js_on_load=call, elem_id=elem_id)
 
@@ -68,7 +68,7 @@ def build_song_pane() -> SongPane:
         with gr.Column(elem_id="no-song") as empty:
             gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the white button.</p>")
         with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
-            title = text("h2", "song-title")
+            title = plain_text("h2", "song-title")
             takes = gr.Radio([], label="Takes", elem_id="takes", visible=False, interactive=True)
             player = gr.Audio(
                 label="Song",
@@ -85,7 +85,7 @@ def build_song_pane() -> SongPane:
                 wav = gr.DownloadButton("Download wav", elem_id="wav")
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
             with gr.Row(elem_classes=["actions"]):
-                send = {mode: gr.Button(f"{tooltips.MODES[mode][0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
+                send = {mode: gr.Button(f"{tooltips.title(mode)[0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
             plan = _build_plan_pane()
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
                 metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
@@ -110,8 +110,8 @@ def build_song_pane() -> SongPane:
 
 def _build_plan_pane() -> PlanPane:
     with gr.Accordion("Plan", open=False, elem_id="plan-fold") as fold:
-        line = text("p", "plan-author")
-        plan = text("pre", "plan-text")
+        line = plain_text("p", "plan-author")
+        plan = plain_text("pre", "plan-text")
         reuse = gr.Button("Reuse plan", elem_id="reuse-plan")
     return PlanPane(fold=fold, line=line, text=plan, reuse=reuse)
 
@@ -128,6 +128,6 @@ def build_words_pane() -> WordsPane:
             interactive=True,
             elem_id="draft",
         )
-        counts = text("p", "line-counts")
+        counts = plain_text("p", "line-counts")
         use = gr.Button("Use in Generate", elem_id="use-lyrics")
     return WordsPane(column=column, draft=draft, counts=counts, use=use)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import gradio as gr
@@ -14,16 +14,13 @@ from core.params import GenerateRequest
 from core.plan_text import read_plan
 from core.plans import plan_text
 from library.tracks import Track
-from ui import panes as ui_result
-from ui import tracks as ui_tracks
-from ui import widgets as ui_widgets
-from ui.endpoints import endpoint
-from ui.handlers import Handlers, PlanOutput
-from ui.panes import PlanPane, SongPane
-from ui.runs import AT_ONCE, GPU, QUIET, Updates, begin, rest
+from ui import tracks
+from ui.endpoints import AT_ONCE, QUIET, Desk, Updates
+from ui.panes import PlanPane, SongPane, plain_text
+from ui.widgets import widget_value
 
-TOLD = ("bpm", "keyscale", "timesignature", "vocal_language")
-"""Knobs of the form that a plan may tell as well, its length apart."""
+FACTS = ("bpm", "keyscale", "timesignature", "vocal_language")
+"""Knobs of the form whose values a plan may hold as well, its length apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,66 +37,50 @@ def build(fold: gr.Accordion) -> PlanTools:
     """The tools under the plan's box, inside the open layout, which is that of its fold."""
     with gr.Column(elem_classes=["cell", "tall"], min_width=0):
         with gr.Row(elem_classes=["actions", "draft-actions"]):
-            plan = gr.Button(tooltips.PLAN[0], elem_id="plan-only")
+            plan = gr.Button(tooltips.title("plan")[0], elem_id="plan-only")
             clear = gr.Button("Clear the plan", elem_id="clear-plan")
-        line = ui_result.text("p", "plan-line")
+        line = plain_text("p", "plan-line")
     return PlanTools(fold=fold, plan=plan, clear=clear, line=line)
 
 
-def wire(
-    tools: PlanTools, widgets: Mapping[str, Component], progress: gr.HTML, status: gr.HTML, handlers: Handlers
-) -> None:
-    """Nothing; the plan has its named endpoint and stands in its box, `widgets["plan"]`, ready to be edited."""
-
-    def plan(values: Mapping[str, object], session: str) -> Iterator[PlanOutput]:
-        yield from handlers.plan(values, session)
-
-    job = begin(tools.plan, handlers).then(
-        endpoint("plan", GenerateRequest, tooltips.PLAN[1], plan),
-        inputs_kwargs=dict(widgets),
-        outputs=[widgets["plan"], tools.line, progress],
-        api_name="plan",
-        concurrency_id=GPU,
-        concurrency_limit=1,
-        show_progress="hidden",
-    )
-    rest(job, status, handlers)
-    tools.clear.click(None, js="() => ['', '']", outputs=[widgets["plan"], tools.line], **QUIET)
+def wire(tools: PlanTools, widgets: Mapping[str, Component], desk: Desk) -> None:
+    """Give the plan its named endpoint; it stands in its box, `widgets["plan"]`, ready to be edited."""
+    box = widgets["plan"]
+    desk.endpoint("plan", tools.plan, widgets, [box, tools.line])
+    tools.clear.click(None, js="() => ['', '']", outputs=[box, tools.line], **QUIET)
 
 
-def shown(pane: PlanPane, track: Track) -> Updates:
+def updates(pane: PlanPane, track: Track) -> Updates:
     """The updates that show the plan of a track; a mode other than Generate has no use for it."""
     text = plan_text(track.plan)
     return {
         pane.fold: gr.update(visible=bool(text)),
-        pane.line: ui_tracks.plan_line(track.plan),
+        pane.line: tracks.plan_line(track.plan),
         pane.text: text,
         pane.reuse: gr.update(visible=track.mode == "generate"),
     }
 
 
-def wire_reuse(
-    song: SongPane, tools: PlanTools, widgets: Mapping[str, Component], rail: gr.Radio, handlers: Handlers
-) -> None:
-    """Nothing; the plan of the song that is shown goes into the form when its button is pressed."""
+def wire_reuse(song: SongPane, tools: PlanTools, widgets: Mapping[str, Component], rail: gr.Radio, desk: Desk) -> None:
+    """Let the button under the shown song's plan put it into the form."""
 
-    def reuse(facts: Mapping[str, object] | None) -> Updates:
-        track = handlers.find(facts)
+    def reuse(metadata: Mapping[str, object] | None) -> Updates:
+        track = desk.handlers.find(metadata)
         if track is None:
             return gr.skip()
         text = plan_text(track.plan)
         values = {widgets["plan"]: text, **{widgets[name]: value for name, value in _beside(text).items()}}
-        line = ui_tracks.plan_line(track.plan)
+        line = tracks.plan_line(track.plan)
         return {**values, tools.fold: gr.update(open=True), tools.line: line, rail: "generate"}
 
-    told = [widgets[name] for name in ("plan", *TOLD, "duration_s")]
-    song.plan.reuse.click(reuse, inputs=song.metadata, outputs=[*told, tools.fold, tools.line, rail], **AT_ONCE)
+    fields = [widgets[name] for name in ("plan", *FACTS, "duration_s")]
+    song.plan.reuse.click(reuse, inputs=song.metadata, outputs=[*fields, tools.fold, tools.line, rail], **AT_ONCE)
 
 
 def _beside(text: str) -> dict[str, Value]:
-    """What the form holds beside a plan, lest it contradicts it: its length, and nothing else that it tells."""
+    """What the form holds beside a plan, lest it contradicts it: its length, and nothing else that it says."""
     plan = read_plan(text)
-    told = dict(zip(TOLD, (plan.bpm, plan.keyscale, plan.timesignature, plan.language), strict=True))
+    facts = dict(zip(FACTS, (plan.bpm, plan.keyscale, plan.timesignature, plan.language), strict=True))
     knobs = {knob.name: knob for knob in knobs_of(GenerateRequest)}
-    values = {name: ui_widgets.shown(knobs[name], None) for name, value in told.items() if value is not None}
+    values = {name: widget_value(knobs[name], None) for name, fact in facts.items() if fact is not None}
     return values if plan.duration_s is None else {**values, "duration_s": plan.duration_s}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +15,7 @@ from core.lyrics import DraftKind, WriterRecipe
 from core.params import MODES, SONG_MODES, Recipe
 from core.tables import SAMPLE_RATE, Mode
 from theme import MONO
+from ui.gradio_start import without_stubs
 
 SEGMENTS = 3
 """A required choice of at most so many values is a switch; longer ones and optional ones fold into a list."""
@@ -39,6 +39,56 @@ WAVEFORM = gr.WaveformOptions(
 """48 kHz, or the browser would resample what it trims."""
 
 
+class _OfKnob:
+    """What the widgets of knobs do otherwise than Gradio's own components.
+
+    They are classes, and bear the names of those they stand for, because Gradio makes a component anew from its class
+    whenever it is updated, and finds its looks by the name of the class.
+    """
+
+    def preprocess(self, payload: Any) -> Any:
+        """The value as it comes: Gradio's own checks name neither field nor rule, the request is checked as a whole."""
+        return payload
+
+    def get_expected_parent(self) -> None:
+        """No frame around each widget: that would make half as many components again."""
+
+
+with without_stubs():
+
+    class Textbox(_OfKnob, gr.Textbox):
+        """A text, or a name."""
+
+    class Checkbox(_OfKnob, gr.Checkbox):
+        """A flag."""
+
+    class Number(_OfKnob, gr.Number):
+        """A number that may be empty."""
+
+    class Slider(_OfKnob, gr.Slider):
+        """A number on a scale."""
+
+    class Radio(_OfKnob, gr.Radio):
+        """A choice of few."""
+
+    class Dropdown(_OfKnob, gr.Dropdown):
+        """A choice of many."""
+
+    class Blocks(gr.Blocks):
+        """Blocks with number fields that may start empty.
+
+        What is None Gradio leaves out of what it sends to the page, where a number that is left out is 0.
+        """
+
+        def get_config_file(self) -> Any:
+            """The page as it is sent: an empty number field has the value null."""
+            config = super().get_config_file()
+            for component in config["components"]:
+                if component["type"] == "number":
+                    component["props"].setdefault("value", None)
+            return config
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What the page knows beside the knob: its mode or draft, the recipe, its place among the numbered steps.
@@ -52,12 +102,12 @@ class Setting:
     choices: Sequence[str] | None = None
 
 
-def identity(mode: Owner, name: str) -> str:
+def element_id(mode: Owner, name: str) -> str:
     """The id of a knob's element in the page."""
     return f"{mode}-{name.replace('_', '-')}"
 
 
-def chooser(mode: Mode) -> str:
+def weights_knob(mode: Mode) -> str:
     """The knob that names the weights of a mode, and with them the recipe."""
     return "checkpoint" if mode in SONG_MODES else "writer"
 
@@ -85,7 +135,7 @@ def auto_text(knob: Knob, recipe: AnyRecipe) -> str:
     return AUTO if own is None else f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
 
 
-def shown(knob: Knob, value: Value) -> Value:
+def widget_value(knob: Knob, value: Value) -> Value:
     """The value as the knob's widget holds it: `None` is the word `auto` where a list is shown."""
     return AUTO if value is None and _is_list(knob) else value
 
@@ -101,7 +151,7 @@ def is_tall(knob: Knob) -> bool:
 
 
 def caption(knob: Knob, setting: Setting) -> None:
-    """Nothing; the label and hint of a recording stand in the open layout: gr.Audio has no line for them."""
+    """Put the label and hint of a recording into the open layout: gr.Audio has no line for them."""
     words, sentence = label(knob, setting), hint(knob, setting.mode, setting.recipe)
     gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption"])
 
@@ -109,7 +159,7 @@ def caption(knob: Knob, setting: Setting) -> None:
 def make(knob: Knob, setting: Setting) -> Component:
     """The widget of a knob, inside the layout that is being built."""
     facts: dict[str, Any] = {
-        "elem_id": identity(setting.mode, knob.name),
+        "elem_id": element_id(setting.mode, knob.name),
         "elem_classes": ["knob", knob.kind, "tall" if is_tall(knob) else "small"],
         "label": label(knob, setting),
     }
@@ -118,48 +168,31 @@ def make(knob: Knob, setting: Setting) -> Component:
     facts["info"] = hint(knob, setting.mode, setting.recipe)
     facts["interactive"] = muted(knob, setting.mode, setting.recipe) is None
     is_choice = setting.choices is not None or knob.kind == "choice"
-    widget = _chooser(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
-    # Gradio's own checks name neither field nor rule: values go on as they come, and the request is checked as a whole.
-    widget.preprocess = lambda payload: payload
-    # Gradio would put a frame of its own around each: half as many components again.
-    widget.get_expected_parent = lambda: None
-    return widget
+    return _choice(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
 
 
 def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component:
     match knob.kind:
         case "text":
-            return gr.Textbox(str(knob.default), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
+            return Textbox(str(knob.default), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
         case "flag":
-            return gr.Checkbox(bool(knob.default), **facts)
+            return Checkbox(bool(knob.default), **facts)
     assert knob.low is not None and knob.high is not None and knob.step is not None
     value = cast("float | None", knob.default)
     if knob.optional or (knob.high - knob.low) / knob.step > POSITIONS:
-        number = gr.Number(value, placeholder=auto_text(knob, recipe), step=knob.step, **facts)
-        return number if value is not None else _started_empty(number)
-    return gr.Slider(knob.low, knob.high, value=value, step=knob.step, buttons=[], **facts)
+        return Number(value, placeholder=auto_text(knob, recipe), step=knob.step, **facts)
+    return Slider(knob.low, knob.high, value=value, step=knob.step, buttons=[], **facts)
 
 
-def _started_empty(number: gr.Number) -> gr.Number:
-    """The number field without a number.
-
-    Gradio leaves None out of what it sends to the page, which then shows 0. A NaN it sends, as the null that is meant:
-    its JSON has no other word for it.
-    """
-    told = number.get_config
-    number.get_config = lambda cls=None: {**told(cls), "value": math.nan}
-    return number
-
-
-def _chooser(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
+def _choice(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
     names = knob.choices if setting.choices is None else setting.choices
-    value = cast("str | None", shown(knob, knob.default))
+    value = cast("str | None", widget_value(knob, knob.default))
     if not knob.optional and len(names) <= SEGMENTS:
-        return gr.Radio([(name.capitalize(), name) for name in names], value=value, **facts)
-    return gr.Dropdown(listed(knob, setting.recipe, names), value=value, **facts)
+        return Radio([(name.capitalize(), name) for name in names], value=value, **facts)
+    return Dropdown(entries(knob, setting.recipe, names), value=value, **facts)
 
 
-def listed(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str]]:
+def entries(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str]]:
     """(words, value) of the entries of a list: `auto` first where the studio may choose."""
     first = [(auto_text(knob, recipe), AUTO)] if knob.optional else []
     return [*first, *((name, name) for name in names)]
@@ -169,12 +202,12 @@ def _is_list(knob: Knob) -> bool:
     return knob.optional and (knob.kind == "choice" or knob.name in NAMED)
 
 
-def retune(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
+def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
     """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means."""
     honoured = muted(knob, mode, recipe) is None
     change: dict[str, Any] = {"interactive": honoured, "info": hint(knob, mode, recipe)}
     if not honoured:
-        change["value"] = shown(knob, knob.default)
+        change["value"] = widget_value(knob, knob.default)
     if knob.optional and knob.kind in ("integer", "number"):
         change["placeholder"] = auto_text(knob, recipe)
     return gr.update(**change)

@@ -1,0 +1,84 @@
+"""A browser's tab without a browser: it sends the studio what Gradio's page sends, in one session."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+ANSWER_S = 60
+
+
+def strict(text: str) -> Any:
+    """The value of a JSON text; raises ValueError for NaN and Infinity, which Python would let through."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+class Visitor:
+    """One session of the page at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self._api = f"{url}/gradio_api"
+        self._session = uuid.uuid4().hex
+        config = strict(httpx.get(f"{url}/config", timeout=ANSWER_S).text)
+        self._props = {each["id"]: each["props"] for each in config["components"]}
+        self._events = config["dependencies"]
+
+    def load(self) -> Mapping[str, Any]:
+        """Open the page: what its components are updated to then, by the ids of their elements."""
+        [event] = [each for each in self._events if each["backend_fn"] and _hangs_on(each, "load")]
+        updates = self._at_once(event)["data"]
+        return {
+            self._props[number].get("elem_id"): each for number, each in zip(event["outputs"], updates, strict=True)
+        }
+
+    def refusal(self, name: str, **values: object) -> str:
+        """Why an endpoint's job is refused; fields that are not named are as the page shows them at first."""
+        [event] = [each for each in self._events if each["api_name"] == name]
+        fields = {self._knob(number): self._props[number].get("value") for number in event["inputs"]}
+        assert not values.keys() - fields.keys()
+        self._post("queue/join", event, list((fields | values).values()))
+        return str(self._outcome()["error"])
+
+    def come_anew(self) -> None:
+        """Begin another session, and ask for what a song costs in it: the least that makes the studio keep one."""
+        self._session = uuid.uuid4().hex
+        costs = next(each for each in self._events if each["backend_fn"] and _hangs_on(each, "change"))
+        self._at_once(costs)
+
+    def _knob(self, number: int) -> str:
+        """The name of the knob whose element has the id `mode-knob`."""
+        return str(self._props[number]["elem_id"]).partition("-")[2].replace("-", "_")
+
+    def _at_once(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The answer to an event that needs no queue."""
+        assert event["queue"] is False
+        data = [self._props[number].get("value") for number in event["inputs"]]
+        return dict(self._post(f"run/{event['id']}", event, data))
+
+    def _post(self, route: str, event: Mapping[str, Any], data: list[object]) -> Any:
+        body = {"fn_index": event["id"], "data": data, "session_hash": self._session}
+        answer = httpx.post(f"{self._api}/{route}", json=body, timeout=ANSWER_S)
+        answer.raise_for_status()
+        return strict(answer.text)
+
+    def _outcome(self) -> Mapping[str, Any]:
+        """What the session's running job ends with."""
+        query = {"session_hash": self._session}
+        with httpx.stream("GET", f"{self._api}/queue/data", params=query, timeout=ANSWER_S) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+                if message.get("msg") == "process_completed":
+                    return dict(message["output"])
+        raise AssertionError("the stream ended before the job did")
+
+
+def _hangs_on(event: Mapping[str, Any], name: str) -> bool:
+    return any(each == name for _, each in event["targets"])

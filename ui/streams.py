@@ -1,0 +1,142 @@
+"""How the events of a job become the outputs of its endpoint: one row for each kind of result."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from core.drafts import Draft
+from core.errors import Cancelled, StudioError
+from core.events import Progress, TextDelta
+from core.lyrics import DRAFTS
+from core.params import SONG_MODES
+from core.plans import Plan
+from jobs.desk import Event
+from library.tracks import Track
+from ui import tracks
+from ui.sessions import Jobs
+
+log = logging.getLogger(__name__)
+
+TOAST_S = 8
+QUEUED = "queued"
+FAILED = "The studio failed; its log says why."
+
+Outputs = tuple[object, ...]
+"""A value for each component, gr.skip() for what it holds already; the line of progress comes last."""
+
+
+def _unchanged(values: Outputs, event: Event) -> Outputs:
+    """Leave everything as it is until the result is there."""
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of result.
+
+    `empty` is what the components hold before there is any, without the line; `grow` what they hold after one more
+    event; `results` are the outputs once the job has ended well, in turn. `done` is the line while a result is there
+    and others are still to come, `cancelled` that of a job that was stopped.
+    """
+
+    empty: Outputs
+    results: Callable[[Sequence[Event]], Iterable[Outputs]]
+    grow: Callable[[Outputs, Event], Outputs] = _unchanged
+    done: str
+    cancelled: str
+
+    def line(self, event: Event, before: str) -> str:
+        """The line of progress after an event: a piece of text leaves the one before it."""
+        if isinstance(event, Progress):
+            return str(event)
+        return before if isinstance(event, TextDelta) else self.done
+
+
+def _songs(events: Sequence[Event]) -> Iterator[Outputs]:
+    """Each take's sound file and metadata, the first take in the end."""
+    takes = [event for event in events if isinstance(event, Track)]
+    ids = [take.id for take in takes]
+    for take in reversed(takes):
+        yield str(take.path), tracks.metadata(take, ids), f"saved · {tracks.clock(take.seconds)} of music"
+
+
+def _more_words(values: Outputs, event: Event) -> Outputs:
+    """The text so far."""
+    return (f"{values[0]}{event.text}",) if isinstance(event, TextDelta) else values
+
+
+def _words(events: Sequence[Event]) -> Iterator[Outputs]:
+    """The text, and what was last said of it."""
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    lines = [str(event) for event in events if isinstance(event, Progress)]
+    yield text, " · ".join(["written", *lines[-1:]])
+
+
+def _drafts(events: Sequence[Event]) -> Iterator[Outputs]:
+    """The draft by its fields."""
+    for draft in events:
+        if isinstance(draft, Draft):
+            tempo = f"{draft.bpm} bpm" if draft.bpm else None
+            facts = filter(None, ["drafted", draft.author, tempo, draft.keyscale])
+            yield dataclasses.asdict(draft), " · ".join(facts)
+
+
+def _plans(events: Sequence[Event]) -> Iterator[Outputs]:
+    """The text of the plan, and who planned."""
+    for plan in events:
+        if isinstance(plan, Plan):
+            yield plan.to_text(), tracks.plan_line(plan.summary()), f"planned · {plan.planner}"
+
+
+SONG = Kind(empty=(gr.skip(), gr.skip()), results=_songs, done="saved", cancelled="cancelled · nothing was saved")
+WORDS = Kind(empty=("",), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved")
+DRAFT = Kind(empty=(None,), results=_drafts, done="drafted", cancelled="cancelled · the form is as it was")
+PLAN = Kind(empty=(gr.skip(), ""), results=_plans, done="planned", cancelled="cancelled · the plan is as it was")
+
+KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(SONG_MODES, SONG),
+    "lyrics": WORDS,
+    "plan": PLAN,
+    **dict.fromkeys(DRAFTS, DRAFT),
+}
+"""What comes of each request, by the name of its endpoint."""
+
+
+def outputs(jobs: Jobs, name: str, values: Mapping[str, object], session: str) -> Iterator[Outputs]:
+    """The outputs of a job from its start to its end.
+
+    A job that is stopped ends with a line that says so; one that fails says why in its line, then raises a gr.Error.
+    """
+    kind = KINDS[name]
+    held, line, events = kind.empty, QUEUED, []
+    yield *held, line
+    try:
+        for event in jobs.run(name, values, session):
+            events.append(event)
+            held, line = kind.grow(held, event), kind.line(event, line)
+            yield *held, line
+    except Cancelled:
+        yield *held, kind.cancelled
+    except Exception as failure:
+        yield *held, failure_line(failure)
+        raise refusal(failure) from failure
+    else:
+        yield from kind.results(events)
+
+
+def failure_line(failure: Exception) -> str:
+    """The line of progress of a failed job."""
+    return str(failure) if isinstance(failure, StudioError) else FAILED
+
+
+def refusal(failure: Exception) -> gr.Error:
+    """The error that the page pops up and a client raises; what a user typed into it is no markup."""
+    if not isinstance(failure, StudioError):
+        log.error("a job failed", exc_info=failure)
+    return gr.Error(html.escape(failure_line(failure), quote=False), duration=TOAST_S, print_exception=False)
