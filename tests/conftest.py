@@ -57,7 +57,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Nothing; networks as small as the tests' are slower on several threads, on a busy machine many times slower."""
+    """Run on one thread: networks as small as the tests' are slower on several, on a busy machine many times slower."""
     import torch
 
     threads = torch.get_num_threads()

@@ -27,7 +27,7 @@ from networks.machine import Machine
 from ui import adapters, page, tracks, widgets
 from ui.handlers import Handlers
 from ui.sessions import Jobs
-from ui.streams import FAILED, KINDS, failure_line, outputs, refusal
+from ui.streams import FAILED, RESULT_KINDS, failure_line, outputs, refusal
 
 EVERY_KNOB = [(mode, knob) for mode, request in MODES.items() for knob in knobs_of(request)]
 Props = dict[str, dict[str, Any]]
@@ -337,7 +337,7 @@ def test_a_song_of_weights_that_this_version_does_not_know_is_shown_and_recalled
 
 
 def test_every_request_has_its_kind_of_result() -> None:
-    assert KINDS.keys() == REQUESTS.keys()
+    assert RESULT_KINDS.keys() == REQUESTS.keys()
 
 
 def test_words_arrive_piece_by_piece(jobs: Jobs) -> None:

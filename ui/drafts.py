@@ -15,7 +15,7 @@ from core.knobs import Json, Knob, knobs_of
 from core.lyrics import DRAFTS, DraftKind
 from core.params import GenerateRequest
 from core.tables import Mode
-from ui.endpoints import AT_ONCE, Desk, Updates
+from ui.endpoints import AT_ONCE, Endpoints, Updates
 from ui.panes import plain_text
 from ui.widgets import NAMED, AnyRecipe, Setting, caption, make, widget_value
 
@@ -117,13 +117,13 @@ def _is_shared(knob: Knob) -> bool:
     return any((each.name, each.default) == (knob.name, knob.default) for each in knobs_of(GenerateRequest))
 
 
-def wire(tools: DraftTools, widgets: Mapping[str, Component], desk: Desk) -> None:
+def wire(tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoints) -> None:
     """Give each tool its named endpoint, and let it fill the form whose widgets these are."""
     fields = [widgets[knob.name] for knob in DRAFTED]
     for kind in DRAFTS:
-        job = desk.endpoint(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
+        job = endpoints.add(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
         job.success(
-            _filler(tools, widgets, desk),
+            _filler(tools, widgets, endpoints),
             inputs=[tools.draft, widgets["checkpoint"], tools.before, *fields],
             outputs=[*fields, tools.before, tools.undo, tools.line],
             **AT_ONCE,
@@ -136,9 +136,9 @@ def wire(tools: DraftTools, widgets: Mapping[str, Component], desk: Desk) -> Non
         values = {widgets[name]: value for name, value in latest.items()}
         left = f" {len(earlier)} more can be undone." if earlier else ""
         line = f"The form is as it was before the draft.{left}"
-        return {**values, desk.progress: "undone", **_undo_updates(tools, earlier), tools.line: line}
+        return {**values, endpoints.progress: "undone", **_undo_updates(tools, earlier), tools.line: line}
 
-    outputs = [*fields, tools.before, tools.undo, tools.line, desk.progress]
+    outputs = [*fields, tools.before, tools.undo, tools.line, endpoints.progress]
     tools.undo.click(undo, inputs=tools.before, outputs=outputs, **AT_ONCE)
 
 
@@ -153,7 +153,7 @@ def _inputs(tools: DraftTools, form: Mapping[str, Component], kind: DraftKind) -
     return inputs
 
 
-def _filler(tools: DraftTools, form: Mapping[str, Component], desk: Desk) -> Callable[..., Updates]:
+def _filler(tools: DraftTools, form: Mapping[str, Component], endpoints: Endpoints) -> Callable[..., Updates]:
     """The handler that takes a draft over into the form, but for what its checkpoint cannot honour."""
 
     def fill(
@@ -161,7 +161,7 @@ def _filler(tools: DraftTools, form: Mapping[str, Component], desk: Desk) -> Cal
     ) -> Updates:
         if not draft:  # cancelled
             return gr.skip()
-        muted = desk.handlers.recipe(checkpoint).muted
+        muted = endpoints.handlers.recipe(checkpoint).muted
         filled = [knob for knob in DRAFTED if draft.get(knob.name) is not None and knob.name not in muted]
         values = {form[knob.name]: widget_value(knob, draft[knob.name]) for knob in filled}
         snapshot = {knob.name: value for knob, value in zip(DRAFTED, held, strict=True)}

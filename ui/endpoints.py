@@ -42,17 +42,15 @@ _TYPES: Mapping[Kind, type] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What every job of a page needs: the handlers, the header's line and the line of progress."""
+class Endpoints:
+    """Hangs jobs on the buttons of a page, which share the handlers, the header's line and the line of progress."""
 
     handlers: Handlers
     status: gr.HTML
     progress: gr.HTML
 
-    def endpoint(
-        self, name: str, button: gr.Button, inputs: Mapping[str, Component], shown_in: Sequence[Component]
-    ) -> Any:
-        """The event of a request's job, which is begun by the button, or by a client under the request's name.
+    def add(self, name: str, button: gr.Button, inputs: Mapping[str, Component], shown_in: Sequence[Component]) -> Any:
+        """Add a request's job, begun by the button, or by a client under the request's name; its event is returned.
 
         `inputs` are the widgets of its knobs; its outputs stand in `shown_in` and in the line of progress.
         """
@@ -62,14 +60,14 @@ class Desk:
             button, named(name, self.handlers.jobs), shown_in, inputs_kwargs=dict(inputs), api_name=name, **slot
         )
 
-    def private(
+    def add_private(
         self, button: gr.Button, run: Callable[..., Iterator[Outputs]], inputs: Component, shown_in: Sequence[Component]
     ) -> Any:
-        """The event of a job that only the page asks for."""
+        """Add a job that only the page asks for; its event is returned."""
         return self._job(button, run, shown_in, inputs=inputs, api_visibility="private", **GPU)
 
-    def cancel(self, button: gr.Button) -> None:
-        """Let the button end the jobs of its own session."""
+    def add_cancel(self, button: gr.Button) -> None:
+        """Let a button end the jobs of its own session."""
 
         def cancel(request: gr.Request) -> None:
             self.handlers.jobs.stop(request.session_hash or "")

@@ -19,7 +19,7 @@ from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
 from ui import adapters, drafts, plans, tracks, widgets
-from ui.endpoints import AT_ONCE, QUIET, Desk, Updates
+from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form
 from ui.handlers import Handlers
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
@@ -34,7 +34,7 @@ class Page:
 
     blocks: gr.Blocks
     library: Library
-    desk: Desk
+    endpoints: Endpoints
     rail: gr.Radio
     history: gr.Radio
     forms: Mapping[Mode, Form]
@@ -47,7 +47,7 @@ class Page:
     @property
     def handlers(self) -> Handlers:
         """What the page asks of the studio."""
-        return self.desk.handlers
+        return self.endpoints.handlers
 
 
 def wire(page: Page) -> None:
@@ -61,11 +61,11 @@ def wire(page: Page) -> None:
         if form.adapters:
             adapters.wire(form.adapters, form.widgets["adapters"])
         if form.drafts:
-            drafts.wire(form.drafts, form.widgets, page.desk)
+            drafts.wire(form.drafts, form.widgets, page.endpoints)
         if form.plans:
-            plans.wire(form.plans, form.widgets, page.desk)
-            plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.desk)
-    page.desk.cancel(page.cancel)
+            plans.wire(form.plans, form.widgets, page.endpoints)
+            plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
+    page.endpoints.add_cancel(page.cancel)
     _song_actions(page)
     _history(page)
     _words_actions(page)
@@ -96,9 +96,9 @@ def _run(page: Page, mode: Mode) -> None:
     """The mode's named endpoint, on its button."""
     button, fields = page.runs[mode], page.forms[mode].widgets
     if mode in SONG_MODES:
-        _show_song(page, page.desk.endpoint(mode, button, fields, [page.song.player, page.song.metadata]))
+        _show_song(page, page.endpoints.add(mode, button, fields, [page.song.player, page.song.metadata]))
     else:
-        page.desk.endpoint(mode, button, fields, [page.words.draft])
+        page.endpoints.add(mode, button, fields, [page.words.draft])
 
 
 def _show_song(page: Page, job: Any) -> None:
@@ -205,7 +205,9 @@ def _mark_region(form: Form, region: gr.HTML) -> None:
 def _song_actions(page: Page) -> None:
     """Retake, lock the seed, send to another mode, compare takes."""
     song = page.song
-    _show_song(page, page.desk.private(song.retake, page.handlers.again, song.metadata, [song.player, song.metadata]))
+    _show_song(
+        page, page.endpoints.add_private(song.retake, page.handlers.again, song.metadata, [song.player, song.metadata])
+    )
     seeds = [form.widgets["seed"] for form in page.forms.values()]
 
     def lock(words: str, metadata: Mapping[str, Any] | None) -> Updates:
@@ -273,9 +275,9 @@ def _history(page: Page) -> None:
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        return {page.desk.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
 
-    outputs = [page.desk.status, page.history, *_weights_updates(page)]
+    outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
     page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
 
 

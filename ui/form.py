@@ -70,7 +70,7 @@ def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *
                 region = _region()
             with gr.Row(elem_classes=["wide" if wide else "pair"]):
                 for knob in names:
-                    _place(knob, placed, _setting(knob, mode, recipe, choices, steps[knob]))
+                    _add(knob, placed, _setting(knob, mode, recipe, choices, steps[knob]))
                 if openers and wide:
                     draft_tools = drafts.build(*openers, recipe)
         folded = [knob for knob in knobs if knob not in steps]
@@ -101,7 +101,7 @@ def _folds(
             fold = gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold")
             with fold, gr.Row(elem_classes=["pair"]):
                 for knob in folded:
-                    _place(knob, placed, _setting(knob, mode, recipe, choices, None))
+                    _add(knob, placed, _setting(knob, mode, recipe, choices, None))
                 if group == "adapters":
                     adapter_tools = adapters.build(mode)
                 if any(knob.name == "plan" for knob in folded):
@@ -122,7 +122,7 @@ def _setting(
     return Setting(mode=mode, recipe=recipe, step=step, choices=choices.get(knob.name))
 
 
-def _place(knob: Knob, placed: dict[str, Component], setting: Setting) -> None:
+def _add(knob: Knob, placed: dict[str, Component], setting: Setting) -> None:
     """Put the knob's widget into the open layout: in a cell where something goes with it, or else by itself.
 
     Every component, seen or not, lengthens the page's start.

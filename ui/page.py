@@ -11,7 +11,7 @@ from backend import Studio
 from core.params import MODES
 from core.tables import Mode
 from ui import form
-from ui.endpoints import Desk
+from ui.endpoints import Endpoints
 from ui.events import Page, wire
 from ui.handlers import Handlers
 from ui.panes import build_song_pane, build_words_pane, plain_text
@@ -57,7 +57,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     return Page(
         blocks=blocks,
         library=handlers.studio.library,
-        desk=Desk(handlers=handlers, status=status, progress=progress),
+        endpoints=Endpoints(handlers=handlers, status=status, progress=progress),
         rail=rail,
         history=history,
         forms=forms,

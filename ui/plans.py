@@ -15,7 +15,7 @@ from core.plan_text import read_plan
 from core.plans import plan_text
 from library.tracks import Track
 from ui import tracks
-from ui.endpoints import AT_ONCE, QUIET, Desk, Updates
+from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.panes import PlanPane, SongPane, plain_text
 from ui.widgets import widget_value
 
@@ -43,10 +43,10 @@ def build(fold: gr.Accordion) -> PlanTools:
     return PlanTools(fold=fold, plan=plan, clear=clear, line=line)
 
 
-def wire(tools: PlanTools, widgets: Mapping[str, Component], desk: Desk) -> None:
+def wire(tools: PlanTools, widgets: Mapping[str, Component], endpoints: Endpoints) -> None:
     """Give the plan its named endpoint; it stands in its box, `widgets["plan"]`, ready to be edited."""
     box = widgets["plan"]
-    desk.endpoint("plan", tools.plan, widgets, [box, tools.line])
+    endpoints.add("plan", tools.plan, widgets, [box, tools.line])
     tools.clear.click(None, js="() => ['', '']", outputs=[box, tools.line], **QUIET)
 
 
@@ -61,11 +61,13 @@ def updates(pane: PlanPane, track: Track) -> Updates:
     }
 
 
-def wire_reuse(song: SongPane, tools: PlanTools, widgets: Mapping[str, Component], rail: gr.Radio, desk: Desk) -> None:
+def wire_reuse(
+    song: SongPane, tools: PlanTools, widgets: Mapping[str, Component], rail: gr.Radio, endpoints: Endpoints
+) -> None:
     """Let the button under the shown song's plan put it into the form."""
 
     def reuse(metadata: Mapping[str, object] | None) -> Updates:
-        track = desk.handlers.find(metadata)
+        track = endpoints.handlers.find(metadata)
         if track is None:
             return gr.skip()
         text = plan_text(track.plan)

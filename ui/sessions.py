@@ -1,11 +1,11 @@
-"""The jobs of every browser session: started, told apart and stopped, whatever page they came from."""
+"""The jobs of every browser session: started and stopped, whatever page they came from."""
 
 from __future__ import annotations
 
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from backend import Studio
@@ -29,12 +29,12 @@ class Jobs:
         self._lock = threading.Lock()
 
     def expect(self, session: str) -> None:
-        """Nothing; the session is about to start a job."""
+        """Note that the session is about to start a job."""
         with self._lock:
             self._stopped.discard(session)
 
     def stop(self, session: str) -> None:
-        """Nothing; every job of the session ends within one step."""
+        """Let every job of the session end within one step."""
         with self._lock:
             self._stopped.add(session)
             running = tuple(self._running.get(session, ()))
@@ -43,18 +43,13 @@ class Jobs:
 
     def run(self, name: str, values: Mapping[str, object], session: str) -> Iterator[Event]:
         """The events of a job, asked for by the name of its endpoint; raises what the studio raises."""
-        request = parse(REQUESTS[name], values)
-        return self._followed(lambda job: self._studio.run(request, job=job), session)
-
-    def _followed(self, start: Callable[[str], Generator[Event, None, None]], session: str) -> Iterator[Event]:
-        """The events of the job that `start` begins under a name of its own."""
-        job = uuid.uuid4().hex
+        request, job = parse(REQUESTS[name], values), uuid.uuid4().hex
         with self._lock:
             if session in self._stopped:
                 raise Cancelled("Stopped before it began.")
             self._running[session].add(job)
         try:
-            with closing(start(job)) as events:
+            with closing(self._studio.run(request, job=job)) as events:
                 for event in events:
                     if session in self._stopped:  # asked for before the studio knew the job
                         self._studio.cancel(job)

@@ -37,7 +37,7 @@ def _unchanged(values: Outputs, event: Event) -> Outputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class ResultKind:
     """One kind of result.
 
     `empty` is what the components hold before there is any, without the line; `grow` what they hold after one more
@@ -94,12 +94,14 @@ def _plans(events: Sequence[Event]) -> Iterator[Outputs]:
             yield plan.to_text(), tracks.plan_line(plan.summary()), f"planned · {plan.planner}"
 
 
-SONG = Kind(empty=(gr.skip(), gr.skip()), results=_songs, done="saved", cancelled="cancelled · nothing was saved")
-WORDS = Kind(empty=("",), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved")
-DRAFT = Kind(empty=(None,), results=_drafts, done="drafted", cancelled="cancelled · the form is as it was")
-PLAN = Kind(empty=(gr.skip(), ""), results=_plans, done="planned", cancelled="cancelled · the plan is as it was")
+SONG = ResultKind(empty=(gr.skip(), gr.skip()), results=_songs, done="saved", cancelled="cancelled · nothing was saved")
+WORDS = ResultKind(
+    empty=("",), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved"
+)
+DRAFT = ResultKind(empty=(None,), results=_drafts, done="drafted", cancelled="cancelled · the form is as it was")
+PLAN = ResultKind(empty=(gr.skip(), ""), results=_plans, done="planned", cancelled="cancelled · the plan is as it was")
 
-KINDS: Mapping[str, Kind] = {
+RESULT_KINDS: Mapping[str, ResultKind] = {
     **dict.fromkeys(SONG_MODES, SONG),
     "lyrics": WORDS,
     "plan": PLAN,
@@ -113,7 +115,7 @@ def outputs(jobs: Jobs, name: str, values: Mapping[str, object], session: str) -
 
     A job that is stopped ends with a line that says so; one that fails says why in its line, then raises a gr.Error.
     """
-    kind = KINDS[name]
+    kind = RESULT_KINDS[name]
     held, line, events = kind.empty, QUEUED, []
     yield *held, line
     try:

@@ -94,12 +94,12 @@ def _watched(context: BrowserContext, app: App) -> Iterator[Page]:
 
 
 def come_to_rest(page: Page) -> None:
-    """Nothing; the fields that came into sight last hold their values: Gradio sets them once more a frame later."""
+    """Wait until the fields that came into sight last hold their values: Gradio sets them once more a frame later."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")
 
 
 def open_fold(page: Page, name: str) -> None:
-    """Nothing; the fold is open and at rest."""
+    """Open a fold, and wait until it is at rest."""
     page.locator(f"#{name}-fold > button").click()
     come_to_rest(page)
 
