@@ -48,7 +48,6 @@ WORKING_BYTES = 1_000_000_000
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-_running: dict[str, threading.Event] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,28 +70,6 @@ class Row:
     running: bool
 
 
-def rows(device: DeviceKind) -> tuple[Row, ...]:
-    """Every checkpoint, with the memory that it needs on such a device."""
-    return tuple(_row(checkpoint, device) for checkpoint in table.CHECKPOINTS.values())
-
-
-def _row(checkpoint: Checkpoint, device: DeviceKind) -> Row:
-    place = find.locate(checkpoint)
-    return Row(
-        name=checkpoint.name,
-        title=checkpoint.title,
-        use=checkpoint.use,
-        licence=checkpoint.licence,
-        source=checkpoint.repo or checkpoint.url,
-        bytes=checkpoint.bytes,
-        memory_bytes=memory_bytes(checkpoint, device),
-        installed=place is not None,
-        folder=place.folder if place else None,
-        brought=0 if place else manifest.bytes_here(folder_of(checkpoint)),
-        running=checkpoint.name in _running,
-    )
-
-
 def memory_bytes(checkpoint: Checkpoint, device: DeviceKind) -> int:
     """Memory to run a checkpoint in, weights and working room: float32 on a CPU, 16 bits a number elsewhere."""
     width = 4 if device == "cpu" or checkpoint.dtype == "float32" else 2
@@ -107,45 +84,72 @@ def folder_of(checkpoint: Checkpoint) -> Path:
     return models_folder() / checkpoint.name
 
 
-def cancel(name: str) -> bool:
-    """Whether there was such a download in this process; it stops between two pieces and can be taken up again."""
-    stop = _running.get(name)
-    if stop is not None:
-        stop.set()
-    return stop is not None
+class Downloads:
+    """The downloads of one process: each runs once at a time, is seen while it runs, and can be stopped."""
 
+    def __init__(self) -> None:
+        self._running: dict[str, threading.Event] = {}
 
-def download(name: str, *, consent: bool, endpoint: str | None = None) -> Generator[Transfer | Installed, None, None]:
-    """Events of a download, and at last where the checkpoint lies; nothing is brought that is here already.
+    def rows(self, device: DeviceKind) -> tuple[Row, ...]:
+        """Every checkpoint, with the memory that it needs on such a device."""
+        return tuple(self._row(checkpoint, device) for checkpoint in table.CHECKPOINTS.values())
 
-    `consent` is the user's own word: a pressed button, a flag. `endpoint` takes the place of huggingface.co. A song
-    in upstream's layout brings its companion along. Raises RequestError without consent, CheckpointError for a file
-    whose checksum is wrong, Busy when the same download runs, Cancelled, and StudioError for what the line, the
-    server or the disk refuses.
-    """
-    checkpoint = table.row(name)
-    place = find.locate(checkpoint)
-    if place is None:
-        _refuse(checkpoint, consent)
-        stop = threading.Event()
-        with contextlib.ExitStack() as held:
-            parts = _parts(checkpoint)
-            for part in parts:
-                held.enter_context(alone(part))
-            _running[name] = stop
-            held.callback(_running.pop, name)
-            held.enter_context(disk_errors())
-            events = held.enter_context(contextlib.closing(_bring_all(parts, endpoint)))
-            for event in events:
-                if stop.is_set():
-                    raise Cancelled("The download was stopped.", "Started again, it goes on where it stopped.")
-                yield event
-        place = find.checkpoint(name)
-    yield place
+    def _row(self, checkpoint: Checkpoint, device: DeviceKind) -> Row:
+        place = find.locate(checkpoint)
+        return Row(
+            name=checkpoint.name,
+            title=checkpoint.title,
+            use=checkpoint.use,
+            licence=checkpoint.licence,
+            source=checkpoint.repo or checkpoint.url,
+            bytes=checkpoint.bytes,
+            memory_bytes=memory_bytes(checkpoint, device),
+            installed=place is not None,
+            folder=place.folder if place else None,
+            brought=0 if place else manifest.bytes_here(folder_of(checkpoint)),
+            running=checkpoint.name in self._running,
+        )
+
+    def cancel(self, name: str) -> bool:
+        """Whether there was such a download; it stops between two pieces and can be taken up again."""
+        stop = self._running.get(name)
+        if stop is not None:
+            stop.set()
+        return stop is not None
+
+    def download(
+        self, name: str, *, consent: bool, endpoint: str | None = None
+    ) -> Generator[Transfer | Installed, None, None]:
+        """Events of a download, and at last where the checkpoint lies; nothing is brought that is here already.
+
+        `consent` is the user's own word: a pressed button, a flag. `endpoint` takes the place of huggingface.co. A song
+        in upstream's layout brings its companion along. Raises RequestError without consent, CheckpointError for a file
+        whose checksum is wrong and for a listing that cannot be trusted, Busy when the same download runs, Cancelled,
+        and StudioError for what the line, the server or the disk refuses.
+        """
+        checkpoint = table.row(name)
+        place = find.locate(checkpoint)
+        if place is None:
+            _refuse(checkpoint, consent)
+            stop = threading.Event()
+            with contextlib.ExitStack() as held:
+                parts = _parts(checkpoint)
+                for part in parts:
+                    held.enter_context(alone(part))
+                self._running[name] = stop
+                held.callback(self._running.pop, name)
+                held.enter_context(disk_errors())
+                events = held.enter_context(contextlib.closing(_bring_all(parts, endpoint)))
+                for event in events:
+                    if stop.is_set():
+                        raise Cancelled("The download was stopped.", "Started again, it goes on where it stopped.")
+                    yield event
+            place = find.checkpoint(name)
+        yield place
 
 
 def _refuse(checkpoint: Checkpoint, consent: bool) -> None:
-    """Nothing; raises for what cannot be downloaded, and for what nobody agreed to."""
+    """Raise RequestError for what nobody agreed to, StudioError for what cannot be downloaded."""
     if not (checkpoint.repo or checkpoint.url):
         raise StudioError(f"{checkpoint.name} ships with the studio.", "Clone the repository again.")
     if not consent:
@@ -166,7 +170,7 @@ def _parts(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
 
 @contextlib.contextmanager
 def alone(checkpoint: Checkpoint) -> Iterator[None]:
-    """Holds the checkpoint's folder, over all processes; raises Busy when someone else does. Leaves no empty folder."""
+    """Hold the checkpoint's folder, over all processes; leave no empty one. Raises Busy when someone else holds it."""
     folder = folder_of(checkpoint)
     with disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +185,7 @@ def alone(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 def _lock(handle: int, name: str) -> None:
-    """Nothing; the open folder is held until it is closed, where the disk knows locks. Raises Busy."""
+    """Hold the open folder until it is closed, where the disk knows locks. Raises Busy."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -192,7 +196,7 @@ def _lock(handle: int, name: str) -> None:
 
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
-    """What the disk refuses, in the studio's own words."""
+    """Tell what the disk refuses in the studio's own words: a StudioError in place of an OSError."""
     try:
         yield
     except OSError as error:
@@ -235,7 +239,7 @@ def _listed(part: Checkpoint, endpoint: str | None, meter: Meter) -> Generator[T
 
 
 def _prepare(folder: Path, part: Checkpoint, found: Listing) -> None:
-    """Nothing; the folder tells what is about to come, and holds no remains of anything else."""
+    """Write down in the folder what is about to come, and remove what remained of anything else."""
     (folder / manifest.PARTIAL).mkdir(parents=True, exist_ok=True)
     manifest.drop_partials(folder, found.files)
     files = tuple(manifest.Kept(path=file.path, bytes=file.bytes, digest=file.digest) for file in found.files)
@@ -243,7 +247,7 @@ def _prepare(folder: Path, part: Checkpoint, found: Listing) -> None:
 
 
 def check_space(needed: int) -> None:
-    """Nothing; raises StudioError when the disk of the models folder has less room than that, and some to spare."""
+    """Raise StudioError when the disk of the models folder has less room than that, and some to spare."""
     folder = models_folder()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free

@@ -63,7 +63,7 @@ class Interrupted(StudioError):
 
 def listing(checkpoint: Checkpoint, endpoint: str | None = None) -> Listing:
     """The files of a checkpoint as they are now. Raises Interrupted, or StudioError for what no patience helps."""
-    with _told(checkpoint.repo or checkpoint.url):
+    with _line_errors(checkpoint.repo or checkpoint.url):
         return _at_address(checkpoint) if checkpoint.url else _in_repository(checkpoint, endpoint)
 
 
@@ -85,7 +85,7 @@ def _in_repository(checkpoint: Checkpoint, endpoint: str | None) -> Listing:
 
 @contextmanager
 def _distrusting(repo: str) -> Iterator[None]:
-    """Refuses a server's answer that is no list of files, or one whose names, sizes or checksums cannot be."""
+    """Refuse a server's answer that is no list of files, or one whose names, sizes or checksums cannot be."""
     try:
         yield
     except HfHubHTTPError:  # some of these are ValueErrors too
@@ -169,7 +169,7 @@ def opened(file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]
         headers["authorization"] = f"Bearer {token}"
     if start:
         headers["range"] = f"bytes={start}-"
-    with _told(file.path), get_session().stream("GET", file.url, headers=headers, timeout=TIMEOUT_S) as response:
+    with _line_errors(file.path), get_session().stream("GET", file.url, headers=headers, timeout=TIMEOUT_S) as response:
         if response.status_code == 416:
             yield 0, iter(())
             return
@@ -178,8 +178,8 @@ def opened(file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Errors of the line in the studio's own words; `what` is what was asked for."""
+def _line_errors(what: str) -> Iterator[None]:
+    """Tell errors of the line in the studio's own words; `what` is what was asked for."""
     try:
         yield
     except OfflineModeIsEnabled as error:

@@ -1,4 +1,4 @@
-"""Checkpoints that are on this machine already: brought in from a folder, looked over, and taken away again."""
+"""Checkpoints that are on this machine already: imported from a folder, verified, and removed again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Kind = Literal["song", "language model", "files"]
 """What a folder is taken for: of the last, no more is known than that its files are whole."""
 
 SAME_SIZE = 0.2
-"""Part by which the number of parameters may differ from the row's, which is told from the size of the download."""
+"""Part by which the number of parameters may differ from the row's, which follows from the size of the download."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """A folder whose weights are whole. `checksums` counts the files that were compared with what the server told."""
+    """A folder whose weights are whole. `checksums` counts the files that were compared with the server's listing."""
 
     folder: Path
     kind: Kind
@@ -155,11 +155,11 @@ def _fitting(checkpoint: Checkpoint, source: Path) -> list[str]:
 
 
 def _is_extra(path: Path) -> bool:
-    return path.name != manifest.NAME and is_extra(path.name, path.stat().st_size)
+    return not path.name.startswith(".") and is_extra(path.name, path.stat().st_size)
 
 
 def _refuse_other_weights(checkpoint: Checkpoint, found: Verified) -> None:
-    """Nothing; raises CheckpointError when what was found is plainly another checkpoint."""
+    """Raise CheckpointError when what was found is plainly another checkpoint."""
     billions = found.parameters / 1e9
     if billions and abs(billions / checkpoint.parameters - 1) > SAME_SIZE:
         raise CheckpointError(
@@ -222,7 +222,7 @@ def remove(name: str, *, consent: bool) -> Removed:
 
 
 def _drop_empty(folder: Path) -> None:
-    """Nothing; the folders below that hold nothing are gone."""
+    """Remove the folders below that hold nothing."""
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         with contextlib.suppress(OSError):
             path.rmdir()

@@ -96,7 +96,7 @@ def partial_of(folder: Path, file: Kept) -> Path:
 
 
 def drop_partials(folder: Path, wanted: Iterable[Kept] = ()) -> None:
-    """Nothing; what had begun to arrive is gone, but for the files that are still wanted."""
+    """Remove what had begun to arrive, but for the files that are still wanted."""
     kept = {partial_of(folder, file) for file in wanted}
     if not kept:
         shutil.rmtree(folder / PARTIAL, ignore_errors=True)

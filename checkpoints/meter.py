@@ -1,4 +1,4 @@
-"""Bytes on their way, counted and told as events."""
+"""Bytes on their way, counted, as events."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class Meter:
         self.stage = stage
         self.total = total
         self.done = 0
-        self._told = 0.0
+        self._last_s = 0.0
         self._marks: deque[tuple[float, int]] = deque()
 
     def jump(self, done: int) -> None:
-        """Nothing; so many bytes are there, which says nothing about the rate."""
+        """Set the count to so many bytes, which says nothing about the rate."""
         self.done = done
         self._marks = deque([(time.monotonic(), done)])
 
     def add(self, count: int) -> None:
-        """Nothing; so many bytes more are there."""
+        """Count so many bytes more."""
         self.done += count
 
     def due(self) -> bool:
         """Whether it is time for the next event."""
-        return time.monotonic() - self._told >= EVENT_S
+        return time.monotonic() - self._last_s >= EVENT_S
 
     def event(self, note: str = "") -> Transfer:
         """Where the transfer stands."""
-        self._told = time.monotonic()
-        self._marks.append((self._told, self.done))
-        while self._told - self._marks[0][0] > WINDOW_S:
+        self._last_s = time.monotonic()
+        self._marks.append((self._last_s, self.done))
+        while self._last_s - self._marks[0][0] > WINDOW_S:
             self._marks.popleft()
         (start, before), (now, done) = self._marks[0], self._marks[-1]
         rate = (done - before) / (now - start) if now - start >= SHORTEST_S else None

@@ -1,6 +1,6 @@
 """`./studio checkpoints`: list, download, verify, remove and import from the command line.
 
-Progress and questions go to stderr. stdout carries the table, or one JSON line that tells what was done.
+Progress and questions go to stderr. stdout carries the table, or one JSON line about what was done.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Nothing; the parser knows what can be done with checkpoints."""
+    """Add what can be done with checkpoints to the parser."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     command = commands.add_parser("list", help="what there is, what is installed, what it needs")
     command.add_argument("--json", dest="as_json", action="store_true", help="as JSON, sizes in bytes")
@@ -46,7 +46,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def run(action: str, options: Mapping[str, Any]) -> None:
-    """Nothing; one action is done and told. Raises StudioErrors."""
+    """Do one action and print its result. Raises StudioErrors."""
     actions: Mapping[str, Callable[..., None]] = {
         "list": _list,
         "download": _download,
@@ -58,9 +58,9 @@ def run(action: str, options: Mapping[str, Any]) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from checkpoints.download import rows
+    from checkpoints.download import Downloads
 
-    found = rows(likely_device())
+    found = Downloads().rows(likely_device())
     if as_json:
         _write([asdict(row) for row in found])
     else:
@@ -84,12 +84,12 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _download(name: str, yes: bool) -> None:
     from checkpoints import table
-    from checkpoints.download import download, folder_of
+    from checkpoints.download import Downloads, folder_of
 
     checkpoint = table.row(name)
     question = f"{checkpoint.title}: {checkpoint.bytes / 1e9:.1f} GB, licence {checkpoint.licence}, "
     agreed = yes or _asked(f"{question}to {folder_of(checkpoint)}. Download it?")
-    _write_place(_with_bar(download(name, consent=agreed)))
+    _write_place(_with_bar(Downloads().download(name, consent=agreed)))
 
 
 def _import(name: str, folder: Path) -> None:

@@ -152,7 +152,8 @@ def _run(request: Request, machine: Machine, output: Output) -> None:
             match result:
                 case Track():
                     songs += 1
-                    _print(json.dumps(_report(result, _kept(result, output.out, songs))) + "\n")
+                    path = _kept(result, output.out, songs).absolute()
+                    _print(_json({"path": str(path), **result.summary()}))
                 case TextDelta():
                     words += result.text
                     _print(result.text)
@@ -213,14 +214,3 @@ def _with_bar(events: Iterable[object], *, keep: bool) -> Iterable[object]:
                 yield event
     if keep:
         sys.stderr.write(f"{line}\n")
-
-
-def _report(track: Track, path: Path) -> dict[str, str | int | float]:
-    return {
-        "path": str(path.absolute()),
-        "seed": track.seed,
-        "checkpoint": track.checkpoint,
-        "seconds": round(track.seconds, 3),
-        "seconds_taken": round(track.seconds_taken, 2),
-        "id": track.id,
-    }

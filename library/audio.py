@@ -133,7 +133,7 @@ def _ramp(samples: int) -> Waveform:
 
 
 def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None) -> None:
-    """Nothing; `audio` `(2, S)` is in the file afterwards, as 48 kHz 24-bit PCM, which everything plays.
+    """Write `audio` `(2, S)` into the file as 48 kHz 24-bit PCM, which everything plays.
 
     24 bits hold every sample that `load` returns exactly. Samples beyond full scale are cut off there. Raises OSError.
     """
@@ -161,7 +161,7 @@ class _Broken(Exception):
 
 @contextlib.contextmanager
 def _naming(path: Path, field: str) -> Iterator[None]:
-    """Turns what a file breaks into a fault of the request's field."""
+    """Turn what a file breaks into a fault of the request's field."""
     try:
         yield
     except _Broken as broken:

@@ -48,7 +48,7 @@ _LARGEST = {bool: 1, int: 2**53, float: 10**9}
 """No number in a sidecar is larger: whole ones are exact in a browser, others stay finite where they are multiplied."""
 
 _LEAST_TFLOP = 1e-9
-"""No song takes less arithmetic, but for one of which nothing is told: an estimate divides by it."""
+"""No song takes less arithmetic, but for one of which nothing is known: an estimate divides by it."""
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,16 @@ class Track(Record):
     def latents_path(self) -> Path:
         """The safetensors file beside the audio; a song may have none."""
         return self.path.with_suffix(".safetensors")
+
+    def summary(self) -> dict[str, Json]:
+        """What to know a new song by, in round numbers."""
+        return {
+            "seed": self.seed,
+            "checkpoint": self.checkpoint,
+            "seconds": round(self.seconds, 3),
+            "seconds_taken": round(self.seconds_taken, 2),
+            "id": self.id,
+        }
 
     def asked(self) -> dict[str, Json]:
         """The knobs of the track's mode by name; at their default where it tells none that this version takes."""
@@ -198,7 +208,7 @@ class Library:
         return track
 
     def delete(self, identity: str) -> None:
-        """Nothing; the track and its files are gone. Raises RequestError when there is none."""
+        """Remove the track with its files. Raises RequestError when there is none."""
         _remove(self.get(identity).path)
 
     def find(self, key: str) -> tuple[Track, ...]:
@@ -326,6 +336,6 @@ def _check(track: Track) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Nothing; the files of the track with that wav are gone, the sidecar first."""
+    """Remove the files of the track with that wav, the sidecar first."""
     for suffix in (".json", ".wav", ".safetensors", NEW_PART):
         path.with_suffix(suffix).unlink(missing_ok=True)

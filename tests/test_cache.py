@@ -27,8 +27,9 @@ from pathlib import Path
 from backend import Settings, Studio
 from core.knobs import parse
 from core.params import GenerateRequest
+from networks.machine import Machine
 
-studio = Studio(Settings(checkpoint="nano", device="cpu", outputs=Path(sys.argv[1])))
+studio = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=Path(sys.argv[1])))
 list(studio.run(parse(GenerateRequest, {"prompt": "lofi", "duration_s": 10, "inference_steps": 1, "seed": 1})))
 studio.close()
 root = sys.argv[2]

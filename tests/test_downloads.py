@@ -20,7 +20,7 @@ from huggingface_hub import close_session, constants
 
 from checkpoints import download as downloads
 from checkpoints import find, manifest, meter, table
-from checkpoints.download import download
+from checkpoints.download import Downloads
 from checkpoints.find import Installed
 from checkpoints.hub import Interrupted
 from checkpoints.manage import Verified, remove, verify
@@ -89,8 +89,8 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def fetch(hub: Hub, name: str = "tiny") -> list[Transfer | Installed]:
-    return list(download(name, consent=True, endpoint=hub.url))
+def fetch(hub: Hub, name: str = "tiny", downloads: Downloads | None = None) -> list[Transfer | Installed]:
+    return list((downloads or Downloads()).download(name, consent=True, endpoint=hub.url))
 
 
 def brought(folder: Path) -> dict[str, bytes]:
@@ -165,7 +165,7 @@ def test_a_download_that_was_closed_goes_on_where_it_stopped(
 ) -> None:
     monkeypatch.setattr(meter, "EVENT_S", 0.0)
     hub.faults[LARGE] = [Fault("slow", 50)]
-    events = download("tiny", consent=True, endpoint=hub.url)
+    events = Downloads().download("tiny", consent=True, endpoint=hub.url)
     next(event for event in events if isinstance(event, Transfer) and event.note.endswith(LARGE))
     events.close()
     (partial,) = (models / "tiny" / manifest.PARTIAL).iterdir()
@@ -182,12 +182,14 @@ def test_a_cancelled_download_stops_before_its_end_and_is_no_longer_running(
 ) -> None:
     monkeypatch.setattr(meter, "EVENT_S", 0.0)
     hub.faults[LARGE] = [Fault("slow", 50)]
+    mine, others = Downloads(), Downloads()
     with pytest.raises(Cancelled):
-        for event in download("tiny", consent=True, endpoint=hub.url):
+        for event in mine.download("tiny", consent=True, endpoint=hub.url):
             if isinstance(event, Transfer) and event.note.endswith(LARGE):
-                assert downloads.cancel("tiny")
-    assert not downloads.cancel("tiny")
-    row = next(row for row in downloads.rows("cpu") if row.name == "tiny")
+                assert not others.cancel("tiny")
+                assert mine.cancel("tiny")
+    assert not mine.cancel("tiny")
+    row = next(row for row in mine.rows("cpu") if row.name == "tiny")
     assert (row.installed, row.running) == (False, False)
     assert row.brought > 0
 
@@ -374,7 +376,7 @@ def test_a_server_that_stays_down_is_asked_five_times(hub: Hub) -> None:
 
 def test_a_line_that_is_dead_is_told_as_such(hub: Hub) -> None:
     with pytest.raises(Interrupted, match="connection broke.*Start the download again later"):
-        list(download("tiny", consent=True, endpoint="http://127.0.0.1:9"))
+        list(Downloads().download("tiny", consent=True, endpoint="http://127.0.0.1:9"))
 
 
 def test_a_disk_with_too_little_room_is_told_before_anything_is_brought(
@@ -412,7 +414,7 @@ def test_a_folder_that_cannot_be_written_is_told(hub: Hub, models: Path) -> None
 
 def test_nothing_is_downloaded_without_consent(hub: Hub) -> None:
     with pytest.raises(RequestError, match=r"consent = False: must be given: Tiny is 0.0 GB, licence MIT"):
-        next(download("tiny", consent=False, endpoint=hub.url))
+        next(Downloads().download("tiny", consent=False, endpoint=hub.url))
     with pytest.raises(MissingWeights, match=r"\./studio checkpoints download tiny"):
         find.checkpoint("tiny")
     assert hub.requests == []
@@ -428,13 +430,13 @@ def test_offline_mode_is_honoured_and_named(hub: Hub, monkeypatch: pytest.Monkey
 def test_what_cannot_be_downloaded_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ACE_NANO_DIR", str(tmp_path))
     with pytest.raises(StudioError, match="nano ships with the studio"):
-        next(download("nano", consent=True))
+        next(Downloads().download("nano", consent=True))
     with pytest.raises(RequestError, match="checkpoint = 'xl': must be one of tiny, song, nano, xl-sft"):
-        next(download("xl", consent=True))
+        next(Downloads().download("xl", consent=True))
 
 
 def test_two_downloads_of_one_checkpoint_do_not_meet(hub: Hub, models: Path, files: dict[str, bytes]) -> None:
-    first = download("tiny", consent=True, endpoint=hub.url)
+    first = Downloads().download("tiny", consent=True, endpoint=hub.url)
     next(first)
     with pytest.raises(Busy, match="at work on tiny"):
         fetch(hub)
@@ -530,7 +532,7 @@ def test_the_rate_leaves_out_what_was_there_before(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("device", "gigabytes"), [("cuda", 12.8), ("cpu", 24.0)])
 def test_the_list_tells_the_memory_that_xl_needs(device: str, gigabytes: float) -> None:
-    found = {row.name: row for row in downloads.rows(device)}  # type: ignore[arg-type]
+    found = {row.name: row for row in Downloads().rows(device)}  # type: ignore[arg-type]
     assert found["xl-sft"].memory_bytes / 1e9 == pytest.approx(gigabytes, abs=0.3)
     assert (found["xl-sft"].installed, found["xl-sft"].bytes) == (False, 11_500_000_000)
 

@@ -83,7 +83,7 @@ def edit(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Non
 
 
 def flip(path: Path) -> None:
-    """Nothing; one bit of the last tensor is another."""
+    """Change one bit of the last tensor."""
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
