@@ -214,6 +214,58 @@ def test_a_python_that_cannot_be_used_is_named_and_harms_nothing(made: Checkout,
     assert made.run("x") == (0, made.started("x"), "")
 
 
+PROJECT = """
+dependencies = [
+    "spaces; sys_platform == 'linux'",
+    "torch>=2.8,<2.14",
+    "tqdm>=4",
+]
+"""
+RESOLVED = """nvidia-cublas==13.1
+psutil==7.0
+setuptools==84.0
+spaces==0.5
+torch==2.13.0
+tqdm==4.70.1
+zipp==4.1 ; python_full_version < '3.13'
+"""
+
+
+def test_the_lock_pins_all_but_what_machines_and_spaces_decide(fresh: Checkout) -> None:
+    for tool in ("mktemp", "sed"):
+        (fresh.bin / tool).symlink_to(shutil.which(tool) or pytest.fail(f"no {tool}"))
+    (fresh.root / "pyproject.toml").write_text(PROJECT)
+    (fresh.root / "requirements.txt").write_text("tqdm==4.70.0\n")
+    (fresh.root / "requirements-test.txt").write_text("pytest==8\n")
+    fresh.put(
+        "uv",
+        f"""echo "$@" >> asked
+        for word; do if [ "$before" = --output-file ]; then file=$word; fi; before=$word; done
+        case "$*" in *--all-extras*) cat "$file" >> seed;; esac
+        echo "{RESOLVED}" > "$file"
+        case "$*" in *"--extra test"*) echo pytest==9.0 >> "$file";; esac
+        exit $UV_EXIT""",
+    )
+    # A failure changes nothing.
+    assert fresh.run("lock", UV_EXIT="2")[0] == 2
+    assert (fresh.root / "requirements.txt").read_text() == "tqdm==4.70.0\n"
+    code, out, err = fresh.run("lock", "--upgrade-package", "tqdm", UV_EXIT="0")
+    assert (code, out, err) == (0, "", "")
+    written = [
+        (fresh.root / name).read_text().splitlines()[1:] for name in ("requirements.txt", "requirements-test.txt")
+    ]
+    assert [[line for line in lines if line] for lines in written] == [
+        [
+            *("spaces; sys_platform == 'linux'", "torch>=2.8,<2.14"),
+            "tqdm==4.70.1",
+            "zipp==4.1 ; python_full_version < '3.13'",
+        ],
+        ["pytest==9.0"],
+    ]
+    assert (fresh.root / "seed").read_text() == "tqdm==4.70.0\npytest==8\n" * 2
+    assert "--upgrade-package tqdm" in (fresh.root / "asked").read_text()
+
+
 @pytest.mark.parametrize("python", ["exit 127", f"exec {PYTHON} -c 'raise SystemExit(1)'"], ids=["none", "old"])
 def test_without_a_new_enough_python_one_sentence_says_what_to_do(fresh: Checkout, python: str) -> None:
     fresh.put("python3", python)
