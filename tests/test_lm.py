@@ -352,7 +352,7 @@ def test_the_fixed_memory_of_a_cuda_device_holds_the_same(on_torch: LanguageMode
         memories = [Memory(on_torch.body, torch.tensor([2, 0]), 4, fixed=fixed) for fixed in (False, True)]
         for ids in (prompts, prompts[:, :1], prompts[:, :1], prompts, prompts[:, :1]):
             plain, fixed = (memory.read(ids) for memory in memories)
-            np.testing.assert_allclose(plain.numpy(), fixed.numpy(), atol=1e-5)
+            np.testing.assert_allclose(plain.numpy(), fixed.numpy(), atol=LOGIT)
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -363,7 +363,7 @@ def test_a_text_that_outgrows_its_memory_goes_on(on_torch: LanguageModel, fixed:
         memory, whole = (Memory(on_torch.body, torch.tensor([0]), room, fixed=fixed) for room in (0, 2 * SLACK))
         for start in range(0, ids.shape[1], 69):
             grown = memory.read(ids[:, start : start + 69])
-        np.testing.assert_allclose(grown.numpy(), whole.read(ids).numpy(), atol=1e-5)
+        np.testing.assert_allclose(grown.numpy(), whole.read(ids).numpy(), atol=LOGIT)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -25,6 +25,19 @@ SCREENS = ROOT / "test-results" / "screens"
 PATIENCE_S = 60
 """How long the page may take to show what it should, on a machine that is slow and busy."""
 
+AT_REST = """() => new Promise(done => {
+  const values = () => [...document.querySelectorAll("input, textarea")].map(field => field.value).join("\\n");
+  let before = values(), frames = 0;
+  const look = () => {
+    const now = values();
+    frames = now === before ? frames + 1 : 0;
+    before = now;
+    frames < 10 ? requestAnimationFrame(look) : done();
+  };
+  requestAnimationFrame(look);
+})"""
+"""Resolves when no field has changed for ten frames."""
+
 expect.set_options(timeout=1000 * PATIENCE_S)
 
 
@@ -94,8 +107,11 @@ def _watched(context: BrowserContext, app: App) -> Iterator[Page]:
 
 
 def come_to_rest(page: Page) -> None:
-    """Wait until the fields that came into sight last hold their values: Gradio sets them once more a frame later."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")
+    """Wait until the fields keep their values: Gradio sets those that came into sight once more, a frame later.
+
+    Frames are counted and not milliseconds: a busy machine draws fewer of them.
+    """
+    page.evaluate(AT_REST)
 
 
 def open_fold(page: Page, name: str) -> None:
