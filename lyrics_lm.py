@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from checkpoints.writers import Writer
 from core.events import Progress, TextDelta
 from core.lyrics import LyricsRequest
-from lyrics import builtin as lyrics_builtin
-from lyrics.brief import understand
-from lyrics.counts import differences
+from lyrics import builtin_writer
+from lyrics.brief import subject_of
+from lyrics.line_counts import differences
 
 if TYPE_CHECKING:
     from networks.lm.model import LanguageModel
@@ -22,8 +22,8 @@ def write(request: LyricsRequest, writer: Writer, model: LanguageModel | None = 
     `model` is the writer's own, None for the built-in one. The same request, which has its seed, gives the same text.
     """
     assert request.seed is not None
-    told = [writer.title, f"seed {request.seed}", *_notes(request, writer)]
-    yield Progress("writing", note=" · ".join(told))
+    notes = [writer.title, f"seed {request.seed}", *_notes(request, writer)]
+    yield Progress("writing", note=" · ".join(notes))
     text, cut = "", False
     for event in _pieces(request, request.seed, model):
         if isinstance(event, TextDelta):
@@ -32,13 +32,13 @@ def write(request: LyricsRequest, writer: Writer, model: LanguageModel | None = 
             cut = event.step == event.total
         yield event
     if cut:
-        told.append(f"ended by max_new_tokens at {request.max_new_tokens}: raise it for the rest")
-    yield Progress("writing", note=" · ".join([*told, *differences(request, text)]))
+        notes.append(f"ended by max_new_tokens at {request.max_new_tokens}: raise it for the rest")
+    yield Progress("writing", note=" · ".join([*notes, *differences(request, text)]))
 
 
 def _pieces(request: LyricsRequest, seed: int, model: LanguageModel | None) -> Iterator[Progress | TextDelta]:
     if model is None:
-        yield from lyrics_builtin.write(request, seed)
+        yield from builtin_writer.write(request, seed)
         return
     from lyrics.qwen import write as write_with
 
@@ -51,7 +51,7 @@ def _notes(request: LyricsRequest, writer: Writer) -> Iterator[str]:
         if request.temperature == 0:
             yield "at temperature 0 every seed gives these words"
         return
-    subject = understand(request.brief)
+    subject = subject_of(request.brief)
     if not subject.is_english:
         yield "it knows English only and found none in the brief: these words are general ones"
     elif not subject.own_words:

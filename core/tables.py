@@ -27,12 +27,22 @@ GROUPS = MappingProxyType(
 )
 """Folds of the form, in order: the first is always open, the others start closed."""
 
-KEYSCALES = tuple(
-    f"{note}{accidental} {scale}"
-    for note in "CDEFGAB"
-    for accidental in ("", "#", "b", "♯", "♭")
-    for scale in ("major", "minor")
+NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+"""One name of each pitch class, from 0."""
+
+PITCH_CLASSES = MappingProxyType(
+    {
+        letter + accidental: (NOTES.index(letter) + semitones) % len(NOTES)
+        for letter in "CDEFGAB"
+        for accidental, semitones in (("", 0), ("#", 1), ("b", -1), ("♯", 1), ("♭", -1))
+    }
 )
+"""Every name of a note without its octave; C is 0."""
+
+SCALES = MappingProxyType({"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)})
+"""Semitones from the tonic to each degree."""
+
+KEYSCALES = tuple(f"{note} {scale}" for note in PITCH_CLASSES for scale in SCALES)
 """The 70 key names that ACE-Step's planner was trained on."""
 
 _LANGUAGE_CODES = """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.plans import Facts
-from core.tables import BPM
+from core.tables import BPM, NOTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +16,6 @@ ANALYSIS_HZ = 22_050
 LONGEST_S = 120
 """Seconds from the middle of a recording that are listened to."""
 
-NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 # How well each scale degree fits a key, as rated by listeners: Krumhansl & Kessler 1982.
 PROFILES = {
     "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
@@ -66,6 +65,6 @@ def key_of(mono: NDArray[np.float32], sample_rate: int) -> str | None:
     fits = {
         f"{NOTES[tonic]} {scale}": float(np.corrcoef(np.roll(profile, tonic), chroma)[0, 1])
         for scale, profile in PROFILES.items()
-        for tonic in range(12)
+        for tonic in range(len(NOTES))
     }
     return max(fits, key=fits.__getitem__)

@@ -1,1 +1,1 @@
-"""Words for a song: the brief, the built-in writer, the language model, and what tidies and counts them."""
+"""Words for a song: the brief, the built-in writer, the language model, its cleanup and line counts."""

@@ -69,7 +69,7 @@ def _stresses(word: str) -> list[int]:
 
 
 @lru_cache(maxsize=10_000)
-def shape(text: str, ends_stressed: bool = False) -> str:
+def stress_pattern(text: str, ends_stressed: bool = False) -> str:
     """One sign per syllable: `s` must fall on a beat, `w` must not, `.` is free.
 
     The main stress of a longer word is `s`, an article is `w`; other words of one syllable and a few small words of
@@ -92,11 +92,11 @@ def shape(text: str, ends_stressed: bool = False) -> str:
 
 def syllables(text: str) -> int:
     """How many syllables a text is sung on."""
-    return len(shape(text))
+    return len(stress_pattern(text))
 
 
 def is_iambic(signs: str) -> bool:
-    """Whether the signs of `shape` fit weak-strong feet and end on a beat; the first foot may be turned round."""
+    """Whether a stress pattern fits weak-strong feet and ends on a beat; the first foot may be turned round."""
     if len(signs) % 2 or not signs:
         return False
     turned = signs[0] == "s" and signs[1] != "s"

@@ -16,10 +16,10 @@ from core.plans import length_from_words
 from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from library import audio
 from library.analysis import listen
-from lyrics import brief as lyrics_brief
-from lyrics.builtin import SongWriter
+from lyrics.brief import subject_of
+from lyrics.builtin_writer import SongWriter
 from planner.composer.score import Brief, Score, compose
-from planner.composer.styles import STYLES, names_mood, names_style, names_tempo
+from planner.composer.styles import names_mood, names_style, names_tempo, styles
 
 DRAFTER = "built-in drafter"
 """Who proposes, as the page shows it: a small program, not a language model."""
@@ -63,7 +63,7 @@ class BuiltinDrafter:
         yield Progress("planning", note="drafting")
         line = " ".join(request.query.split())
         score = compose(Brief(prompt=line, duration_s=SCORE_S, seed=seed))
-        subject = lyrics_brief.understand(line)
+        subject = subject_of(line)
         notes = [NO_MODEL]
         if line and not names_style(line.lower()):
             notes.append(NO_STYLE)
@@ -92,7 +92,7 @@ class BuiltinDrafter:
         score = compose(
             Brief(prompt=request.prompt, bpm=request.bpm, keyscale=request.keyscale, duration_s=SCORE_S, seed=seed)
         )
-        prompt = fuller(request.prompt, score, lyrics_brief.understand(f"{request.prompt}\n{request.lyrics}").tone)
+        prompt = fuller(request.prompt, score, subject_of(f"{request.prompt}\n{request.lyrics}").tone)
         lyrics = sectioned(request.lyrics)
         notes = [NO_MODEL]
         if request.prompt.strip() and not names_style(request.prompt.lower()):
@@ -122,7 +122,7 @@ def fuller(prompt: str, score: Score, tone: Tone | None) -> str:
     words = prompt.lower()
     added = [] if words.strip() else [score.style]
     if added or names_style(words):
-        added += [players for players in STYLES[score.style].heard if not _speaks_of(words, players.split()[-1])]
+        added += [players for players in styles()[score.style].players if not _speaks_of(words, players.split()[-1])]
     moods = {*_MOODS.values(), *_MOOD_OF_SCALE.values()}
     if not names_mood(words) and not any(_speaks_of(words, mood) for mood in moods):
         added.append(_MOODS.get(tone) or _MOOD_OF_SCALE[score.keyscale.split()[1]])

@@ -10,7 +10,7 @@ import pytest
 from core.errors import RequestError
 from core.tables import KEYSCALES
 from planner.composer.score import Brief, Score, compose, parse_key, sketch
-from planner.composer.styles import FEELS, STYLES
+from planner.composer.styles import section_kinds, styles
 
 SCALES = {"major": {0, 2, 4, 5, 7, 9, 11}, "minor": {0, 2, 3, 5, 7, 8, 10}}
 SONG = """[Intro]
@@ -47,13 +47,13 @@ def test_what_is_asked_for_is_kept_and_what_is_left_open_is_chosen() -> None:
     asked = compose(brief(bpm=77, keyscale="B♭ minor", timesignature=3))
     assert (asked.bpm, asked.keyscale, asked.timesignature) == (77, "B♭ minor", 3)
     chosen = compose(brief())
-    low, high = STYLES["pop"].bpm
+    low, high = styles()["pop"].bpm
     assert chosen.style == "pop"
     assert low <= chosen.bpm <= high
     assert chosen.keyscale in KEYSCALES
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 @pytest.mark.parametrize("keyscale", ["C major", "F# minor", "E♭ major"])
 def test_every_note_that_does_not_walk_lies_in_the_key(style: str, keyscale: str) -> None:
     score = compose(brief(prompt=style, keyscale=keyscale, bpm=100, timesignature=4))
@@ -173,8 +173,8 @@ def test_a_window_inside_a_song_neither_opens_nor_closes_it() -> None:
 
 
 def test_every_section_feel_is_reached_by_a_tag() -> None:
-    lyrics = "\n".join(f"[{name}]" for name in FEELS)
-    assert [s.tag for s in compose(brief(lyrics=lyrics, duration_s=60.0)).sections] == list(FEELS)
+    lyrics = "\n".join(f"[{name}]" for name in section_kinds())
+    assert [s.tag for s in compose(brief(lyrics=lyrics, duration_s=60.0)).sections] == list(section_kinds())
 
 
 def test_the_summary_says_style_tempo_metre_key_and_form() -> None:

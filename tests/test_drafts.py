@@ -29,7 +29,7 @@ from planner.builtin_drafter import (
     BuiltinDrafter,
     sectioned,
 )
-from planner.composer.styles import STYLES, names_style, style_of
+from planner.composer.styles import names_style, style_of, styles
 from ui import draft_events as ui_draft_events
 
 LINES = (
@@ -154,15 +154,15 @@ def test_what_the_line_says_of_tempo_and_metre_is_taken_at_its_word() -> None:
 # ---- a prompt --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", styles())
 def test_a_fuller_prompt_keeps_its_style_and_names_its_players(name: str) -> None:
     dice = np.random.default_rng(0)
-    for word in STYLES[name].words:
+    for word in styles()[name].words:
         prompt = enhanced(word).prompt or ""
         assert prompt.startswith(word)
         assert style_of(prompt, dice) == style_of(word, dice)
-    assert all(style_of(players, dice) == name for players in STYLES[name].heard if names_style(players))
-    assert sum(players in (enhanced(name).prompt or "") for players in STYLES[name].heard) >= 2
+    assert all(style_of(players, dice) == name for players in styles()[name].players if names_style(players))
+    assert sum(players in (enhanced(name).prompt or "") for players in styles()[name].players) >= 2
 
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
@@ -183,7 +183,7 @@ def test_what_is_in_the_prompt_is_not_said_again() -> None:
 def test_a_style_that_the_composer_does_not_know_gets_no_players() -> None:
     draft = enhanced("reggae dub")
     assert NO_STYLE in draft.notes
-    assert not any(players in (draft.prompt or "") for style in STYLES.values() for players in style.heard)
+    assert not any(players in (draft.prompt or "") for style in styles().values() for players in style.players)
 
 
 def test_given_facts_stay_and_are_what_the_added_words_speak_of() -> None:

@@ -20,13 +20,13 @@ from core.events import Progress, TextDelta
 from core.knobs import parse
 from core.lyrics import LyricsRequest, Tone
 from core.tables import MAX_SEED
-from lyrics import builtin as lyrics_builtin
-from lyrics import lines as material
-from lyrics.brief import understand
-from lyrics.builtin import CHORUS_FORMS
-from lyrics.counts import line_counts
-from lyrics.pronunciation import is_iambic, last_word, near_rhyme, phones, rhyme, shape, syllables, words
-from lyrics.words import COMMON, FIELDS, phrases
+from lyrics import builtin_writer
+from lyrics.brief import subject_of
+from lyrics.builtin_writer import CHORUS_FORMS
+from lyrics.line_counts import line_counts
+from lyrics.lines import material
+from lyrics.pronunciation import is_iambic, last_word, near_rhyme, phones, rhyme, stress_pattern, syllables, words
+from lyrics.words import named, vocabulary
 
 ROOT = Path(__file__).parent.parent
 TONES: tuple[Tone, ...] = get_args(Tone)
@@ -45,7 +45,7 @@ BRIEFS = (
 
 
 def song(seed: int = 1, **values: object) -> str:
-    return "".join(delta.text for delta in lyrics_builtin.write(parse(LyricsRequest, values), seed))
+    return "".join(delta.text for delta in builtin_writer.write(parse(LyricsRequest, values), seed))
 
 
 def note(brief: str) -> str:
@@ -110,7 +110,7 @@ def test_every_known_section_has_a_lower_case_tag_and_played_ones_have_no_words(
 
 
 def test_the_text_streams_one_line_at_a_time() -> None:
-    deltas = list(lyrics_builtin.write(parse(LyricsRequest, {"brief": BRIEFS[0]}), 3))
+    deltas = list(builtin_writer.write(parse(LyricsRequest, {"brief": BRIEFS[0]}), 3))
     assert deltas[0] == TextDelta("[intro]\n")
     assert all(delta.text.strip() and delta.text.strip().count("\n") == 0 for delta in deltas)
     assert all(delta.text.endswith("\n") for delta in deltas)
@@ -140,7 +140,7 @@ def test_verses_have_eight_syllables_a_line_and_choruses_six_under_one_hook(tone
         assert hook == again
         assert syllables(hook) in (6, 8)
         assert (syllables(answer), syllables(other)) == (6, 6)
-        assert all(is_iambic(shape(line)) for _, lines in sections(text) for line in lines)
+        assert all(is_iambic(stress_pattern(line)) for _, lines in sections(text) for line in lines)
 
 
 def rhymes_fully(a: str, b: str, sounds: dict[str, set[str]]) -> bool:
@@ -211,22 +211,22 @@ def test_the_song_speaks_of_the_brief() -> None:
         texts = [song(seed, brief=BRIEFS[index]).lower() for seed in range(3)]
         assert all(word in words(text) for text in texts), BRIEFS[index]
     for seed, brief in enumerate(BRIEFS):
-        own = [last_word(phrase) for phrase in understand(brief).own_words]
+        own = [last_word(phrase) for phrase in subject_of(brief).own_words]
         text = song(seed, brief=brief)
         assert sum(any(word in words(line) for word in own) for line in text.split("\n")) >= 8, text
 
 
 def lines_in_tone(tone: Tone) -> re.Pattern[str]:
     """A pattern of every line that only this tone brings: whole lines, frames and hooks."""
-    tables = (material.LINES, material.CHORUS_LINES, material.FRAMES, material.HOOKS)
-    texts = [re.escape(text).replace(r"\ ", " ") for table in tables for text in phrases(table[tone])]
+    tables = (material().verse_lines, material().chorus_lines, material().frames, material().hooks)
+    texts = [re.escape(text).replace(r"\ ", " ") for table in tables for text in table[tone]]
     filled = (re.sub(r"(\w+)\\\|(\w+)", r"(\1|\2)", re.sub(r"\\{[nv]\\}", ".+", text)) for text in texts)
     return re.compile("|".join(filled), re.IGNORECASE)
 
 
 def test_a_tone_puts_its_own_words_into_the_song() -> None:
     for tone in TONES:
-        whole = {text.lower() for other in TONES if other != tone for text in phrases(material.LINES[other])}
+        whole = {text.lower() for other in TONES if other != tone for text in material().verse_lines[other]}
         for seed in range(3):
             text = song(seed, brief="the road and the river", tone=tone)
             lines = [line for name in ("verse", "chorus") for lines in lines_of(text, name)[:2] for line in lines]
@@ -236,23 +236,23 @@ def test_a_tone_puts_its_own_words_into_the_song() -> None:
 
 
 def test_the_tone_is_read_from_the_brief_when_none_is_chosen() -> None:
-    assert understand("a sad goodbye at the station").tone == "sad"
-    assert understand("a silly birthday party").tone == "playful"
-    assert understand("protest song about lies").tone == "angry"
-    assert understand("the road to the river").tone is None
+    assert subject_of("a sad goodbye at the station").tone == "sad"
+    assert subject_of("a silly birthday party").tone == "playful"
+    assert subject_of("protest song about lies").tone == "angry"
+    assert subject_of("the road to the river").tone is None
 
 
 def test_noun_phrases_keep_their_owner_their_name_and_their_article() -> None:
-    assert understand("a lighthouse keeper who misses the sea").own_words == (
+    assert subject_of("a lighthouse keeper who misses the sea").own_words == (
         *("the lighthouse keeper", "the keeper", "the sea"),
     )
-    assert understand("driving to Lisbon with my dog").own_words == ("Lisbon", "my dog", "driving")
-    assert understand("Anna's garden on Friday") != understand("garden")
-    assert "Friday" in understand("dancing with my friends on Friday").own_words
+    assert subject_of("driving to Lisbon with my dog").own_words == ("Lisbon", "my dog", "driving")
+    assert subject_of("Anna's garden on Friday") != subject_of("garden")
+    assert "Friday" in subject_of("dancing with my friends on Friday").own_words
 
 
 def test_verbs_agree_with_their_nouns() -> None:
-    plural = {noun.text for noun in understand("the waves and the people and the bus and Paris").nouns if noun.plural}
+    plural = {noun.text for noun in subject_of("the waves and the people and the bus and Paris").nouns if noun.plural}
     assert {"the waves", "the people"} <= plural
     assert not {"the bus", "Paris"} & plural
     for seed in range(10):
@@ -313,41 +313,58 @@ def test_the_longest_request_is_served() -> None:
     assert [count for _, count in line_counts(text)] == [10] * 24
 
 
-def test_the_dictionary_is_read_only_when_a_song_is_written() -> None:
+def test_dictionary_and_words_are_read_once_and_only_when_a_song_is_written() -> None:
     code = (
-        "import sys, lyrics_lm\n"
-        "from lyrics import builtin, pronunciation\n"
+        "import sys\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: event == 'open' and opened.append(str(args[0])))\n"
+        "read = lambda: sum(path.endswith(('cmudict.dict', '.toml')) for path in opened)\n"
+        "import lyrics_lm\n"
+        "from lyrics import builtin_writer, qwen\n"
         "from core.lyrics import LyricsRequest\n"
-        "before = pronunciation._dictionary.cache_info().currsize\n"
-        "list(builtin.write(LyricsRequest(brief='rain'), 0))\n"
-        "after = pronunciation._dictionary.cache_info().currsize\n"
-        "print(before, after, 'cmudict' in sys.modules, 'torch' in sys.modules)"
+        "before = read()\n"
+        "for seed in range(2):\n"
+        "    list(builtin_writer.write(LyricsRequest(brief='rain'), seed))\n"
+        "print(before, read(), 'cmudict' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.split() == ["0", "1", "False", "False"]
+    assert done.stdout.split() == ["0", "3", "False", "False"]
 
 
-WHOLE_LINES = [
-    *((mood, text, 8) for mood, table in material.LINES.items() for text in phrases(table)),
-    *((mood, text, 6) for mood, table in material.CHORUS_LINES.items() for text in phrases(table)),
-    *(("any", text, 8) for text in phrases(material.BRIDGES)),
-]
+def test_a_misspelled_name_among_the_words_is_refused() -> None:
+    assert list(named({"sad": 1, "tender": 2}, TONES)) == ["sad", "tender"]
+    with pytest.raises(ValueError, match=r"grumpy: must be of hopeful, tender"):
+        named({"sad": 1, "grumpy": 2}, TONES)
+
+
+def whole_lines() -> list[tuple[str, str, int]]:
+    """(mood, text, syllables) of every line that is sung as it stands."""
+    return [
+        *((mood, text, 8) for mood, texts in material().verse_lines.items() for text in texts),
+        *((mood, text, 6) for mood, texts in material().chorus_lines.items() for text in texts),
+        *(("any", text, 8) for text in material().bridge_openings),
+    ]
 
 
 def test_every_line_of_the_material_scans_and_is_in_the_dictionary() -> None:
-    wrong = [(text, shape(text)) for _, text, count in WHOLE_LINES if len(shape(text)) != count]
-    wrong += [(text, shape(text)) for _, text, _ in WHOLE_LINES if not is_iambic(shape(text))]
+    whole = whole_lines()
+    wrong = [(text, stress_pattern(text)) for _, text, count in whole if len(stress_pattern(text)) != count]
+    wrong += [(text, stress_pattern(text)) for _, text, _ in whole if not is_iambic(stress_pattern(text))]
     assert wrong == []
-    nouns = [text for field in (*FIELDS, COMMON) for texts in field.nouns().values() for text in texts]
-    tables = (material.HOOKS, material.FRAMES, material.HEADS, material.WHERE, material.WHEN)
-    templates = [text for table in tables for block in table.values() for text in phrases(block)]
-    spoken = {word for text in (*nouns, *templates, *(text for _, text, _ in WHOLE_LINES)) for word in words(text)}
+    topics = (*vocabulary().topics, vocabulary().common)
+    nouns = [text for topic in topics for texts in topic.nouns.values() for text in texts]
+    sources = material()
+    templates = [*(text for texts in sources.heads.values() for text in texts)]
+    for table in (sources.hooks, sources.frames, sources.where, sources.when):
+        templates += [text for texts in table.values() for text in texts]
+    spoken = {word for text in (*nouns, *templates, *(text for _, text, _ in whole)) for word in words(text)}
     assert {word for word in spoken - {"n", "v"} if phones(word) is None} == set()
 
 
 def test_every_tone_line_finds_a_rhyme_among_the_lines_it_may_stand_with() -> None:
-    for mood, text, count in WHOLE_LINES:
-        partners = (t for m, t, n in WHOLE_LINES if m in (mood, "any") and n == count)
+    whole = whole_lines()
+    for mood, text, count in whole:
+        partners = (t for m, t, n in whole if m in (mood, "any") and n == count)
         assert any(rhyme(last_word(text), last_word(partner)) for partner in partners), text
 
 

@@ -27,7 +27,7 @@ from core.params import GenerateRequest
 from core.tables import SUNG_LANGUAGES
 from jobs.words import WordsWork
 from lyrics import qwen as lyrics_qwen
-from lyrics.prompt import LANGUAGE_NAMES, SYSTEM, request_text
+from lyrics.qwen import SYSTEM, language_names, request_text
 from networks.lm import model as lm
 from networks.lm.model import LanguageModel
 from networks.lm.vocabulary import Message, open_vocabulary
@@ -72,7 +72,7 @@ def tiny(folder: Path, spread: float) -> Qwen2ForCausalLM:
 
 
 def teach(network: Qwen2ForCausalLM, prompt: list[int], answer: list[int]) -> None:
-    """Nothing; the network answers the prompt with the answer."""
+    """Train the network until it answers the prompt with the answer."""
     told, last = torch.tensor([prompt + answer]), len(answer)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(150):
@@ -141,7 +141,7 @@ def test_the_system_text_names_no_number_and_no_tag_but_the_end() -> None:
 
 
 def test_every_language_has_a_name() -> None:
-    assert tuple(LANGUAGE_NAMES) == SUNG_LANGUAGES
+    assert tuple(language_names()) == SUNG_LANGUAGES
     assert "Language: Haitian Creole\n" in request_text(request_of(vocal_language="ht"))
     assert "Language: that of the brief\n" in request_text(request_of())
 

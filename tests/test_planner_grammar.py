@@ -19,7 +19,7 @@ from core.plan_text import PlanText, read_output, read_plan
 from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from networks.lm.sampling import Sampler, Sampling
 from networks.lm.vocabulary import Vocabulary, open_vocabulary
-from planner.lm.grammar import FIELDS, Walk, Write, caption, codes, facts, verses
+from planner.lm.grammar import FIELDS, Decoding, Forced, caption, codes, facts, lyrics_text
 from planner.lm.planner import follow
 from planner.lm.prompts import (
     Fact,
@@ -30,7 +30,7 @@ from planner.lm.prompts import (
     negative_prompt,
     understand_prompt,
 )
-from planner.lm.tokens import VALUES, Script
+from planner.lm.tokens import VALUES, TokenTables
 from tests.tiny_lm import CODES, save_tokenizer
 
 CASES = json.loads((Path(__file__).parent / "data" / "parity" / "prompts.json").read_text(encoding="utf-8"))
@@ -46,8 +46,8 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
 
 
 @pytest.fixture(scope="module")
-def script(words: Vocabulary) -> Script:
-    return Script(words)
+def tables(words: Vocabulary) -> TokenTables:
+    return TokenTables(words)
 
 
 # ---- prompts ---------------------------------------------------------------------------------------------------------
@@ -91,27 +91,27 @@ def test_facts_are_written_as_upstream_writes_them(case: Mapping[str, Any]) -> N
 
 @pytest.mark.parametrize("case", CASES["parse"])
 def test_what_a_planner_writes_is_read_as_upstream_reads_it(case: Mapping[str, Any]) -> None:
-    told, tokens = read_output(case["text"])
-    assert told == {name: str(value) for name, value in case["metadata"].items()}
+    fields, tokens = read_output(case["text"])
+    assert fields == {name: str(value) for name, value in case["metadata"].items()}
     assert "".join(f"<|audio_code_{code}|>" for code in tokens) == case["audio_codes"]
 
 
 # ---- the grammar -----------------------------------------------------------------------------------------------------
 
 
-class Mood:
-    """A language model that is all random numbers and a taste; as far as the grammar can tell, one like any other."""
+class RandomModel:
+    """A language model of random numbers that prefers some tokens; to the grammar one like any other."""
 
     runtime = "torch"
 
     def __init__(self, words: Vocabulary, seed: int, taste: Sequence[int] = (), keen: float = 12) -> None:
         self.vocabulary = words
-        self._dice = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
         self._taste, self._keen = np.array(taste, np.intp), np.float32(keen)
         self.read: list[int] = []
         self.closed = False
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> Mood:
+    def start(self, prompts: Sequence[Sequence[int]]) -> RandomModel:
         self._batch = len(prompts)
         return self
 
@@ -119,29 +119,29 @@ class Mood:
         self.read += ids
 
     def logits(self, rows: range | None = None) -> Logits:
-        told = self._dice.normal(size=(self._batch, self.vocabulary.size), scale=4).astype(np.float32)
-        told[:, self._taste] += self._keen
-        return told if rows is None else told[:, rows.start : rows.stop]
+        logits = self._rng.normal(size=(self._batch, self.vocabulary.size), scale=4).astype(np.float32)
+        logits[:, self._taste] += self._keen
+        return logits if rows is None else logits[:, rows.start : rows.stop]
 
     def close(self) -> None:
         self.closed = True
 
 
-def recorded(walk: Walk[Any], written: list[int]) -> Walk[Any]:
-    """The walk; all that it writes, the end that no choice depends on included, is in the list."""
+def recorded(decoding: Decoding[Any], written: list[int]) -> Decoding[Any]:
+    """The decoding; all that it writes, the end that no choice depends on included, is in the list."""
     answer = None
     while True:
         try:
-            move = walk.send(answer)
+            move = decoding.send(answer)
         except StopIteration as end:
             return end.value
-        if isinstance(move, Write):
+        if isinstance(move, Forced):
             written += move.ids
         answer = yield move
 
 
-def walked(walk: Walk[Any], model: Any, sampler: Sampler, written: list[int] | None = None) -> Any:
-    steps = follow(recorded(walk, [] if written is None else written), model, [[1]], sampler)
+def decoded(decoding: Decoding[Any], model: Any, sampler: Sampler, written: list[int] | None = None) -> Any:
+    steps = follow(recorded(decoding, [] if written is None else written), model, [[1]], sampler)
     while True:
         try:
             next(steps)
@@ -149,17 +149,17 @@ def walked(walk: Walk[Any], model: Any, sampler: Sampler, written: list[int] | N
             return end.value
 
 
-def given_by(dice: random.Random) -> dict[str, Fact]:
+def given_by(rng: random.Random) -> dict[str, Fact]:
     """User values for some of the fields."""
     values: dict[str, Fact] = {
-        "bpm": dice.randint(30, 300),
-        "caption": dice.choice(["calm piano", 'Lo-fi: dusty, "vinyl" 日本', "'quoted'", "no", "- a, b #c", "bpm: 92"]),
-        "duration": dice.randint(10, 30),
-        "keyscale": dice.choice(KEYSCALES),
-        "language": dice.choice(LANGUAGES),
-        "timesignature": dice.choice(TIME_SIGNATURES),
+        "bpm": rng.randint(30, 300),
+        "caption": rng.choice(["calm piano", 'Lo-fi: dusty, "vinyl" 日本', "'quoted'", "no", "- a, b #c", "bpm: 92"]),
+        "duration": rng.randint(10, 30),
+        "keyscale": rng.choice(KEYSCALES),
+        "language": rng.choice(LANGUAGES),
+        "timesignature": rng.choice(TIME_SIGNATURES),
     }
-    return {name: value for name, value in values.items() if dice.random() < 0.4}
+    return {name: value for name, value in values.items() if rng.random() < 0.4}
 
 
 TASTES: Mapping[str, str] = {
@@ -173,22 +173,22 @@ TASTES: Mapping[str, str] = {
 
 
 @pytest.mark.parametrize("taste", TASTES)
-def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, script: Script, taste: str) -> None:
+def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, tables: TokenTables, taste: str) -> None:
     """A third of a thousand for each taste; every one is read back from its tokens, a fifth of them with codes."""
-    liked = [token for token in words.encode(TASTES[taste]) if token in set(script.anywhere.tolist())]
+    liked = [token for token in words.encode(TASTES[taste]) if token in set(tables.caption.tolist())]
     for seed in range(340):
-        dice = random.Random(seed)
-        given = given_by(dice)
-        model = Mood(words, seed, liked)
-        sampler = Sampler(Sampling(temperature=dice.choice([0, 0.85, 2]), top_p=dice.choice([0.5, 1])), seed)
+        rng = random.Random(seed)
+        given = given_by(rng)
+        model = RandomModel(words, seed, liked)
+        sampler = Sampler(Sampling(temperature=rng.choice([0, 0.85, 2]), top_p=rng.choice([0.5, 1])), seed)
         ids: list[int] = []
-        known = walked(facts(script, given, FIELDS, dice.choice([5, 40])), model, sampler, ids)
+        known = decoded(facts(tables, given, FIELDS, rng.choice([5, 40])), model, sampler, ids)
         count = 5 * int(known["duration"]) if seed % 40 == 0 or (int(known["duration"]) <= 30 and seed % 2) else 0
-        tokens = walked(codes(script, count), model, sampler, ids)
+        tokens = decoded(codes(tables, count), model, sampler, ids)
         written = words.decode(ids)
-        told, read = read_output(written)
+        fields, read = read_output(written)
         assert (read, len(read)) == (tokens, count)
-        assert told == {name: str(value) for name, value in known.items()}, written
+        assert fields == {name: str(value) for name, value in known.items()}, written
         assert list(known) == list(FIELDS)
         for name, value in known.items():
             assert value == given.get(name, value)
@@ -199,17 +199,17 @@ def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, scr
         assert (again.bpm, again.keyscale, again.duration_s) == (known["bpm"], known["keyscale"], known["duration"])
         assert again.codes == (tokens or None)
         controls = [token for token in ids if token in words.control_ids]
-        assert controls == [words.control("<think>"), words.control("</think>"), *(script.codes[c] for c in tokens)]
+        assert controls == [words.control("<think>"), words.control("</think>"), *(tables.codes[c] for c in tokens)]
 
 
-def test_a_field_that_nobody_wants_is_left_out(words: Vocabulary, script: Script) -> None:
+def test_a_field_that_nobody_wants_is_left_out(words: Vocabulary, tables: TokenTables) -> None:
     ids: list[int] = []
-    known = walked(facts(script, {"bpm": 92}, ("keyscale",)), Mood(words, 1), Sampler(Sampling(), 1), ids)
+    known = decoded(facts(tables, {"bpm": 92}, ("keyscale",)), RandomModel(words, 1), Sampler(Sampling(), 1), ids)
     assert words.decode(ids) == f"<think>\nbpm: 92\nkeyscale: {known['keyscale']}\n</think>"
     assert list(known) == ["bpm", "keyscale"]
 
 
-def test_names_and_common_beginnings_are_written_without_asking(words: Vocabulary, script: Script) -> None:
+def test_names_and_common_beginnings_are_written_without_asking(words: Vocabulary, tables: TokenTables) -> None:
     asked = []
 
     class Counting(Sampler):
@@ -218,40 +218,41 @@ def test_names_and_common_beginnings_are_written_without_asking(words: Vocabular
             asked.append(words.bytes_of(token))
             return token
 
-    walked(facts(script, {}, ("timesignature",)), Mood(words, 2), Counting(Sampling(), 2))
+    decoded(facts(tables, {}, ("timesignature",)), RandomModel(words, 2), Counting(Sampling(), 2))
     assert len(asked) == 1 and asked[0].strip() in {b"2", b"3", b"4", b"6"}
 
 
 @pytest.mark.parametrize("limit", [1, 5, 40])
 @pytest.mark.parametrize("taste", TASTES)
 def test_a_caption_stops_at_its_limit_and_splits_no_character(
-    words: Vocabulary, script: Script, taste: str, limit: int
+    words: Vocabulary, tables: TokenTables, taste: str, limit: int
 ) -> None:
-    inner = set(script.inline.tolist()) - set(script.line_start.tolist())
+    inner = set(tables.caption_line.tolist()) - set(tables.caption_line_start.tolist())
     liked = [token for token in words.encode(TASTES[taste]) if token in inner]
     halves = [words.encode("😀")[0], words.encode("夜")[0]]
     for seed in range(40):
         ids: list[int] = []
-        said = walked(caption(script, limit), Mood(words, seed, [*liked, *halves]), Sampler(Sampling(), seed), ids)
+        model = RandomModel(words, seed, [*liked, *halves])
+        said = decoded(caption(tables, limit), model, Sampler(Sampling(), seed), ids)
         raw = b"".join(map(words.bytes_of, ids))
         assert len(ids) <= limit + 4
         assert said == " ".join(raw.decode("utf-8").split())
         assert "`" not in said and "<" not in said
 
 
-def test_a_caption_goes_on_over_indented_lines_alone(words: Vocabulary, script: Script) -> None:
+def test_a_caption_goes_on_over_indented_lines_alone(words: Vocabulary, tables: TokenTables) -> None:
     def said(text: str) -> str:
         ids = iter([*words.encode(text), words.encode("key")[0]])
-        walk = caption(script)
-        move = next(walk)
+        decoding = caption(tables)
+        move = next(decoding)
         while True:
             try:
                 if hasattr(move, "allowed"):
                     token = next(ids)
                     assert token in move.allowed, (text, words.bytes_of(token))
-                    move = walk.send(token)
+                    move = decoding.send(token)
                 else:
-                    move = next(walk)
+                    move = next(decoding)
             except StopIteration as end:
                 return str(end.value)
 
@@ -259,44 +260,45 @@ def test_a_caption_goes_on_over_indented_lines_alone(words: Vocabulary, script: 
     assert said(" Soft,\n   wide\n  and 夜 \n") == "Soft, wide and 夜"
 
 
-def test_lyrics_end_where_the_model_ends_them_and_hold_no_codes(words: Vocabulary, script: Script) -> None:
+def test_lyrics_end_where_the_model_ends_them_and_hold_no_codes(words: Vocabulary, tables: TokenTables) -> None:
     end = words.control("<|im_end|>")
-    model = Mood(words, 3, words.encode("[Verse]\nRain 日本\n\n[Chorus]\n"))
+    model = RandomModel(words, 3, words.encode("[Verse]\nRain 日本\n\n[Chorus]\n"))
     ids: list[int] = []
-    said = walked(verses(script, 60), model, Sampler(Sampling(), 3), ids)
+    said = decoded(lyrics_text(tables, 60), model, Sampler(Sampling(), 3), ids)
     assert said == words.decode(ids).removeprefix("\n\n# Lyric\n").strip()
     assert "\n" in said and not words.control_ids & set(ids)
-    assert walked(verses(script, 60), Mood(words, 3, [end], keen=99), Sampler(Sampling(temperature=0), 3)) == ""
+    ending = RandomModel(words, 3, [end], keen=99)
+    assert decoded(lyrics_text(tables, 60), ending, Sampler(Sampling(temperature=0), 3)) == ""
 
 
 def test_codes_that_mean_nothing_are_never_written(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, codes=64_020)
-    script = Script(open_vocabulary(tmp_path))
-    assert len(script.codes) == 64_000
-    assert script.vocabulary.bytes_of(script.codes[63_999]) == b"<|audio_code_63999|>"
+    tables = TokenTables(open_vocabulary(tmp_path))
+    assert len(tables.codes) == 64_000
+    assert tables.vocabulary.bytes_of(tables.codes[63_999]) == b"<|audio_code_63999|>"
 
 
 def test_a_vocabulary_without_codes_is_no_planners(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, codes=0)
     with pytest.raises(CheckpointError, match="audio_code_0"):
-        _ = Script(open_vocabulary(tmp_path)).codes
+        _ = TokenTables(open_vocabulary(tmp_path)).codes
 
 
-def test_whole_lines_hold_tokens_that_lie_across_the_name_and_the_value(words: Vocabulary, script: Script) -> None:
+def test_whole_lines_hold_tokens_that_lie_across_the_name_and_the_value(words: Vocabulary, tables: TokenTables) -> None:
     for field in VALUES:
-        for line, value in script.lines(field).items():
+        for line, value in tables.lines(field).items():
             assert words.decode(line) == f"{field}: {value}\n"
             assert [*words.encode("bpm: 92\n"), *line] == words.encode(f"bpm: 92\n{field}: {value}\n")
 
 
-def test_a_language_that_yaml_takes_for_false_stays_a_language(words: Vocabulary, script: Script) -> None:
+def test_a_language_that_yaml_takes_for_false_stays_a_language(words: Vocabulary, tables: TokenTables) -> None:
     assert facts_text({"language": "no"}) == "language: 'no'\n"
     assert read_plan("language: 'no'").language == read_plan("language: no").language == "no"
 
 
-def test_a_walk_that_is_left_closes_its_session(words: Vocabulary, script: Script) -> None:
-    model = Mood(words, 4)
-    steps = follow(codes(script, 50), model, [[1]], Sampler(Sampling(), 4))  # type: ignore[arg-type]
+def test_a_decoding_that_is_left_closes_its_session(words: Vocabulary, tables: TokenTables) -> None:
+    model = RandomModel(words, 4)
+    steps = follow(codes(tables, 50), model, [[1]], Sampler(Sampling(), 4))  # type: ignore[arg-type]
     for _ in range(7):
         next(steps)
     steps.close()

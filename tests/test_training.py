@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import training.measures as measure
 from core.paths import nano_folder
 from planner.composer.score import Brief, compose, sketch
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 from training.assemble import assemble, disassemble
 from training.captions import caption, draw_lyrics
 from training.dit import START
@@ -86,9 +86,9 @@ def test_noise_silence_and_clipping_are_told_apart() -> None:
 
 
 def test_every_style_has_a_sound_and_they_differ() -> None:
-    assert set(SOUNDS) == set(STYLES)
+    assert set(SOUNDS) == set(styles())
     score = compose(Brief(prompt="pop", duration_s=4.0, seed=1))
-    waves = [styled(score, style) for style in STYLES]
+    waves = [styled(score, style) for style in styles()]
     for i, wave in enumerate(waves):
         assert wave.shape == (2, 4 * RATE)
         assert 0.03 < np.sqrt(np.mean(wave**2)) < 0.3
@@ -105,7 +105,7 @@ def test_an_excerpt_sounds_like_the_same_stretch_of_the_whole() -> None:
 def test_captions_of_a_style_mostly_name_it_and_lyrics_are_tagged() -> None:
     dice = np.random.default_rng(0)
     said = [caption("jazz", dice).lower() for _ in range(200)]
-    words = STYLES["jazz"].words
+    words = styles()["jazz"].words
     assert np.mean([any(word in text for word in ("jazz", *words)) for text in said]) > 0.7
     assert len(set(said)) > 150
     lyrics = [text for text in (draw_lyrics(dice) for _ in range(40)) if text]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.composer.score import Score
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 
 _MOODS = ("happy", "sad", "dreamy", "dark", "bright", "energetic", "calm", "nostalgic", "warm", "melancholic", "epic",
           "romantic", "tense", "playful", "gentle", "powerful", "uplifting", "lonely", "smooth", "gritty",
@@ -79,7 +79,7 @@ def vague_caption(dice: np.random.Generator) -> str:
 def _fill(frame: str, style: str, dice: np.random.Generator) -> str:
     instruments = _INSTRUMENTS.get(style, ("", ""))
     one, two = dice.choice(instruments, size=2, replace=False)
-    words = STYLES[style].words if style else ("music",)
+    words = styles()[style].words if style else ("music",)
     return frame.format(
         style=style, word=dice.choice(words), mood=dice.choice(_MOODS), place=dice.choice(_PLACES), one=one, two=two
     )

@@ -32,7 +32,7 @@ from pipeline import Job, Recording, Take, render
 from planner.composer.instruments import Wave
 from planner.composer.planner import ComposerPlanner
 from planner.composer.score import Brief, Score, compose
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 from training.captions import plain_caption
 from training.judge import StyleJudge
 from training.synthesis import KEYS, styled
@@ -99,7 +99,7 @@ def fixed_cases(count: int) -> list[Case]:
     dice = np.random.default_rng(2026)
     cases = []
     for i in range(count):
-        style = tuple(STYLES)[i % len(STYLES)]
+        style = tuple(styles())[i % len(styles())]
         bpm, keyscale = int(dice.integers(60, 181)), KEYS[dice.integers(len(KEYS))]
         request = GenerateRequest(
             prompt=plain_caption(style, dice), lyrics=_LYRICS if i % 3 == 0 else "", instrumental=i % 3 != 0,
@@ -175,7 +175,7 @@ def measured(studio: Studio, count: int) -> list[Row]:
 def _covered(studio: Studio, cases: Sequence[Case], count: int = 16) -> list[Row]:
     """Covers of the composer's renderings in a style that only the words name, against a style that nobody named."""
     right, wrong = [], []
-    names = tuple(STYLES)
+    names = tuple(styles())
     for i, case in enumerate(cases[:count]):
         start = names.index(case.style)
         asked, other = (names[(start + step) % len(names)] for step in (1 + i % 6, 2 + i % 6))

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from planner.composer.instruments import Wave
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 from training.captions import draw_lyrics
 from training.synthesis import draw_score, styled
 from training.vae import LATENTS
 
-_NAMES = tuple(STYLES)
+_NAMES = tuple(styles())
 _CROP = 400
 _STEPS = 500
 

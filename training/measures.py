@@ -6,13 +6,12 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from core.tables import SAMPLE_RATE
+from core.tables import SAMPLE_RATE, SCALES
 from library.analysis import PROFILES
 from planner.composer.instruments import Wave
 from planner.composer.score import parse_key
 
 _HOP = 512
-_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _RELATED_TEMPOS = (1 / 3, 1 / 2, 2 / 3, 1.0, 3 / 2, 2.0, 3.0)
 
 Key = tuple[int, str]
@@ -97,7 +96,7 @@ def related_key(found: Key, keyscale: str) -> bool:
 def in_scale(heard: NDArray[np.float64], keyscale: str) -> float:
     """Share of the chroma that lies on the notes of the key."""
     tonic, mode = parse_key(keyscale)
-    return float(sum(heard[(tonic + step) % 12] for step in _SCALES[mode]))
+    return float(sum(heard[(tonic + step) % 12] for step in SCALES[mode]))
 
 
 def pitch_agreement(made: Wave, true: Wave, low: float = 260.0, octaves: float = 1.43) -> float:

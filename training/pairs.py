@@ -11,7 +11,7 @@ from torch import Tensor
 
 from planner.composer.instruments import Wave
 from planner.composer.score import Score, sketch
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 from training.captions import Ask, draw_lyrics
 from training.synthesis import draw_score, excerpt, stranger, styled
 
@@ -44,7 +44,7 @@ def draw_pair(dice: np.random.Generator, encode: Encode) -> Pair:
     score = draw_score(dice, seconds, lyrics=lyrics)
     start = 0.0 if dice.random() < 0.25 else float(dice.uniform(0.0, seconds - _SECONDS))
     cut = excerpt(score, start, _SECONDS)
-    style = tuple(STYLES)[dice.integers(len(STYLES))] if dice.random() < 0.75 else score.style
+    style = tuple(styles())[dice.integers(len(styles()))] if dice.random() < 0.75 else score.style
     waves = styled(cut, style), sketch(cut), _another_sound(cut, style, dice)
     made, plain, other = (encode(wave).half() for wave in waves)
     return Pair(made, plain, other, Ask(score, style, lyrics if score.sung else "", seconds))
@@ -52,7 +52,7 @@ def draw_pair(dice: np.random.Generator, encode: Encode) -> Pair:
 
 def _another_sound(cut: Score, style: str, dice: np.random.Generator) -> Wave:
     """What a user may bring to be covered: two in three times finished music of another style, else strangers."""
-    others = [name for name in STYLES if name != style]
+    others = [name for name in styles() if name != style]
     return styled(cut, others[dice.integers(len(others))]) if dice.random() < 2 / 3 else stranger(cut, dice)
 
 

@@ -9,17 +9,12 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import fftconvolve
 
-from core.tables import SAMPLE_RATE
+from core.tables import KEYSCALES, SAMPLE_RATE
 from planner.composer.instruments import Ensemble, Kit, Part, Timbre, Wave, limit, perform
 from planner.composer.score import METRES, NEUTRAL, Brief, Score, compose, sketch
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 
-KEYS = tuple(
-    f"{letter}{accidental} {mode}"
-    for letter in "CDEFGAB"
-    for accidental in ("", "#", "b")
-    for mode in ("major", "minor")
-)
+KEYS = tuple(key for key in KEYSCALES if key.isascii())
 
 
 def _harmonics(count: int, slope: float, damping: float = 1.0, odd: bool = False) -> tuple[float, ...]:
@@ -107,7 +102,7 @@ def stranger(score: Score, dice: np.random.Generator) -> Wave:
 
 def draw_score(dice: np.random.Generator, duration_s: float, style: str | None = None, lyrics: str = "") -> Score:
     """A random score in a style: every key and metre, tempos from 60 to 180 whatever the style's own range."""
-    style = style or tuple(STYLES)[dice.integers(len(STYLES))]
+    style = style or tuple(styles())[dice.integers(len(styles()))]
     return compose(
         Brief(
             prompt=style, lyrics=lyrics, instrumental=not lyrics, bpm=int(dice.integers(60, 181)),

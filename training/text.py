@@ -12,7 +12,7 @@ from checkpoints.table import recipe_of
 from core.params import Task
 from core.plans import NO_WORDS
 from networks.acestep.prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text
-from planner.composer.styles import STYLES
+from planner.composer.styles import styles
 from training.captions import Ask, caption, draw_lyrics, vague_caption
 from training.synthesis import draw_score
 
@@ -45,7 +45,7 @@ def train_tokenizer(folder: Path, texts: int = 6000) -> None:
     tasks: tuple[Task, ...] = ("complete", "text2music", "cover", "repaint")
     corpus: list[str] = []
     for i in range(texts):
-        style = tuple(STYLES)[i % len(STYLES)]
+        style = tuple(styles())[i % len(styles())]
         seconds = float(dice.uniform(2, 300))
         ask = Ask(draw_score(dice, 2.0, style), style, draw_lyrics(dice), seconds)
         corpus += prompt_of(ask, tasks[i % len(tasks)], dice)

@@ -24,7 +24,7 @@ from core.params import MODES, SONG_MODES, Recipe
 from core.plans import Plan
 from core.tables import Mode
 from library.tracks import Track
-from lyrics.counts import compared
+from lyrics.line_counts import compared
 from ui import tracks as ui_tracks
 from ui.sessions import Jobs
 from ui.widgets import AnyRecipe

@@ -66,13 +66,13 @@ class Kit:
     dark: int = 0
 
 
-def tone(timbre: Timbre, pitch: int, seconds: float, sample_rate: int, vowel: int = 0) -> Wave:
+def note_wave(timbre: Timbre, pitch: int, seconds: float, sample_rate: int, vowel: int = 0) -> Wave:
     """A note of MIDI number `pitch` held for `seconds`, its release included, about -6 to 0 dBFS at its peak."""
-    return _tone(timbre, pitch, max(2, round((seconds + timbre.release_s) * sample_rate)), sample_rate, vowel)
+    return _sounded(timbre, pitch, max(2, round((seconds + timbre.release_s) * sample_rate)), sample_rate, vowel)
 
 
 @lru_cache(maxsize=512)
-def _tone(timbre: Timbre, pitch: int, samples: int, sample_rate: int, vowel: int) -> Wave:
+def _sounded(timbre: Timbre, pitch: int, samples: int, sample_rate: int, vowel: int) -> Wave:
     hz = 440.0 * 2.0 ** ((pitch - 69) / 12.0)
     t = np.arange(samples, dtype=np.float32) / np.float32(sample_rate)
     bright, dull = _tables(timbre, pitch, vowel, sample_rate)
@@ -135,7 +135,7 @@ def _formants(hz: NDArray[np.float64], vowel: int) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=256)
-def drum(kit: Kit, name: Drum, sample_rate: int) -> Wave:
+def drum_wave(kit: Kit, name: Drum, sample_rate: int) -> Wave:
     """One hit of the kit's drum at full velocity; the noise in it is the same at every call."""
     seconds = {"kick": 0.40, "snare": 0.28, "hat": 0.10, "open_hat": 0.30, "tom": 0.35, "crash": 1.20}[name]
     t = np.arange(round(seconds * sample_rate), dtype=np.float64) / sample_rate
@@ -200,12 +200,13 @@ def perform(notes: Sequence[Note], hits: Sequence[Hit], ensemble: Ensemble, samp
         stem = np.zeros(samples, dtype=np.float32)
         for note in notes:
             if note.part == part:
-                wave = tone(timbre, note.pitch, round(note.seconds, 3), sample_rate, note.vowel if timbre.sung else 0)
+                vowel = note.vowel if timbre.sung else 0
+                wave = note_wave(timbre, note.pitch, round(note.seconds, 3), sample_rate, vowel)
                 _add(stem, wave, note.start_s, note.level, sample_rate)
         mix += _panned(stem, ensemble.pans[part], _PART_GAINS[part])
     stem = np.zeros(samples, dtype=np.float32)
     for hit in hits:
-        _add(stem, drum(ensemble.kit, hit.drum, sample_rate), hit.start_s, hit.level, sample_rate)
+        _add(stem, drum_wave(ensemble.kit, hit.drum, sample_rate), hit.start_s, hit.level, sample_rate)
     return mix + _panned(stem, ensemble.drum_pan, _DRUM_GAIN)
 
 

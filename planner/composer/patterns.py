@@ -14,13 +14,16 @@ from planner.composer.instruments import Drum, Hit, Note
 
 @dataclass(frozen=True)
 class Feel:
-    """What a section asks of the players: overall level, drums (0 none, 1 light, 2 full), lead or not, register."""
+    """What a section asks of the players: overall level, drums (0 none, 1 light, 2 full), lead or not.
+
+    `lift` is how many scale degrees the melody lies higher, `crash` whether a cymbal opens it.
+    """
 
     level: float
     drums: int
     lead: bool
     lift: int = 0
-    open_hats: bool = False
+    crash: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def drums(bar: Bar, pattern: str) -> Iterator[Hit]:
         for step in range(2 * bar.steps):
             name: Drum = "snare" if step < bar.steps else "tom"
             yield _hit(bar, name, fill_from + step / (2 * bar.steps), 0.5 + 0.2 * step / bar.steps)
-    if bar.opens and bar.feel.open_hats:
+    if bar.opens and bar.feel.crash:
         yield _hit(bar, "crash", 0, 0.7)
 
 

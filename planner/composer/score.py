@@ -15,24 +15,19 @@ from typing import NamedTuple
 import numpy as np
 
 from core.errors import Fault, RequestError
-from core.tables import SAMPLE_RATE
+from core.tables import PITCH_CLASSES, SAMPLE_RATE, SCALES
 from planner.composer.instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
 from planner.composer.patterns import BASS, COMPING, Bar, drums
-from planner.composer.styles import FEELS, STYLES, Style, key_of, kind_of_tag, metre_of, style_of, tempo_of
+from planner.composer.styles import Style, key_of, kind_of_tag, metre_of, section_kinds, style_of, styles, tempo_of
 
 METRES = (2, 3, 4, 6)
 
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
-_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 # Degrees of the chord roots; every progression starts and lingers on the tonic, so that the key is heard.
 _PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (0, 0, 3, 4), (0, 2, 3, 4)),
     "minor": ((0, 5, 2, 6), (0, 3, 0, 4), (0, 6, 5, 6), (0, 0, 3, 4), (0, 5, 3, 6)),
 }
-
-
-_BARS = {"intro": 4, "verse": 8, "chorus": 8, "bridge": 4, "instrumental": 8, "break": 2, "outro": 4}
+# The form of a piece without lyrics, by the most bars that it has.
 _FORMS = (
     (4, ("verse",)),
     (10, ("verse", "chorus")),
@@ -99,7 +94,7 @@ class Score:
 
     def summary(self) -> str:
         """One line for the user, such as "folk, 96 bpm, 3/4, G major: verse 0:00, chorus 0:20"."""
-        metre = {2: "2/4", 3: "3/4", 4: "4/4", 6: "6/8"}[self.timesignature]
+        metre = f"{self.timesignature}/{8 if self.timesignature == 6 else 4}"
         form = ", ".join(f"{tag} {int(start // 60)}:{int(start % 60):02d}" for tag, start, _ in self.sections)
         return f"{self.style}, {self.bpm} bpm, {metre}, {self.keyscale}: {form}"
 
@@ -108,13 +103,11 @@ def compose(brief: Brief) -> Score:
     """The score of a brief; equal briefs give equal scores. Raises RequestError for values out of range."""
     _check(brief)
     words = brief.prompt.lower()
-    name = style_of(words, _dice(brief, 0))
-    style = STYLES[name]
-    keyscale = brief.keyscale or key_of(words, style, _dice(brief, 2))
-    frame = _Frame(
-        style, brief.bpm or tempo_of(words, style, _dice(brief, 1)), brief.timesignature or metre_of(words),
-        *parse_key(keyscale),
-    )  # fmt: skip
+    name = style_of(words, _rng(brief, 0))
+    style = styles()[name]
+    keyscale = brief.keyscale or key_of(words, style, _rng(brief, 2))
+    bpm = brief.bpm or tempo_of(words, style, _rng(brief, 1))
+    frame = _Frame(style, bpm, brief.timesignature or metre_of(words), *parse_key(keyscale))
     parts = _lyric_parts(brief.lyrics)
     sung = not brief.instrumental and any(part.lines for part in parts)
     bars = list(_bars(brief, frame, parts))
@@ -138,22 +131,21 @@ def sketch(score: Score, sample_rate: int = SAMPLE_RATE) -> Wave:
 
 def parse_key(keyscale: str) -> tuple[int, str]:
     """Pitch class of the tonic (C = 0) and "major" or "minor", of a name such as "F# minor" or "B♭ major"."""
-    match = re.fullmatch(r"([A-G])([#♯b♭]?) (major|minor)", keyscale)
-    if match is None:
+    note, _, scale = keyscale.partition(" ")
+    if note not in PITCH_CLASSES or scale not in SCALES:
         raise RequestError([Fault("keyscale", keyscale, 'must be a key such as "C major" or "F# minor"')])
-    letter, accidental, mode = match.groups()
-    return (_LETTERS[letter] + _ACCIDENTALS[accidental]) % 12, mode
+    return PITCH_CLASSES[note], scale
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What holds for the whole piece: style, tempo, metre, and the key as pitch class and mode."""
+    """What holds for the whole piece: style, tempo, metre, and the key as pitch class and scale."""
 
     style: Style
     bpm: int
     metre: int
     tonic: int
-    mode: str
+    scale: str
 
     @property
     def beats(self) -> int:
@@ -175,7 +167,7 @@ class _Part:
     lines: tuple[str, ...] = ()
 
     def bars(self) -> int:
-        return max(2 * len(self.lines), 4) if self.lines else _BARS[self.kind]
+        return max(2 * len(self.lines), 4) if self.lines else section_kinds()[self.kind].bars
 
 
 @dataclass(frozen=True)
@@ -203,7 +195,7 @@ def _check(brief: Brief) -> None:
         parse_key(brief.keyscale)
 
 
-def _dice(brief: Brief, stream: int) -> np.random.Generator:
+def _rng(brief: Brief, stream: int) -> np.random.Generator:
     """An own generator for each kind of choice, so that fixing one value leaves the others as they were."""
     return np.random.default_rng([brief.seed % 2**63, stream])
 
@@ -247,36 +239,44 @@ def _bars(brief: Brief, frame: _Frame, parts: Sequence[_Part]) -> Iterator[_Plac
     start_s = brief.anchor_s + bar_s * math.floor(-brief.anchor_s / bar_s + 1e-6)
     total = max(1, math.ceil((brief.duration_s - start_s) / bar_s - 1e-6))
     parts = (list(parts) or _form(total, brief))[:total]
-    order = _dice(brief, 3).permutation(len(_PROGRESSIONS[frame.mode]))
+    order = _rng(brief, 3).permutation(len(_PROGRESSIONS[frame.scale]))
     index = 0
     for section, (part, share) in enumerate(zip(parts, _shares(parts, total), strict=True)):
-        progression = _PROGRESSIONS[frame.mode][order[{"chorus": 1, "bridge": 2}.get(part.kind, 0)]]
+        progression = _PROGRESSIONS[frame.scale][order[{"chorus": 1, "bridge": 2}.get(part.kind, 0)]]
         for offset in range(share):
             final = brief.closes and index == total - 1 and total > 1
             degree = 0 if final else progression[offset % 4]
             chord, root = _voicing(frame, degree)
             bar = Bar(
-                index=index, start_s=start_s + index * bar_s, beat_s=beat_s, beats=frame.beats, steps=frame.steps,
-                swing=frame.style.swing, chord=chord, root=root, feel=FEELS[part.kind], opens=offset == 0,
+                index=index,
+                start_s=start_s + index * bar_s,
+                beat_s=beat_s,
+                beats=frame.beats,
+                steps=frame.steps,
+                swing=frame.style.swing,
+                chord=chord,
+                root=root,
+                feel=section_kinds()[part.kind].feel,
+                opens=offset == 0,
                 closes=offset == share - 1 and share > 1,
-            )  # fmt: skip
+            )
             yield _PlacedBar(bar, part, section, offset, degree)
             index += 1
 
 
 def _voicing(frame: _Frame, degree: int) -> tuple[tuple[int, ...], int]:
     """MIDI numbers of the diatonic chord on a scale degree, root in E3..D#4, and the bass root in C2..B2."""
-    root = frame.tonic + _SCALES[frame.mode][degree]
+    root = frame.tonic + SCALES[frame.scale][degree]
     low = 52 + (root - 52) % 12
     members = (0, 2, 4, 6) if frame.style.sevenths else (0, 2, 4)
-    first = _pitch(frame.mode, degree)
-    return tuple(low + _pitch(frame.mode, degree + member) - first for member in members), 36 + root % 12
+    first = _pitch(frame.scale, degree)
+    return tuple(low + _pitch(frame.scale, degree + member) - first for member in members), 36 + root % 12
 
 
-def _pitch(mode: str, degree: int) -> int:
+def _pitch(scale: str, degree: int) -> int:
     """Semitones from the tonic to a scale degree, which may lie outside one octave."""
     octave, step = divmod(degree, 7)
-    return 12 * octave + _SCALES[mode][step]
+    return 12 * octave + SCALES[scale][step]
 
 
 def _sections(bars: Sequence[_PlacedBar], duration_s: float) -> tuple[Section, ...]:
@@ -296,31 +296,31 @@ def _melody(bars: Sequence[_PlacedBar], brief: Brief, frame: _Frame, sung: bool)
         pair = [placed for placed in bars[first.bar.index : first.bar.index + 2] if placed.section == first.section]
         number, lines = first.offset // 2, first.part.lines
         vowels = _vowels(lines[number]) if sung and number < len(lines) else []
-        dice = _dice(brief, 10 + 4 * list(FEELS).index(first.part.kind) + (number % 4 == 3))
-        yield from _phrase(pair, frame, vowels, number % 2 == 1, dice)
+        rng = _rng(brief, 10 + 4 * list(section_kinds()).index(first.part.kind) + (number % 4 == 3))
+        yield from _phrase(pair, frame, vowels, number % 2 == 1, rng)
 
 
-def _rhythm(slots: int, grid: int, count: int, dice: np.random.Generator) -> tuple[list[int], list[int]]:
+def _rhythm(slots: int, grid: int, count: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
     """Where in `slots` equal steps, `grid` to a beat, `count` notes begin and end: on beats first, the first at 0."""
     strength = np.array([2.0 if slot % grid == 0 else 1.0 for slot in range(max(slots, 1))])
     strength[0] = 9.0
-    wanted = strength + 1.2 * dice.random(len(strength))
+    wanted = strength + 1.2 * rng.random(len(strength))
     onsets = np.sort(np.argsort(-wanted, kind="stable")[:count])
     ends = np.minimum(np.append(onsets[1:], slots + grid // 2), onsets + 2 * grid)
     return onsets.tolist(), ends.tolist()
 
 
 def _phrase(
-    pair: Sequence[_PlacedBar], frame: _Frame, vowels: Sequence[int], rests: bool, dice: np.random.Generator
+    pair: Sequence[_PlacedBar], frame: _Frame, vowels: Sequence[int], rests: bool, rng: np.random.Generator
 ) -> Iterator[Note]:
     """One or two bars of melody that breathe on their last beat; a note per vowel, or five to eight without words."""
     bar, feel = pair[0].bar, pair[0].bar.feel
     crowded = len(vowels) > 0.8 * bar.beats * bar.steps * len(pair)
     grid = bar.steps * (2 if crowded else 1)
     slots = bar.beats * grid * len(pair) - grid
-    onsets, ends = _rhythm(slots, grid, len(vowels) or int(dice.integers(5, 9)), dice)
-    degree = int(dice.choice((0, 2, 4))) + feel.lift
-    steps = dice.choice((-2, -1, -1, 0, 1, 1, 2), size=len(onsets))
+    onsets, ends = _rhythm(slots, grid, len(vowels) or int(rng.integers(5, 9)), rng)
+    degree = int(rng.choice((0, 2, 4))) + feel.lift
+    steps = rng.choice((-2, -1, -1, 0, 1, 1, 2), size=len(onsets))
     for i, (onset, end, step) in enumerate(zip(onsets, ends, steps, strict=True)):
         degree = int(np.clip(degree + step, feel.lift - 2, feel.lift + 7))
         if onset % grid == 0:
@@ -331,7 +331,7 @@ def _phrase(
         accent = 1.0 if onset % grid == 0 else 0.85
         yield Note(
             part="voice" if vowels else "lead", start_s=begin_s, seconds=0.94 * (bar.time(end / grid) - begin_s),
-            pitch=57 + (frame.tonic - 9) % 12 + _pitch(frame.mode, degree), level=0.85 * feel.level * accent,
+            pitch=57 + (frame.tonic - 9) % 12 + _pitch(frame.scale, degree), level=0.85 * feel.level * accent,
             vowel=vowels[i] if vowels else 0,
         )  # fmt: skip
 

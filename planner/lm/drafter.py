@@ -13,10 +13,10 @@ from core.plans import NO_WORDS
 from core.tables import DURATION_S, LYRICS_CHARS, PROMPT_CHARS
 from networks.acestep import scenes as contexts
 from networks.lm.sampling import Sampler
-from planner.lm.grammar import FIELDS, LYRICS_TOKENS, Walk, facts, verses
+from planner.lm.grammar import FIELDS, LYRICS_TOKENS, Decoding, facts, lyrics_text
 from planner.lm.planner import LmPlanner, follow, sampling_of, told_facts
 from planner.lm.prompts import NO_INPUT, Fact, Turn, format_prompt, inspire_prompt, understand_prompt
-from planner.lm.tokens import Script
+from planner.lm.tokens import TokenTables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ class LmDrafter:
     def __init__(self, planner: LmPlanner, lyrics_tokens: int = LYRICS_TOKENS) -> None:
         self.model = planner.model
         self.name = planner.name
-        self.script = planner.script
+        self.tables = planner.tables
         self._lyrics_tokens = lyrics_tokens
 
     def inspire(self, request: InspireRequest, seed: int) -> Iterator[Progress | Draft]:
@@ -77,9 +77,9 @@ class LmDrafter:
     def _written(
         self, turns: Sequence[Turn], given: Mapping[str, Fact], knobs: PlannerKnobs, seed: int, *, sung: bool
     ) -> Generator[Progress, None, tuple[dict[str, Fact], str]]:
-        walk = _form(self.script, given, self._lyrics_tokens if sung else 0)
+        decoding = _form(self.tables, given, self._lyrics_tokens if sung else 0)
         sampler = Sampler(sampling_of(knobs), seed)
-        return (yield from told_facts(follow(walk, self.model, [self.model.vocabulary.turns(*turns)], sampler)))
+        return (yield from told_facts(follow(decoding, self.model, [self.model.vocabulary.turns(*turns)], sampler)))
 
     def _draft(self, known: Mapping[str, Fact], lyrics: str | None, seed: int) -> Draft:
         bpm, seconds = known.get("bpm"), known.get("duration")
@@ -118,8 +118,8 @@ def drafts_of(
             yield from drafter.understand(codes, request, request.seed)
 
 
-def _form(script: Script, given: Mapping[str, Fact], lyrics_tokens: int) -> Walk[tuple[dict[str, Fact], str]]:
+def _form(tables: TokenTables, given: Mapping[str, Fact], lyrics_tokens: int) -> Decoding[tuple[dict[str, Fact], str]]:
     """The facts, and the lyrics of a song that is sung."""
-    known = yield from facts(script, given, FIELDS)
-    lyrics = (yield from verses(script, lyrics_tokens)) if lyrics_tokens else ""
+    known = yield from facts(tables, given, FIELDS)
+    lyrics = (yield from lyrics_text(tables, lyrics_tokens)) if lyrics_tokens else ""
     return known, "" if lyrics == NO_WORDS else lyrics

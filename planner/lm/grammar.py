@@ -1,7 +1,7 @@
-"""The grammar of what the 5 Hz planner writes, as coroutines that walk it: no framework, no dice.
+"""The grammar of what the 5 Hz planner writes, as coroutines: no framework, no random numbers.
 
-A walk yields moves: `Write` tokens that are settled, which the model must read, or `Ask` for one of several. The token
-that was chosen is sent back; it is part of the text only if a Write with it follows. What a walk returns are the facts
+A decoding yields `Forced` tokens, which the model must read, or a `Choice` of one token of several. The token that was
+chosen is sent back; it is part of the text only if it is forced next. What a decoding returns are the facts
 themselves, so that nothing is parsed.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from networks.lm.sampling import Ids
 from networks.lm.vocabulary import IM_END, Piece
 from planner.lm.prompts import END_THINK, THINK, Fact, facts_text
-from planner.lm.tokens import Script
+from planner.lm.tokens import TokenTables
 
 FIELDS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
 """In the order of the training data, which is the alphabet's."""
@@ -32,74 +32,73 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Write:
-    """Tokens that are settled: the model reads them."""
+class Forced:
+    """Tokens that stand already: the model reads them."""
 
     ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A choice: one of these ids, ascending; a range is a stretch of the vocabulary of which no other row counts."""
+class Choice:
+    """One of these ids, ascending; of a range of the vocabulary no other row of the head need be computed."""
 
     allowed: Ids | range
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A fact that is decided now, for whoever watches."""
+class Decided:
+    """A fact that is decided now, to be shown."""
 
     field: str
     value: Fact
 
 
-Move = Write | Ask | Settled
-Walk = Generator[Move, int | None, T]
+Decoding = Generator[Forced | Choice | Decided, int | None, T]
 
 
 def facts(
-    script: Script, given: Mapping[str, Fact], wanted: Collection[str], caption_tokens: int = CAPTION_TOKENS
-) -> Walk[dict[str, Fact]]:
+    tables: TokenTables, given: Mapping[str, Fact], wanted: Collection[str], caption_tokens: int = CAPTION_TOKENS
+) -> Decoding[dict[str, Fact]]:
     """The thought: its fields in order, each as it is given, or decided if it is wanted, or else left out."""
     known: dict[str, Fact] = {}
-    settled: list[Piece] = [script.vocabulary.control(THINK), "\n"]
+    forced: list[Piece] = [tables.vocabulary.control(THINK), "\n"]
     for field in FIELDS:
         if field in given:
             known[field] = given[field]
-            settled.append(facts_text({field: given[field]}) if field == "caption" else f"{field}: {given[field]}\n")
-            yield Settled(field, given[field])
+            forced.append(facts_text({field: given[field]}) if field == "caption" else f"{field}: {given[field]}\n")
+            yield Decided(field, given[field])
             continue
         if field not in wanted:
             continue
         name = ["caption:"] if field == "caption" else []
-        yield _write(script, *settled, *name)
-        settled.clear()
+        yield _forced(tables, *forced, *name)
+        forced.clear()
         if field == "caption":
-            known[field] = yield from caption(script, caption_tokens)
+            known[field] = yield from caption(tables, caption_tokens)
         else:
-            value = yield from _one_of(script.lines(field))
+            value = yield from _one_of(tables.lines(field))
             known[field] = int(value) if field in NUMBERS else value
-        yield Settled(field, known[field])
-    yield _write(script, *settled, script.vocabulary.control(END_THINK))
+        yield Decided(field, known[field])
+    yield _forced(tables, *forced, tables.vocabulary.control(END_THINK))
     return known
 
 
-def codes(script: Script, count: int) -> Walk[tuple[int, ...]]:
+def codes(tables: TokenTables, count: int) -> Decoding[tuple[int, ...]]:
     """So many audio codes; what may follow them is the end alone, which needs no model."""
     chosen = []
     for _ in range(count):
-        token = yield Ask(script.codes)
+        token = yield Choice(tables.codes)
         assert token is not None
-        chosen.append(token - script.codes.start)
-        yield Write((token,))
+        chosen.append(token - tables.codes.start)
+        yield Forced((token,))
     return tuple(chosen)
 
 
-def _write(script: Script, *pieces: Piece) -> Write:
-    return Write(tuple(script.vocabulary.join(*pieces)))
+def _forced(tables: TokenTables, *pieces: Piece) -> Forced:
+    return Forced(tuple(tables.vocabulary.join(*pieces)))
 
 
-def _one_of(lines: Mapping[tuple[int, ...], str]) -> Walk[str]:
+def _one_of(lines: Mapping[tuple[int, ...], str]) -> Decoding[str]:
     """The value of one of the lines; what they have in common is written without asking."""
     left, read = dict(lines), 0
     while True:
@@ -108,79 +107,81 @@ def _one_of(lines: Mapping[tuple[int, ...], str]) -> Walk[str]:
         while shared < len(first) and all(line[shared : shared + 1] == first[shared : shared + 1] for line in left):
             shared += 1
         if shared > read:
-            yield Write(first[read:shared])
+            yield Forced(first[read:shared])
         if len(left) == 1:
             return left[first]
-        token = yield Ask(np.unique([line[shared] for line in left]).astype(np.intp))
+        token = yield Choice(np.unique([line[shared] for line in left]).astype(np.intp))
         # The token itself is the beginning of what the remaining lines have in common.
         left, read = {line: value for line, value in left.items() if line[shared] == token}, shared
 
 
 class _Text:
-    """A free text as far as it is written: its whole characters, and the bytes of one that is not finished."""
+    """A free text as far as it is written: its `characters`, and the bytes of one that is not finished."""
 
-    def __init__(self, script: Script) -> None:
-        self.script = script
+    def __init__(self, tables: TokenTables) -> None:
+        self.tables = tables
         self.tokens = 0
-        self.whole = ""
+        self.characters = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     @property
-    def begun(self) -> bytes:
+    def partial(self) -> bytes:
         """The bytes of the unfinished character."""
         return self._decoder.getstate()[0]
 
-    def add(self, token: int) -> Write:
-        """The move that writes the token, which belongs to the text now."""
+    def add(self, token: int) -> Forced:
+        """Force the token, which belongs to the text now."""
         self.tokens += 1
-        self.whole += self._decoder.decode(self.script.vocabulary.bytes_of(token))
-        return Write((token,))
+        self.characters += self._decoder.decode(self.tables.vocabulary.bytes_of(token))
+        return Forced((token,))
 
 
-def caption(script: Script, limit: int = CAPTION_TOKENS) -> Walk[str]:
+def caption(tables: TokenTables, limit: int = CAPTION_TOKENS) -> Decoding[str]:
     """The caption behind its name, on one line, and the line break after it.
 
     It may go on over lines that are indented. The token that ends it, which begins a line without a space, is not
     written: the next field's name stands there.
     """
-    text = _Text(script)
-    while text.tokens < limit or text.begun:
-        token = yield Ask(_of_caption(text, closing=text.tokens >= limit))
+    text = _Text(tables)
+    while text.tokens < limit or text.partial:
+        token = yield Choice(_of_caption(text, closing=text.tokens >= limit))
         assert token is not None
-        if not text.begun and text.whole.endswith("\n") and not script.vocabulary.bytes_of(token).startswith(b" "):
+        at_line_start = text.characters.endswith("\n") and not text.partial
+        if at_line_start and not tables.vocabulary.bytes_of(token).startswith(b" "):
             break
         yield text.add(token)
-    if not text.whole.endswith("\n"):
-        yield _write(script, "\n")
-    return " ".join(text.whole.split())
+    if not text.characters.endswith("\n"):
+        yield _forced(tables, "\n")
+    return " ".join(text.characters.split())
 
 
 def _of_caption(text: _Text, *, closing: bool) -> Ids:
-    script = text.script
-    if text.begun:
-        return script.endings(text.begun, closing=closing)
-    if not text.whole:
-        return script.opening
-    broken, _, line = text.whole.rpartition("\n")
+    tables = text.tables
+    if text.partial:
+        return tables.continuations(text.partial, closing=closing)
+    if not text.characters:
+        return tables.caption_start
+    broken, _, line = text.characters.rpartition("\n")
     if not broken:
-        return script.anywhere
+        return tables.caption
     if not line:
-        return script.line_start
+        return tables.caption_line_start
     if line == " ":
-        return script.spaced
-    return script.anywhere if line.strip() else script.inline
+        return tables.indentation
+    return tables.caption if line.strip() else tables.caption_line
 
 
-def verses(script: Script, limit: int = LYRICS_TOKENS) -> Walk[str]:
+def lyrics_text(tables: TokenTables, limit: int = LYRICS_TOKENS) -> Decoding[str]:
     """Lyrics under their heading, until the model ends its turn."""
-    yield _write(script, "\n\n# Lyric\n")
-    end = script.vocabulary.control(IM_END)
-    allowed = np.union1d(script.verse, [end])
-    text = _Text(script)
-    while text.tokens < limit or text.begun:
-        token = yield Ask(script.endings(text.begun, closing=text.tokens >= limit) if text.begun else allowed)
+    yield _forced(tables, "\n\n# Lyric\n")
+    end = tables.vocabulary.control(IM_END)
+    allowed = np.union1d(tables.free_text, [end])
+    text = _Text(tables)
+    while text.tokens < limit or text.partial:
+        closing = text.tokens >= limit
+        token = yield Choice(tables.continuations(text.partial, closing=closing) if text.partial else allowed)
         assert token is not None
         if token == end:
             break
         yield text.add(token)
-    return text.whole.strip()
+    return text.characters.strip()

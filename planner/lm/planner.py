@@ -17,9 +17,9 @@ from core.tables import PROMPT_CHARS
 from networks.lm.model import LanguageModel, Session
 from networks.lm.sampling import Sampler, Sampling
 from networks.lm.vocabulary import IM_END, Piece, Vocabulary
-from planner.lm.grammar import CAPTION_TOKENS, Ask, Settled, Walk, Write, codes, facts
+from planner.lm.grammar import CAPTION_TOKENS, Choice, Decided, Decoding, Forced, codes, facts
 from planner.lm.prompts import END_THINK, THINK, Fact, Turn, facts_text, generate_prompt, is_meant, negative_prompt
-from planner.lm.tokens import Script
+from planner.lm.tokens import TokenTables
 
 METAS = ("bpm", "duration", "keyscale", "timesignature")
 """When all of these are given there is nothing to think about."""
@@ -48,13 +48,13 @@ class Told:
     """How far a text is: the tokens chosen, and the fact that was settled now, if one was."""
 
     tokens: int
-    fact: Settled | None = None
+    fact: Decided | None = None
 
 
 def follow(
-    walk: Walk[T], model: LanguageModel, prompts: Sequence[Sequence[int]], sampler: Sampler
+    decoding: Decoding[T], model: LanguageModel, prompts: Sequence[Sequence[int]], sampler: Sampler
 ) -> Generator[Told, None, T]:
-    """What happens on a walk through the grammar, token by token; returns what the walk returns.
+    """The steps of a decoding, token by token; returns what the decoding returns.
 
     The prompts share every token from there on. Closing the generator closes the session.
     """
@@ -65,13 +65,13 @@ def follow(
     try:
         while True:
             try:
-                move = walk.send(answer)
+                move = decoding.send(answer)
             except StopIteration as end:
                 return cast(T, end.value)
             answer = None
-            if isinstance(move, Write):
+            if isinstance(move, Forced):
                 unread += move.ids
-            elif isinstance(move, Settled):
+            elif isinstance(move, Decided):
                 yield Told(tokens, move)
             else:
                 session.feed(unread)
@@ -81,14 +81,14 @@ def follow(
                 tokens += 1
                 yield Told(tokens)
     finally:
-        walk.close()
+        decoding.close()
         session.close()
 
 
-def _chosen(ask: Ask, session: Session, sampler: Sampler, seen: set[int]) -> int:
-    if isinstance(ask.allowed, range):
-        return sampler.pick(session.logits(ask.allowed), first=ask.allowed.start, seen=seen)
-    return sampler.pick(session.logits(), allowed=ask.allowed, seen=seen)
+def _chosen(choice: Choice, session: Session, sampler: Sampler, seen: set[int]) -> int:
+    if isinstance(choice.allowed, range):
+        return sampler.pick(session.logits(choice.allowed), first=choice.allowed.start, seen=seen)
+    return sampler.pick(session.logits(), allowed=choice.allowed, seen=seen)
 
 
 class LmPlanner:
@@ -100,7 +100,7 @@ class LmPlanner:
     def __init__(self, model: LanguageModel, name: str, caption_tokens: int = CAPTION_TOKENS) -> None:
         self.model = model
         self.name = name
-        self.script = Script(model.vocabulary)
+        self.tables = TokenTables(model.vocabulary)
         self._caption_tokens = caption_tokens
 
     def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
@@ -143,10 +143,10 @@ class LmPlanner:
         guidance = 1.0 if "caption" in wanted else request.lm_cfg_scale
         if guidance != 1:
             turns.append(negative_prompt(lyrics, request.lm_negative_prompt))
-        walk = facts(self.script, known, wanted, self._caption_tokens)
+        decoding = facts(self.tables, known, wanted, self._caption_tokens)
         prompts = [self.model.vocabulary.turns(*each) for each in turns]
         sampler = Sampler(sampling_of(request, guidance), [seed, 1])
-        thought = yield from told_facts(follow(walk, self.model, prompts, sampler))
+        thought = yield from told_facts(follow(decoding, self.model, prompts, sampler))
         if "caption" in thought:
             thought["caption"] = str(thought["caption"])[:PROMPT_CHARS].rstrip()  # as long as a plan may have it
         return thought
@@ -164,7 +164,7 @@ class LmPlanner:
             unwanted = request.lm_negative_prompt if is_meant(request.lm_negative_prompt) else request.prompt
             prompts.append(_thinking(words, generate_prompt(unwanted, lyrics), "", closed=closed))
         sampler = Sampler(sampling_of(request, request.lm_cfg_scale), [seed, 2])
-        steps = follow(codes(self.script, count), self.model, prompts, sampler)
+        steps = follow(codes(self.tables, count), self.model, prompts, sampler)
         note, pulse, started = f"{summary(known)}codes", Pulse(), time.monotonic()
         with contextlib.closing(steps):
             while True:

@@ -1,4 +1,4 @@
-"""A vocabulary seen with the planner's eyes: which tokens spell a field's values, audio codes, and harmless text."""
+"""Tables of one vocabulary's tokens: which of them spell a field's values, audio codes, and harmless text."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ BANNED = b"`<"
 """What free text must not hold: the planner's fences, and the beginnings of control tokens spelled in letters."""
 
 
-class Script:
-    """What may stand where, in ids of one vocabulary; worked out once and kept."""
+class TokenTables:
+    """What may stand where, in ids of one vocabulary; each table is computed once, when it is first asked for."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._lines: dict[str, dict[tuple[int, ...], str]] = {}
-        self._endings: dict[tuple[bytes, bool], Ids] = {}
+        self._continuations: dict[tuple[bytes, bool], Ids] = {}
 
     @cached_property
     def codes(self) -> range:
@@ -61,54 +61,54 @@ class Script:
         return self._lines[field]
 
     @cached_property
-    def verse(self) -> Ids:
+    def free_text(self) -> Ids:
         """Tokens of free text in lines, where no character is half written."""
         return self._tokens(lambda spelled: True)
 
     @cached_property
-    def anywhere(self) -> Ids:
-        """Tokens within a line of a caption, such as end the line among them."""
+    def caption(self) -> Ids:
+        """Tokens within a caption; some of them end a line."""
         return self._tokens(lambda spelled: b"\n" not in spelled[:-1])
 
     @cached_property
-    def inline(self) -> Ids:
-        """Those that do not end the line."""
+    def caption_line(self) -> Ids:
+        """Those of a caption that do not end a line."""
         return self._tokens(lambda spelled: b"\n" not in spelled)
 
     @cached_property
-    def opening(self) -> Ids:
+    def caption_start(self) -> Ids:
         """Those that may begin a caption: a space, and something to be seen."""
         return self._tokens(lambda spelled: b"\n" not in spelled and spelled[:1] == b" " != spelled and spelled.strip())
 
     @cached_property
-    def spaced(self) -> Ids:
-        """Those that begin with a space and do not end the line."""
+    def indentation(self) -> Ids:
+        """Those that begin with a space and do not end the line: what follows the first space of an indentation."""
         return self._tokens(lambda spelled: b"\n" not in spelled and spelled[:1] == b" ")
 
     @cached_property
-    def line_start(self) -> Ids:
+    def caption_line_start(self) -> Ids:
         """What may begin a further line of a caption: an indentation, or anything else, which ends the caption."""
         return self._tokens(
             lambda spelled: b"\n" not in spelled and (spelled == b" " or spelled[:2] == b"  " or spelled[:1] != b" ")
         )
 
-    def endings(self, begun: bytes, *, closing: bool) -> Ids:
-        """The tokens that go on with a character of which so many bytes are written; with `closing`, with it alone."""
-        key = (begun, closing)
-        if key not in self._endings:
+    def continuations(self, partial: bytes, *, closing: bool) -> Ids:
+        """The tokens that go on with the character that `partial` begins; with `closing`, those that hold no other."""
+        key = (partial, closing)
+        if key not in self._continuations:
             within = (0x80, 0xC0)
             fits = [
                 token
                 for token, spelled in enumerate(self.vocabulary.spelled)
                 if spelled
                 and within[0] <= spelled[0] < within[1]
-                and is_text(begun + spelled)
+                and is_text(partial + spelled)
                 and _is_harmless(spelled)
                 and b"\n" not in spelled
                 and (not closing or all(within[0] <= byte < within[1] for byte in spelled))
             ]
-            self._endings[key] = np.array(fits, np.intp)
-        return self._endings[key]
+            self._continuations[key] = np.array(fits, np.intp)
+        return self._continuations[key]
 
     def _tokens(self, fits: Callable[[bytes], object]) -> Ids:
         spelled = self.vocabulary.spelled

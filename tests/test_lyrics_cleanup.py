@@ -8,13 +8,13 @@ import pytest
 
 from core.knobs import parse
 from core.lyrics import LyricsRequest
-from lyrics.counts import compared, differences, line_counts
-from lyrics.tidy import Tidy
+from lyrics.cleanup import Cleanup
+from lyrics.line_counts import compared, differences, line_counts
 
 
 def tidied(*pieces: str) -> str:
-    tidy = Tidy()
-    return "".join([*map(tidy.feed, pieces), tidy.finish()])
+    cleanup = Cleanup()
+    return "".join([*map(cleanup.feed, pieces), cleanup.finish()])
 
 
 CLEAN = "[verse]\nSalt on the window\n\n[chorus]\nCome home, come home\n"
@@ -89,27 +89,27 @@ def test_known_tags_get_the_studios_form_and_keep_their_numbers() -> None:
 
 
 def test_a_text_comes_out_the_same_however_it_is_cut() -> None:
-    dice = random.Random(1)
+    rng = random.Random(1)
     for text in (*SPOKEN.values(), *KEPT, "".join(SPOKEN.values())):
         whole = tidied(text)
         for _ in range(20):
-            cuts = sorted(dice.choices(range(len(text) + 1), k=dice.randrange(1, 12)))
+            cuts = sorted(rng.choices(range(len(text) + 1), k=rng.randrange(1, 12)))
             pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
             assert tidied(*pieces) == whole, pieces
         assert tidied(*text) == whole
 
 
 def test_the_end_is_seen_before_its_line_is_over() -> None:
-    tidy = Tidy()
-    tidy.feed("[verse]\nla\n[en")
-    assert not tidy.ended
-    tidy.feed("d]")
-    assert tidy.ended
+    cleanup = Cleanup()
+    cleanup.feed("[verse]\nla\n[en")
+    assert not cleanup.ended
+    cleanup.feed("d]")
+    assert cleanup.ended
 
 
 def test_lines_come_as_soon_as_they_are_whole() -> None:
-    tidy = Tidy()
-    assert [tidy.feed(piece) for piece in ("Sure!\n\n[Ver", "se]\nSalt", " and sand\nMo", "re\n")] == [
+    cleanup = Cleanup()
+    assert [cleanup.feed(piece) for piece in ("Sure!\n\n[Ver", "se]\nSalt", " and sand\nMo", "re\n")] == [
         *("", "[verse]\n", "Salt and sand\n", "More\n"),
     ]
 

@@ -14,11 +14,9 @@ from random import Random
 
 from core.events import TextDelta
 from core.lyrics import SHORT_SECTION_LINES, LyricsRequest, Rhyme
-from lyrics import lines as material
-from lyrics.brief import Noun, Subject, understand
-from lyrics.lines import Mood
-from lyrics.pronunciation import is_iambic, last_word, near_rhyme, rhyme, shape
-from lyrics.words import phrases
+from lyrics.brief import Noun, Subject, subject_of
+from lyrics.lines import SCENES, ByMood, Mood, material
+from lyrics.pronunciation import is_iambic, last_word, near_rhyme, rhyme, stress_pattern
 
 VERSE_SYLLABLES = 8
 ANSWER_SYLLABLES = 6
@@ -65,29 +63,29 @@ class Line:
 
 @dataclass(frozen=True)
 class _Head:
-    """A template with its noun in place, and the shape of both."""
+    """A template with its noun in place, and the stress pattern of both."""
 
     text: str
     template: str
     noun: str
     from_brief: bool
-    shape: str
+    stresses: str
 
 
 def _fill(template: str, slot: str, word: str, plural: bool, from_brief: bool) -> _Head:
     """The template with `word` in its slot; the last word of the slot must fall on a beat."""
     agreed = _AGREEING.sub(r"\2" if plural else r"\1", template)
     before, after = agreed.split(slot)
-    signs = shape(before) + shape(word, ends_stressed=True) + shape(after)
+    stresses = stress_pattern(before) + stress_pattern(word, ends_stressed=True) + stress_pattern(after)
     text = before + word + after
-    return _Head(text[0].upper() + text[1:], template, word, from_brief, signs)
+    return _Head(text[0].upper() + text[1:], template, word, from_brief, stresses)
 
 
-def _filled(templates: str, subject: Subject, nouns: Sequence[Noun]) -> Iterator[_Head]:
-    """Every template with every noun, or with every doing of the subject, that its slot takes."""
-    for template in phrases(templates):
+def _filled(templates: Sequence[str], subject: Subject, nouns: Sequence[Noun]) -> Iterator[_Head]:
+    """Every template with every noun, or with every gerund of the subject, that its slot takes."""
+    for template in templates:
         if "{v}" in template:
-            yield from (_fill(template, "{v}", doing, False, True) for doing in subject.doings)
+            yield from (_fill(template, "{v}", gerund, False, True) for gerund in subject.gerunds)
         else:
             yield from (_fill(template, "{n}", noun.text, noun.plural, noun.from_brief) for noun in nouns)
 
@@ -102,34 +100,37 @@ def _joined(head: _Head, tail: str) -> str | None:
     return f"{head.text}, {tail}" if tail.startswith("and ") else f"{head.text} {tail}"
 
 
-def _framed(table: dict[Mood, str], subject: Subject, moods: Sequence[Mood]) -> Iterator[tuple[int, Line]]:
+def _framed(table: ByMood, subject: Subject, moods: Sequence[Mood]) -> Iterator[tuple[int, Line]]:
     """(syllables, line) for every line of a table with slots that fits the metre."""
     for mood in moods:
         for head in _filled(table[mood], subject, subject.nouns):
             echoes = head.text.lower().count(head.noun.split()[-1].lower()) > 1
-            if is_iambic(head.shape) and not echoes:
-                yield len(head.shape), Line(head.text, head.template, mood, "", head.noun, head.from_brief)
+            if is_iambic(head.stresses) and not echoes:
+                yield len(head.stresses), Line(head.text, head.template, mood, "", head.noun, head.from_brief)
 
 
 def _joined_lines(subject: Subject, moods: Sequence[Mood]) -> Iterator[tuple[int, Line]]:
     """(syllables, line) for every head and tail that fit each other and the metre."""
     when, where = (
-        [(tail, mood, shape(tail.replace("&", "and"))) for mood in moods for tail in phrases(table[mood])]
-        for table in (material.WHEN, material.WHERE)
+        [(tail, mood, stress_pattern(tail.replace("&", "and"))) for mood in moods for tail in table[mood]]
+        for table in (material().when, material().where)
     )
-    for kind, templates in material.HEADS.items():
+    for kind, templates in material().heads.items():
         nouns = [noun for noun in subject.nouns if kind in ("any", noun.kind)]
-        tails = when + where if kind in material.SCENES else when
+        tails = when + where if kind in SCENES else when
         for head in _filled(templates, subject, nouns):
-            for tail, mood, signs in tails:
+            for tail, mood, stresses in tails:
                 text = _joined(head, tail)
-                if text and is_iambic(head.shape + signs):
-                    yield len(head.shape + signs), Line(text, head.template, mood, tail, head.noun, head.from_brief)
+                if text and is_iambic(head.stresses + stresses):
+                    yield (
+                        len(head.stresses + stresses),
+                        Line(text, head.template, mood, tail, head.noun, head.from_brief),
+                    )
 
 
-def _whole(table: dict[Mood, str], moods: Sequence[Mood]) -> Iterator[Line]:
+def _whole(table: ByMood, moods: Sequence[Mood]) -> Iterator[Line]:
     for mood in moods:
-        for text in phrases(table[mood]):
+        for text in table[mood]:
             yield Line(text[0].upper() + text[1:], text, mood)
 
 
@@ -158,23 +159,22 @@ class SongWriter:
 
     def __init__(self, request: LyricsRequest, seed: int) -> None:
         self._rng = Random(seed)
-        self._subject = understand(request.brief)
+        self._subject = subject_of(request.brief)
         mood: Mood = request.tone or self._subject.tone or "any"
         self._rhymes = RHYMES[request.rhyme]
         self._said: Counter[str] = Counter()
         self._crossed = self._rng.random() < 0.5
         self._moods: tuple[Mood, ...] = tuple(dict.fromkeys(("any", mood)))
         moods = self._moods
-        composed = [*_framed(material.FRAMES, self._subject, moods), *_joined_lines(self._subject, moods)]
+        composed = [*_framed(material().frames, self._subject, moods), *_joined_lines(self._subject, moods)]
         by_count = {
             n: [line for count, line in composed if count == n and self._in_tone(line)]
             for n in (VERSE_SYLLABLES, ANSWER_SYLLABLES)
         }
-        self._verses = _Pool([*by_count[VERSE_SYLLABLES], *_whole(material.LINES, moods)])
-        turns = [Line(text, text, "any") for text in phrases(material.BRIDGES)]
-        self._bridges = _Pool([*turns, *_whole(material.LINES, moods)])
-        self._turns = turns
-        self._answers = _Pool([*by_count[ANSWER_SYLLABLES], *_whole(material.CHORUS_LINES, moods)])
+        self._verses = _Pool([*by_count[VERSE_SYLLABLES], *_whole(material().verse_lines, moods)])
+        self._bridge_openings = [Line(text, text, "any") for text in material().bridge_openings]
+        self._bridges = _Pool([*self._bridge_openings, *_whole(material().verse_lines, moods)])
+        self._answers = _Pool([*by_count[ANSWER_SYLLABLES], *_whole(material().chorus_lines, moods)])
         self._chorus, self.hook = self._write_chorus(request.lines_chorus)
         self._lines = {"verse": request.lines_verse, "bridge": request.lines_bridge}
 
@@ -209,7 +209,7 @@ class SongWriter:
     def _bridge(self, count: int) -> list[str]:
         lines: list[str] = []
         for size in _group_sizes(count):
-            opening = self._turns if not lines else self._verses.composed
+            opening = self._bridge_openings if not lines else self._verses.composed
             lines += self._group(size, self._bridges, opening)
         return lines
 
@@ -232,12 +232,12 @@ class SongWriter:
 
     def _hooks(self) -> list[Line]:
         """Hooks in the metre, the best first: on the brief's own words, in the tone."""
-        framed = _framed(material.HOOKS, self._subject, self._moods)
+        framed = _framed(material().hooks, self._subject, self._moods)
         lines = [line for count, line in framed if count in HOOK_SYLLABLES and self._in_tone(line)]
         return sorted(lines, key=lambda line: self._worth(line) + 2 * line.from_brief, reverse=True)
 
     def _in_tone(self, line: Line) -> bool:
-        unwanted = material.OUT_OF_TONE.get(self._moods[-1])
+        unwanted = material().unwanted.get(self._moods[-1])
         return unwanted is None or unwanted not in line.source
 
     def _group(self, size: int, pool: _Pool, opening: Sequence[Line]) -> list[str]:

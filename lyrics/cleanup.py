@@ -1,4 +1,4 @@
-"""What a language model says, made into lyrics while it is said: words and section tags, and nothing around them.
+"""The answer of a language model made into lyrics while it comes: words and section tags, and nothing around them.
 
 A text is judged line by line, so that it comes out the same however it was cut into pieces.
 """
@@ -33,7 +33,7 @@ _CHATTER = re.compile(
 )
 
 
-class Tidy:
+class Cleanup:
     """Takes a text in pieces and gives the lyrics in it, in whole lines.
 
     Left out are greetings and titles before the first section, code fences, headings' signs, rules and bold's
@@ -53,10 +53,10 @@ class Tidy:
     def feed(self, piece: str) -> str:
         """The lyrics' next lines; empty until the piece completes one."""
         *lines, self._rest = (self._rest + piece).split("\n")
-        tidied = "".join(map(self._line, lines))
+        cleaned = "".join(map(self._line, lines))
         # Seen before its line is over, so that the writer can stop there.
         self.ended = self.ended or _END.match(self._rest) is not None
-        return tidied
+        return cleaned
 
     def finish(self) -> str:
         """The last line, when the text did not end with a line break."""
