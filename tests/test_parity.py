@@ -17,10 +17,10 @@ from networks.acestep.lora.adapter import Adapter, check_fit, describe, sides_of
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
 from networks.acestep.sampler import (
+    DenoiseInputs,
     Guidance,
-    Run,
+    RepaintWindow,
     View,
-    Window,
     denoise,
     levels_from,
     noise_levels,
@@ -115,11 +115,11 @@ def view_of(trial: Trial, context: Tensor, text: str = "text_hidden_states") -> 
     return View(context=context, condition=condition)
 
 
-def window_of(trial: Trial, arguments: Arguments, steps: int) -> Window | None:
+def window_of(trial: Trial, arguments: Arguments, steps: int) -> RepaintWindow | None:
     if not arguments["repaint"] or not trial.golden.splices:
         return None
     start, stop = arguments["repaint"]
-    return Window(
+    return RepaintWindow(
         start=start,
         stop=stop,
         source=trial.golden.inputs["src_latents"],
@@ -145,7 +145,7 @@ def target_latents(trial: Trial, case: str) -> Tensor:
     steps, strength = len(levels) - 1, arguments.get("audio_cover_strength", 1)
     silence = runtime.silence(x.shape[1]).expand_as(x)
     after = torch.cat([silence, torch.ones_like(silence)], dim=-1)
-    run = Run(
+    denoising = DenoiseInputs(
         levels=levels,
         view=view_of(trial, context_of(trial, case, arguments)),
         later=view_of(trial, after, "non_cover_text_hidden_states") if strength < 1 else None,
@@ -160,7 +160,7 @@ def target_latents(trial: Trial, case: str) -> Tensor:
         solver=solver_of(trial, arguments),
         window=window_of(trial, arguments, steps),
     )
-    *_, last = denoise(runtime.velocity, x, run, lambda index: inputs["step_noise"][index])
+    *_, last = denoise(runtime.velocity, x, denoising, lambda index: inputs["step_noise"][index])
     return last.x
 
 

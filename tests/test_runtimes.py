@@ -14,7 +14,7 @@ from torch import Tensor
 from networks.acestep.open import open_runtime
 from networks.acestep.prompts import Metas, instruction_of, lyric_text, prompt_text
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Runtime, reference_excerpt
-from networks.acestep.sampler import Guidance, Run, View, denoise, noise_levels
+from networks.acestep.sampler import DenoiseInputs, Guidance, View, denoise, noise_levels
 from networks.acestep.tiling import reach_of, tiles
 from networks.acestep.torch.dit import remember
 from networks.acestep.torch.parts import load_parts
@@ -209,12 +209,12 @@ def test_a_runtime_that_is_opened_again_answers_the_same(folder: Path, name: Run
 
 def test_a_denoising_that_is_dropped_half_way_leaves_nothing_behind(runtime: Runtime) -> None:
     before = answer_of(runtime)
-    run = Run(
+    inputs = DenoiseInputs(
         levels=noise_levels("linear", 6, 1.0),
         view=View(context=context(20), condition=runtime.condition([LONGER], [WORDS])),
         guidance=Guidance(null=runtime.null_condition(), scale=3.0),
     )
-    steps = denoise(runtime.velocity, noise(1, 20, CHANNELS), run, lambda _: noise(1, 20, CHANNELS))
+    steps = denoise(runtime.velocity, noise(1, 20, CHANNELS), inputs, lambda _: noise(1, 20, CHANNELS))
     next(steps)
     next(steps)
     assert isinstance(steps, Generator)
