@@ -21,7 +21,7 @@ DType = Literal["float32", "float16", "bfloat16"]
 Bits = Literal[8, 4]
 """Of a quantised matrix. Eight change a velocity by about 1 %, four by 15 %: those are an experiment."""
 
-GROUP = 64
+GROUP_SIZE = 64
 """Weights of a quantised matrix that share a scale and an offset of 16 bits each."""
 
 ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))

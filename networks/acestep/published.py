@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from networks.acestep.layouts import Config, original_configs
-from networks.machine import GROUP
+from networks.machine import GROUP_SIZE
 
 _BOTH: Config = {
     "head_dim": 128,
@@ -73,7 +73,7 @@ class Footprint:
 
     def dit_gb(self, bits: int = 16) -> float:
         """Gigabytes of the DiT with so many bits in the matrices of its layers."""
-        packed = bits / 8 if bits == 16 else bits / 8 + 2 * HALF / GROUP
+        packed = bits / 8 if bits == 16 else bits / 8 + 2 * HALF / GROUP_SIZE
         return self.layers * packed + self.rest * HALF
 
     def all_gb(self, bits: int = 16) -> float:

@@ -23,7 +23,7 @@ from networks.acestep.runtime import SILENT_REFERENCE_FRAMES
 from networks.acestep.text import Ids
 from networks.acestep.tiling import TILE_S, reach_of, tiles
 from networks.acestep.weights import REPAIR
-from networks.machine import GROUP, Bits
+from networks.machine import GROUP_SIZE, Bits
 
 Floats = NDArray[np.float32]
 
@@ -185,6 +185,6 @@ def _quantise(dit: Dit, bits: Bits) -> None:
 
     def is_large(path: str, module: nn.Module) -> bool:
         linear = path.startswith("layers.") and isinstance(module, nn.Linear)
-        return linear and module.weight.shape[1] % GROUP == 0
+        return linear and module.weight.shape[1] % GROUP_SIZE == 0
 
-    nn.quantize(dit, group_size=GROUP, bits=bits, class_predicate=is_large)
+    nn.quantize(dit, group_size=GROUP_SIZE, bits=bits, class_predicate=is_large)

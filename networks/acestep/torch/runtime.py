@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import CheckpointError, StudioError
+from core.errors import CheckpointError
 from networks.acestep.layouts import reads_timbre_token, shape_of
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition
@@ -22,35 +21,22 @@ from networks.acestep.torch.dit import Grid, TorchCondition, grid_of, install_at
 from networks.acestep.torch.lora import apply_adapters
 from networks.acestep.torch.parts import Network, Parts, load_parts
 from networks.machine import DeviceKind, DType, RuntimeName, process_peak_gb
+from networks.torch_device import dtype_on, free_memory, open_device
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def default_device() -> str:
-    """The fastest device of this machine: cuda, mps or cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _device_of(name: str) -> torch.device:
-    """The device of that name; raises StudioError when this machine has none."""
-    try:
-        torch.empty(0, device=name)
-    # torch has no error of its own for this: CUDA, MPS and unknown names each raise another.
-    except (RuntimeError, AssertionError, NotImplementedError) as unknown:
-        raise StudioError(f"This machine has no device {name!r}.", f"Choose {default_device()}.") from unknown
-    return torch.device(name)
-
-
 def open_torch_runtime(
     folder: Path, companion: Path | None = None, *, device: str | None = None, dtype: DType | None = None
 ) -> TorchRuntime:
-    """See runtimes.open_runtime; None takes the machine's best device, and float32 on a CPU, else bfloat16."""
-    place = _device_of(device or default_device())
-    kind: torch.dtype = getattr(torch, dtype or ("float32" if place.type == "cpu" else "bfloat16"))
-    return TorchRuntime(load_parts(folder, companion, place, kind), place, kind)
+    """Load the checkpoint in `folder` on torch; `device` and `dtype` as in `open_device` and `dtype_on`.
+
+    Raises CheckpointError for weights that are not the checkpoint's, and StudioError for a device that is not there.
+    """
+    target = open_device(device)
+    number_format = dtype_on(target, dtype)
+    return TorchRuntime(load_parts(folder, companion, target, number_format), target, number_format)
 
 
 def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Callable[Concatenate[TorchRuntime, P], R]:
@@ -197,12 +183,8 @@ class TorchRuntime:
     def close(self) -> None:
         """See Runtime.close."""
         vars(self).pop("parts", None)
-        self._grid = None
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self.device.type == "mps":
-            torch.mps.empty_cache()
+        self._position_tables = None
+        free_memory(self.device)
 
     def _pack(self, text: Tensor, lyrics: Tensor, references: Tensor | None) -> Tensor:
         """The packed states `(1, L, W)` of one item: lyrics, one token per reference, text."""
