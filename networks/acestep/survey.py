@@ -1,4 +1,4 @@
-"""Whether a folder's weights are whole, told without loading them: networks without memory take every tensor."""
+"""Whether a folder's weights are whole, found without loading them: networks without memory take every tensor."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DTYPE = torch.bfloat16
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found: the number of parameters, and whether the networks say that they are a turbo.
+    """The number of parameters, and whether the configuration names a turbo.
 
-    Of a song they are those of its own networks; the VAE and the text encoder are looked at and not counted.
+    A song's checkpoint counts its own networks; the VAE and the text encoder are checked and not counted.
     """
 
     parameters: int
@@ -31,14 +31,14 @@ class Survey:
 
 
 def survey_song(folder: Path, companion: Path | None = None) -> Survey:
-    """What a song's checkpoint of either layout holds; raises CheckpointError naming every tensor that is wrong."""
+    """Check a song's checkpoint of either layout; raises CheckpointError naming every tensor that is wrong."""
     parts = load_parts(folder, companion, META, DTYPE)
     modules = [parts.transformer, parts.condition_encoder, parts.audio_tokenizer, parts.audio_token_detokenizer]
     return Survey(parameters=sum(map(_count, modules)), turbo=bool(parts.transformer.config.get("is_turbo")))
 
 
 def survey_language(folder: Path) -> Survey:
-    """The same of a language model."""
+    """Check a language model; raises CheckpointError naming every tensor that is wrong."""
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model = build(lambda: AutoModel.from_config(config))
