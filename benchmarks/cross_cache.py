@@ -52,8 +52,8 @@ def ratio(tokens: int, rounds: int, device: str) -> tuple[float, float]:
     ]
     with torch.no_grad():
         times = [[seconds(step, device) for step in steps] for _ in range(rounds + 1)][1:]
-    remembered, recomputed = (min(column) for column in zip(*times, strict=True))
-    return remembered, recomputed
+    cached_s, recomputed_s = (min(column) for column in zip(*times, strict=True))
+    return cached_s, recomputed_s
 
 
 def main() -> None:
