@@ -1,4 +1,4 @@
-"""Numbers about audio that say whether a rendering is what was asked for."""
+"""Measures of audio: whether a rendering is what was requested."""
 
 from __future__ import annotations
 

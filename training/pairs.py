@@ -37,7 +37,7 @@ class Pair:
 def draw_pair(rng: np.random.Generator, encode: Encode) -> Pair:
     """An excerpt of a random piece; three in four are played in another style than they were written for.
 
-    The notes alone would give the style away, and the network would never learn to listen to the words.
+    The notes alone would give the style away, and the network would never learn to follow the words.
     """
     lyrics = draw_lyrics(rng)
     seconds = float(np.exp(rng.uniform(np.log(_SECONDS), np.log(90.0))))

@@ -8,7 +8,7 @@ another repository, the companion. Nothing here loads a framework, except where 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
@@ -203,7 +203,7 @@ def shape_of(configs: Mapping[str, Config]) -> LatentShape:
     )
     if vae is None:
         return shape
-    return LatentShape(**(vars(shape) | {"hop": prod(vae["downsampling_ratios"]), "sample_rate": vae["sampling_rate"]}))
+    return replace(shape, hop=prod(vae["downsampling_ratios"]), sample_rate=vae["sampling_rate"])
 
 
 def reads_timbre_token(configs: Mapping[str, Config]) -> bool:

@@ -53,7 +53,7 @@ def _load(folder: Path, dtype: DType | None, bits: Bits | None) -> Any:
 def _rope(folder: Path) -> dict[str, float]:
     """The base of the rotary positions by the name that every model of mlx-lm knows.
 
-    transformers 5 writes it among `rope_parameters`, where mlx-lm's Qwen2 does not look.
+    transformers 5 writes it among `rope_parameters`, where mlx-lm's Qwen2 does not read it.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     theta = (config.get("rope_parameters") or {}).get("rope_theta")

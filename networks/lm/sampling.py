@@ -83,7 +83,7 @@ class Sampler:
 def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids, NDArray[np.float64]]:
     """The indices that top_k and then top_p leave, best first, and their probabilities relative to the best."""
     order: Ids
-    if 0 < top_k < len(scores):  # what comes after looks at these alone: a vocabulary has more than 100,000 tokens
+    if 0 < top_k < len(scores):  # what follows reads these alone: a vocabulary has more than 100,000 tokens
         best = _best(scores, top_k)
         order, chances = _nucleus(scores[best], 0, top_p)
         return best[order], chances
@@ -91,7 +91,7 @@ def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids
     order = np.arange(len(chances))
     if top_p >= 1:
         return order, chances
-    # The sum is that of all there are; sorted are only as many as the nucleus turns out to need.
+    # The sum is that of all; only as many are sorted as the nucleus needs.
     total = chances.sum()
     for count in (min(len(chances), _FIRST_SORTED), len(chances)):
         order = _best(chances, count)

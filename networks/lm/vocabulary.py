@@ -1,4 +1,4 @@
-"""Text to tokens and back: what a user typed is always text, and only the studio says what is a control token."""
+"""Text to tokens and back: what a user typed is always text, and only the studio decides what is a control token."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Vocabulary:
         template = self._template
         if template is None:
             return self.chatml(*((message.role, [message.content]) for message in messages))
-        # The template is filled in with marks, so that it can be told apart from what the user wrote.
+        # The template is filled in with marks, so that it can be separated from what the user wrote.
         marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
         marked = [{"role": each.role, "content": mark} for each, mark in zip(messages, marks, strict=True)]
         contents = {mark: each.content for mark, each in zip(marks, messages, strict=True)}

@@ -157,7 +157,7 @@ def _described(path: Path) -> Adapter:
 def layer_name(module: str) -> str:
     """A linear layer of the DiT by the one name that all spellings of its path have in common.
 
-    kohya writes underscores for dots, so that the dots cannot tell; the wrappers in front and the names of the
+    kohya writes underscores for dots, so that dots cannot separate; the wrappers in front and the names of the
     projections differ between upstream and diffusers.
     """
     name = module.replace(".", "_")

@@ -34,7 +34,7 @@ def locate(name: str, allowed: Sequence[Path] | None = None) -> Path:
     path = Path(name)
     if allowed is not None:
         inside = (path.resolve().is_relative_to(folder.resolve()) for folder in (presets_folder(), *allowed))
-        if not any(inside):  # said before anything tells whether the file exists
+        if not any(inside):  # refused before anything reveals whether the file exists
             raise AdapterError(
                 "An adapter must be a preset or an uploaded file.", f"Presets are: {', '.join(known) or 'none'}."
             )

@@ -29,7 +29,7 @@ _AXES: Mapping[type[nn.Module], tuple[int, int, int]] = {
 
 def load_safetensors(file: Path) -> dict[str, mx.array]:
     """The tensors of a file by key, not yet read from it. Raises OSError or SafetensorError."""
-    with safe_open(file, framework="np"):  # tells a file that was cut short, which MLX would find out too late
+    with safe_open(file, framework="np"):  # finds a file that was cut short, which MLX would notice too late
         pass
     found = mx.load(str(file), format="safetensors")
     assert isinstance(found, dict)

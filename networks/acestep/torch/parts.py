@@ -63,7 +63,7 @@ def load_parts(folder: Path, companion: Path | None, device: torch.device, dtype
     modules: dict[str, Network] = {}
     for bundle in layout.bundles:
         modules |= load_bundle(bundle, device, dtype)
-    if VAE in modules and device.type != "meta":  # where there are no values to look at
+    if VAE in modules and device.type != "meta":  # there, no unit has values to compare with zero
         _simplify(modules[VAE])
     return Parts(layout.configs, **modules, tokenizer_file=layout.tokenizer_file)
 
