@@ -275,7 +275,7 @@ class _Making:
                 switch = int(request.audio_cover_strength * (len(levels) - 1))
                 words = contexts.from_words(self.runtime, self.frames)
                 later = sampler.View(context=words.context, condition=self.condition(words.task))
-        run = sampler.Run(
+        run = sampler.DenoiseInputs(
             levels=levels,
             view=sampler.View(context=scene.context, condition=self.condition(scene.task)),
             guidance=self._guidance(),
@@ -304,12 +304,12 @@ class _Making:
         assert isinstance(request, ExtendRequest)
         return dataclasses.replace(sampler.blend_of("conservative", 0.0), wave_s=request.crossfade_s)
 
-    def _window(self, scene: Scene, noise: Tensor, steps: int) -> sampler.Window | None:
+    def _window(self, scene: Scene, noise: Tensor, steps: int) -> sampler.RepaintWindow | None:
         if scene.window is None or scene.kept is None:
             return None
         blend, (start, stop) = self._blend(), scene.window
         ramp = max(1, round(blend.latent_s * self.runtime.shape.frames_hz))
-        return sampler.Window(
+        return sampler.RepaintWindow(
             start=start,
             stop=stop,
             source=scene.kept,
@@ -326,7 +326,7 @@ class _Making:
         facts = self.job.source.facts if self.job.source else None
         caption = request.source_prompt.strip() or (facts.caption if facts else "")
         words = self.condition(scene.task, caption, request.source_lyrics.strip() or NO_WORDS)
-        morph = flow_edit.Morph(
+        morph = flow_edit.FlowEditInputs(
             levels=levels,
             source=sampler.View(context=scene.context, condition=words),
             target=sampler.View(context=scene.context, condition=self.condition(scene.task)),

@@ -53,7 +53,7 @@ worker.join()
 
 
 def say(line: str) -> None:
-    """Nothing; the line is on stdout at once."""
+    """Print the line to stdout at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -113,7 +113,7 @@ def numbers_hold(device: str) -> bool:
 
 
 def show_speed(name: str, runtime: RuntimeName, device: str | None, bits: Bits | None, seconds: float) -> None:
-    """Nothing; one line with the time and the memory of a song, the second of two so that nothing is compiled in it."""
+    """Print the time and the memory of a song, the second of two so that nothing is compiled in it."""
     place = find.checkpoint(name)
     started = time.perf_counter()
     opened = open_runtime(

@@ -1,4 +1,4 @@
-"""How much the remembered cross-attention keys and values save: `python benchmarks/cross_cache.py`.
+"""How much the cached cross-attention keys and values save: `python benchmarks/cross_cache.py`.
 
 A DiT of XL's proportions at a quarter of its width, random weights, one minute of music. One step with the keys and
 values that the condition holds is timed against one that computes them anew, in turn, so that both see the same
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from diffusers.models.transformers.ace_step_transformer import AceStepTransformer1DModel
 
-from networks.acestep.torch.dit import grid_of, install_attention, remember, velocity
+from networks.acestep.torch.dit import cache_cross_attention, install_attention, position_tables, velocity
 
 FRAMES = 1500
 
@@ -35,25 +35,25 @@ def seconds(work: Callable[[], object], device: str) -> float:
 
 
 def ratio(tokens: int, rounds: int, device: str) -> tuple[float, float]:
-    """Fastest step with remembered and with recomputed keys and values, for a condition of so many tokens."""
+    """Fastest step with cached and with recomputed keys and values, for a condition of so many tokens."""
     torch.manual_seed(0)
     dit = AceStepTransformer1DModel(
         hidden_size=640, intermediate_size=2432, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2,
         encoder_hidden_size=512,
     ).eval().to(device)  # fmt: skip
     install_attention(dit)
-    grid = grid_of(dit, FRAMES // 2)
+    tables = position_tables(dit, FRAMES // 2)
     x, context = torch.randn(1, FRAMES, 64, device=device), torch.randn(1, FRAMES, 128, device=device)
     states = [torch.randn(1, tokens, 512, device=device)]
-    held = remember(dit, states)
+    cached = cache_cross_attention(dit, states)
     steps: list[Callable[[], object]] = [
-        lambda: velocity(dit, grid, x, 0.5, context, [held]),
-        lambda: velocity(dit, grid, x, 0.5, context, [remember(dit, states)]),
+        lambda: velocity(dit, tables, x, 0.5, context, [cached]),
+        lambda: velocity(dit, tables, x, 0.5, context, [cache_cross_attention(dit, states)]),
     ]
     with torch.no_grad():
         times = [[seconds(step, device) for step in steps] for _ in range(rounds + 1)][1:]
-    remembered, recomputed = (min(column) for column in zip(*times, strict=True))
-    return remembered, recomputed
+    cached_s, recomputed_s = (min(column) for column in zip(*times, strict=True))
+    return cached_s, recomputed_s
 
 
 def main() -> None:

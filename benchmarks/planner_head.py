@@ -29,7 +29,7 @@ ROWS, CODES = 217_204, range(151_669, 151_669 + 64_000)
 
 
 def say(line: str) -> None:
-    """Nothing; the line is on stdout at once."""
+    """Print the line to stdout at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

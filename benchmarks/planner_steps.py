@@ -24,7 +24,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from networks.acestep.published import PLANNER_CONFIGS
 from networks.lm.sampling import Sampler, Sampling
-from networks.lm.torch_cache import Memory
+from networks.lm.torch_kv_cache import KvCache
 
 CODES = range(151_669, 151_669 + 64_000)
 PROMPT = 400
@@ -61,12 +61,12 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
-def timed(model: Qwen3ForCausalLM, device: str, steps: int, *, fixed: bool) -> tuple[dict[str, float], Tensor]:
+def timed(model: Qwen3ForCausalLM, device: str, steps: int, *, static: bool) -> tuple[dict[str, float], Tensor]:
     """Milliseconds of the parts of a step, codes per second over all of them, and the last states."""
     dice = torch.Generator().manual_seed(0)
     prompts = torch.randint(1000, (2, PROMPT), generator=dice).to(device)
     tokens = torch.randint(CODES.start, CODES.stop, (WARM + steps,), generator=dice).tolist()
-    memory = Memory(model.base_model, torch.tensor([30, 0], device=device), PROMPT, fixed=fixed)
+    memory = KvCache(model.base_model, torch.tensor([30, 0], device=device), PROMPT, static=static)
     head = model.get_output_embeddings().weight[CODES.start : CODES.stop]
     sampler = Sampler(Sampling(temperature=0.85, top_p=0.9, guidance=2.0), 0)
     begun = now(device)
@@ -107,9 +107,9 @@ def main() -> int:
     for name in asked.names:
         model = model_of(name, asked.device, asked.layers)
         states = {}
-        for form, fixed in (("eager", False), ("captured", True)):
+        for form, static in (("eager", False), ("captured", True)):
             with torch.inference_mode():
-                costs, states[form] = timed(model, asked.device, asked.steps, fixed=fixed)
+                costs, states[form] = timed(model, asked.device, asked.steps, static=static)
             say(json.dumps({"name": name, "form": form, **{part: round(cost, 3) for part, cost in costs.items()}}))
         apart = (states["eager"] - states["captured"]).float().norm() / states["eager"].float().norm()
         held &= bool(apart < 0.05)

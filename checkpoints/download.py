@@ -31,7 +31,7 @@ from checkpoints.table import ORIGINAL_SONG, Checkpoint
 from core.errors import Busy, Cancelled, CheckpointError, Fault, RequestError, StudioError
 from core.events import Transfer
 from core.paths import models_folder
-from networks.acestep.published import TEXT_ENCODER, VAE
+from networks.acestep.published import TEXT_ENCODER_BILLIONS, VAE_BILLIONS
 from networks.machine import DeviceKind
 
 TRIES = 5
@@ -75,7 +75,7 @@ def memory_bytes(checkpoint: Checkpoint, device: DeviceKind) -> int:
     width = 4 if device == "cpu" or checkpoint.dtype == "float32" else 2
     billions = checkpoint.parameters * width
     if checkpoint.companion:
-        billions += TEXT_ENCODER * width + VAE * 4
+        billions += TEXT_ENCODER_BILLIONS * width + VAE_BILLIONS * 4
     return int(billions * 1e9) + WORKING_BYTES
 
 

@@ -77,14 +77,15 @@ def verify(folder: Path) -> Generator[Transfer | Verified, None, None]:
 
 def _surveyed(folder: Path, checksums: int = 0) -> Verified:
     """What a folder holds by its own configuration; raises CheckpointError."""
-    from networks.acestep import survey
+    from networks.acestep import verification
 
     kind = _kind_of(folder)
     companion = find.locate(table.CHECKPOINTS["companion"])
     if kind == "song":
-        found = survey.survey_song(folder, companion.folder if companion else None)
+        found = verification.verify_song(folder, companion.folder if companion else None)
     else:
-        found = survey.survey_language(folder) if kind == "language model" else survey.survey_files(folder)
+        verify = verification.verify_language_model if kind == "language model" else verification.verify_files
+        found = verify(folder)
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != manifest.NAME]
     return Verified(
         folder=folder,

@@ -10,7 +10,7 @@ from typing import Literal
 from core.errors import Fault, RequestError
 from core.params import GUIDED, Recipe
 from core.plan_text import LM_KNOBS
-from networks.acestep.published import TEXT_ENCODER, VAE
+from networks.acestep.published import TEXT_ENCODER_BILLIONS, VAE_BILLIONS
 
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
 
@@ -147,7 +147,8 @@ _ROWS = (
     _original("2b-base", "ACE-Step 1.5 base", "acestep-v15-base", "", _base(_2B_TFLOP)),
     Checkpoint(
         name="companion", title="VAE and text encoder of the 2B checkpoints", use="companion",
-        repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000, parameters=TEXT_ENCODER + VAE, licence="MIT",
+        repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000,
+        parameters=TEXT_ENCODER_BILLIONS + VAE_BILLIONS, licence="MIT",
     ),
     _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.33, "MIT"),
     _language(

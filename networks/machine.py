@@ -19,9 +19,9 @@ DeviceKind = Literal["cpu", "mps", "cuda"]
 DType = Literal["float32", "float16", "bfloat16"]
 
 Bits = Literal[8, 4]
-"""Of a quantised matrix. Eight change a velocity by about 1 %, four by 15 %: those are an experiment."""
+"""Of a weight in a quantised matrix. Eight change a velocity by about 1 %, four, an experiment, by 15 %."""
 
-GROUP = 64
+GROUP_SIZE = 64
 """Weights of a quantised matrix that share a scale and an offset of 16 bits each."""
 
 ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
@@ -39,13 +39,13 @@ class Machine:
 
     @property
     def chosen(self) -> Choice:
-        """The runtime that this comes to."""
+        """The runtime asked for, or the machine's default."""
         return Choice(self.runtime) if self.runtime else default_runtime(self.device)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A runtime, and why it is not the machine's usual one, if it is not."""
+    """A runtime; `note` is the reason where it is not the machine's usual one, else empty."""
 
     runtime: RuntimeName
     note: str = ""
@@ -73,14 +73,15 @@ def import_mlx() -> None:
 
 
 def likely_device() -> DeviceKind:
-    """The kind of device that a runtime will choose on this machine, told without loading a framework."""
+    """The kind of device that a runtime will choose on this machine, found without loading a framework."""
     if ON_ZERO_GPU or shutil.which("nvidia-smi"):
         return "cuda"
     return "mps" if _is_apple_silicon() else "cpu"
 
 
 def process_peak_gb() -> float:
-    """The most memory, in GB, that this process ever held; the system counts in bytes on macOS, else in kilobytes."""
+    """The most memory in GB that this process ever held."""
+    # macOS counts in bytes, other systems in kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
 
 

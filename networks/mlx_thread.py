@@ -29,14 +29,14 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """What `next` answers when a generator has no more items."""
+    """The end of a generator, as a value that can cross threads."""
 
 
 _END = _End()
 
 
 class _Worker(threading.Thread):
-    """The thread: runs jobs in the order in which they were asked for, until None is."""
+    """A thread that runs jobs in the order of their arrival until it gets None."""
 
     def __init__(self) -> None:
         super().__init__(name="mlx", daemon=True)
@@ -56,20 +56,20 @@ class _Worker(threading.Thread):
             mx.clear_streams()
 
     def end(self) -> None:
-        """Nothing; after the job that runs the thread is over, and takes no other."""
+        """Stop the thread after the jobs that it has; it takes no others."""
         self.ended = True
         self.jobs.put(None)
         self.join(EXIT_S)
 
 
-_starting = threading.Lock()
+_start_lock = threading.Lock()
 _worker: _Worker | None = None
 
 
 def _thread() -> _Worker:
     """The thread, started by the first job."""
     global _worker
-    with _starting:
+    with _start_lock:
         if _worker is None:
             _worker = _Worker()
             _worker.start()
@@ -78,9 +78,9 @@ def _thread() -> _Worker:
 
 
 def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What the function returns, called in the MLX thread; its exception is raised here.
+    """Call the function in the MLX thread and return its result, or raise its exception.
 
-    Called in that thread it calls the function at once. Raises Cancelled when the process is ending.
+    In that thread itself it is called at once. Raises Cancelled when the process is ending.
     """
     worker = _thread()
     if threading.current_thread() is worker:
@@ -105,10 +105,10 @@ def _answer(future: Future[R], call: Callable[[], R]) -> None:
 
 
 def iterate(make_generator: Callable[[], Generator[Item, Any, Any]]) -> Generator[Item, None, None]:
-    """The items of a generator that is made, driven and closed in the MLX thread.
+    """Yield the items of a generator that is made, advanced and closed in the MLX thread.
 
-    It runs one item at a time, when the consumer asks for it: several generators take turns. When the consumer stops
-    or is abandoned, the generator is closed at the place where it waits.
+    It advances when its consumer asks for an item, so that several generators alternate. When the consumer stops or is
+    abandoned, the generator is closed where it waits.
     """
     generator = run(make_generator)
     try:

@@ -24,7 +24,7 @@ from networks.acestep.lora.adapter import (
     check_fit,
     describe,
     layer_name,
-    sides_of,
+    linear_shapes,
 )
 from networks.acestep.lora.presets import gather, locate, open_adapters, presets
 from networks.acestep.open import open_runtime
@@ -170,7 +170,7 @@ def test_a_file_that_went_bad_after_its_check_leaves_the_network_alone(runtime: 
 def test_every_linear_layer_has_one_name_in_every_spelling(folder: Path) -> None:
     ours = {key.partition(".lora_")[0] for key in everywhere(folder, 0)}
     names = {layer_name(path) for path in ours}
-    assert names == set(sides_of(folder))
+    assert names == set(linear_shapes(folder))
     assert len(names) == len(ours)
     leaves = {".to_out.0": ".o_proj"} | {f".to_{leaf}": f".{leaf}_proj" for leaf in "qkv"}
     for path in ours:
@@ -357,7 +357,7 @@ def test_what_does_not_fit_the_checkpoint_is_refused_before_it_is_loaded(
     folder: Path, tmp_path: Path, tensors: dict[str, Tensor], reason: str
 ) -> None:
     with pytest.raises(AdapterError, match=reason):
-        check_fit(describe(saved(tmp_path / "a.safetensors", tensors)), sides_of(folder))
+        check_fit(describe(saved(tmp_path / "a.safetensors", tensors)), linear_shapes(folder))
 
 
 # ---- the text of a request -------------------------------------------------------------------------------------------

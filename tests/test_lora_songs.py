@@ -20,7 +20,7 @@ from core.files import sha256
 from core.knobs import parse
 from core.params import GenerateRequest
 from library.tracks import Track
-from networks.acestep.lora.adapter import sides_of
+from networks.acestep.lora.adapter import linear_shapes
 from networks.machine import Machine
 
 QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 1, "seed": 3}
@@ -37,7 +37,7 @@ def adapter(path: Path, seed: int = 0) -> Path:
     """A LoRA of rank 2 for every layer of nano's DiT, loud enough to change the song."""
     dice = torch.Generator().manual_seed(seed)
     tensors = {}
-    for name, (high, wide) in sides_of(find.checkpoint("nano").folder).items():
+    for name, (high, wide) in linear_shapes(find.checkpoint("nano").folder).items():
         tensors[f"lora_unet_{name}.lora_down.weight"] = 0.2 * torch.randn(2, wide, generator=dice)
         tensors[f"lora_unet_{name}.lora_up.weight"] = 0.2 * torch.randn(high, 2, generator=dice)
     save_file(tensors, path)
@@ -77,7 +77,7 @@ def test_a_track_and_its_progress_tell_what_was_applied(studio: Studio, tmp_path
     assert list(told) == [sha256(warm), sha256(cold)]
     first = told[sha256(warm)]
     assert (first["file"], first["weight"], first["kind"], first["rank"]) == ("warm.safetensors", 0.5, "kohya", 2)
-    assert first["modules"] == len(sides_of(find.checkpoint("nano").folder))
+    assert first["modules"] == len(linear_shapes(find.checkpoint("nano").folder))
     notes = [str(event) for event in events if isinstance(event, Progress) and event.stage == "conditioning"]
     assert "warm.safetensors at 0.5" in notes[0]
     assert "cold.safetensors at 1 (rank 2" in notes[0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.errors import AdapterError
-from networks.acestep.lora.adapter import Adapter, check_fit, describe, sides_of
+from networks.acestep.lora.adapter import Adapter, check_fit, describe, linear_shapes
 from networks.acestep.runtime import Runtime
 from networks.acestep.torch.runtime import TorchRuntime
 from tests.parity import DATA, GOLDENS, REORDERED, Golden, goldens_in, relative_error
@@ -123,7 +123,7 @@ def test_an_adapter_does_what_upstream_does_with_it(
 ) -> None:
     expected = Golden(trial.golden.adapters).expected[f"scale_{weight}.target_latents"]
     adapter = describe(spelling)
-    check_fit(adapter, sides_of(trial.golden.folder))
+    check_fit(adapter, linear_shapes(trial.golden.folder))
     bare(trial).set_adapters([weighed(adapter, weight)])
     assert relative_error(target_latents(trial, ADAPTED), expected) <= trial.tolerance
 
@@ -148,7 +148,7 @@ def test_an_adapter_of_another_base_is_refused_before_anything_changes(
 ) -> None:
     runtime, wrong = bare(trial), describe(trial.golden.adapters / "wrong_base.safetensors")
     with pytest.raises(AdapterError, match=r"layers\.\d+"):
-        check_fit(wrong, sides_of(trial.golden.folder))
+        check_fit(wrong, linear_shapes(trial.golden.folder))
     good = describe(trial.golden.spellings[0])
     runtime.set_adapters([good])
     before = target_latents(trial, ADAPTED)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from networks.acestep import sampler
 from networks.acestep.lora.adapter import describe
-from networks.acestep.sampler import Answers, Field, Window, renoise
+from networks.acestep.sampler import Predictions, RepaintWindow, VelocityField, renoise
 from networks.acestep.torch import runtime as torch_runtime
-from networks.acestep.torch.dit import Dit, Grid, grid_of
+from networks.acestep.torch.dit import Dit, PositionTables, position_tables
 from networks.acestep.torch.parts import load_parts
 from networks.acestep.torch.runtime import TorchRuntime
 from tests.parity import GOLDENS, REORDERED, Golden, relative_error
@@ -58,7 +58,7 @@ def shown(trial: Trial, case: str, change: Callable[[Tensor, Tensor], tuple[Tens
 def windowed(trial: Trial, case: str, **changes: Any) -> Tensor:
     """Where a repaint ends with another window."""
     window = start_of(trial, case, trial.golden.cases[case])[1].window
-    assert isinstance(window, Window)
+    assert isinstance(window, RepaintWindow)
     return run(trial, case, window=replace(window, **changes))
 
 
@@ -77,7 +77,7 @@ def blended_strength(trial: Trial, case: str) -> Tensor:
     share = given["audio_cover_strength"]
     x, right = start_of(trial, case, given)
     assert right.later is not None
-    guided = Field(trial.runtime.velocity, right.view, right.guidance)
+    guided = VelocityField(trial.runtime.velocity, right.view, right.guidance)
     momentum = None
     for t, t_next in pairwise(right.levels):
         v, momentum = guided(x, t, momentum)
@@ -229,15 +229,15 @@ def test_a_wrong_input_is_far_beyond_the_limit(name: str, arithmetic: Arithmetic
 
 def apg_with(
     *, momentum: float = -0.75, threshold: float = 2.5, along: float = 0, dim: int = 1
-) -> Callable[[Answers, float, Tensor | None], tuple[Tensor, Tensor]]:
+) -> Callable[[Predictions, float, Tensor | None], tuple[Tensor, Tensor]]:
     """Adaptive projected guidance with other constants than ours."""
 
-    def rule(answers: Answers, scale: float, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        running = answers.cond - answers.null + (0 if before is None else momentum * before)
+    def rule(predictions: Predictions, scale: float, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        running = predictions.cond - predictions.null + (0 if before is None else momentum * before)
         clipped = running * (threshold / running.norm(dim=dim, keepdim=True)).clamp_max(1)
-        unit = F.normalize(answers.cond, dim=dim)
+        unit = F.normalize(predictions.cond, dim=dim)
         parallel = (clipped * unit).sum(dim=dim, keepdim=True) * unit
-        return answers.cond + (scale - 1) * (clipped - (1 - along) * parallel), running
+        return predictions.cond + (scale - 1) * (clipped - (1 - along) * parallel), running
 
     return rule
 
@@ -270,7 +270,7 @@ def test_guidance_with_other_constants_is_far_beyond_the_limit(
 
 
 def test_heuns_second_look_with_projected_guidance_is_far_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Field, "again", lambda self, x, t: self(x, t)[0])
+    monkeypatch.setattr(VelocityField, "again", lambda self, x, t: self(x, t)[0])
     for golden, case in shown_by(Mistake(["heun_apg"], target_latents)):
         trial = Trial(golden, "torch")
         assert_far_off(trial, case, target_latents(trial, case))
@@ -371,25 +371,25 @@ def test_a_wrong_network_is_far_beyond_the_limit(golden: Golden, tamper: Callabl
         assert_far_off(trial, case, target_latents(trial, case))
 
 
-def in_neighbours(dit: Dit, tokens: int) -> Grid:
+def in_neighbours(dit: Dit, tokens: int) -> PositionTables:
     """Rotary angles for pairs of neighbours, where Qwen turns the halves of a head."""
-    grid = grid_of(dit, tokens)
-    cos, sin = (each.chunk(2, dim=-1)[0].repeat_interleave(2, -1) for each in grid.angles)
-    return replace(grid, angles=(cos, sin))
+    tables = position_tables(dit, tokens)
+    cos, sin = (each.chunk(2, dim=-1)[0].repeat_interleave(2, -1) for each in tables.rotary)
+    return replace(tables, rotary=(cos, sin))
 
 
-def one_narrower(dit: Dit, tokens: int) -> Grid:
-    grid = grid_of(dit, tokens)
+def one_narrower(dit: Dit, tokens: int) -> PositionTables:
+    tables = position_tables(dit, tokens)
     places = torch.arange(tokens)
-    return replace(grid, window=(places[:, None] - places).abs() < dit.config.sliding_window)
+    return replace(tables, window_mask=(places[:, None] - places).abs() < dit.config.sliding_window)
 
 
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.folder.name)
-@pytest.mark.parametrize("grid", [in_neighbours, one_narrower], ids=lambda grid: grid.__name__)
+@pytest.mark.parametrize("tables", [in_neighbours, one_narrower], ids=lambda tables: tables.__name__)
 def test_wrong_angles_or_windows_are_far_beyond_the_limit(
-    golden: Golden, grid: Callable[[Dit, int], Grid], monkeypatch: pytest.MonkeyPatch
+    golden: Golden, tables: Callable[[Dit, int], PositionTables], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_runtime, "grid_of", grid)
+    monkeypatch.setattr(torch_runtime, "position_tables", tables)
     trial = Broken(golden, "torch", opened(golden))
     for case in {*UNGUIDED} & {*golden.cases}:
         assert_far_off(trial, case, target_latents(trial, case))

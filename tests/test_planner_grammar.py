@@ -62,24 +62,24 @@ def test_the_prompts_of_a_plan_are_upstreams(words: Vocabulary, case: Mapping[st
         (negative_prompt(lyrics, " NO USER INPUT "), case["negative_default"]),
         (negative_prompt(lyrics, "noisy, off-key"), case["negative_given"]),
     ):
-        assert words.decode(words.turns(*turns)) == expected
+        assert words.decode(words.chatml(*turns)) == expected
 
 
 @pytest.mark.parametrize("case", CASES["inspire"])
 def test_the_prompts_of_a_line_are_upstreams(words: Vocabulary, case: Mapping[str, Any]) -> None:
     turns = inspire_prompt(case["query"], instrumental=case["instrumental"])
-    assert words.decode(words.turns(*turns)) == case["prompt"]
+    assert words.decode(words.chatml(*turns)) == case["prompt"]
 
 
 @pytest.mark.parametrize("case", CASES["format"])
 def test_the_prompts_of_a_format_are_upstreams(words: Vocabulary, case: Mapping[str, str]) -> None:
-    assert words.decode(words.turns(*format_prompt(case["caption"], case["lyrics"]))) == case["prompt"]
+    assert words.decode(words.chatml(*format_prompt(case["caption"], case["lyrics"]))) == case["prompt"]
 
 
 def test_the_prompt_of_a_recording_is_its_codes_as_tokens(words: Vocabulary) -> None:
     (case,) = CASES["understand"]
     names = case["codes"].replace("18953", "195").replace("13833", "383")
-    ids = words.turns(*understand_prompt([195, 383], words))
+    ids = words.chatml(*understand_prompt([195, 383], words))
     assert words.decode(ids) == case["prompt"].replace(case["codes"], names)
     assert sum(token in words.control_ids for token in ids) == 2 + 5
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from networks.acestep.open import open_runtime
 from networks.acestep.prompts import Metas, instruction_of, lyric_text, prompt_text
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Runtime, reference_excerpt
-from networks.acestep.sampler import Guidance, Run, View, denoise, noise_levels
-from networks.acestep.tiling import reach_of, tiles
-from networks.acestep.torch.dit import remember
+from networks.acestep.sampler import DenoiseInputs, Guidance, View, denoise, noise_levels
+from networks.acestep.tiling import receptive_frames, tiles
+from networks.acestep.torch.dit import cache_cross_attention
 from networks.acestep.torch.parts import load_parts
 from networks.acestep.torch.runtime import TorchRuntime
 from networks.machine import RUNTIMES, DType, RuntimeName
@@ -74,7 +74,7 @@ def test_a_waveform_of_any_length_has_exactly_the_frames_that_hold_it(runtime: R
     assert runtime.decode(latents).shape == (1, 2, latents.shape[1] * runtime.shape.hop)
 
 
-def test_encoding_throws_no_dice(runtime: Runtime) -> None:
+def test_encoding_is_deterministic(runtime: Runtime) -> None:
     wave = noise(1, 2, 800)
     assert torch.equal(runtime.encode(wave), runtime.encode(wave))
 
@@ -208,12 +208,12 @@ def test_a_runtime_that_is_opened_again_answers_the_same(folder: Path, name: Run
 
 def test_a_denoising_that_is_dropped_half_way_leaves_nothing_behind(runtime: Runtime) -> None:
     before = answer_of(runtime)
-    run = Run(
+    inputs = DenoiseInputs(
         levels=noise_levels("linear", 6, 1.0),
         view=View(context=context(20), condition=runtime.condition([LONGER], [WORDS])),
         guidance=Guidance(null=runtime.null_condition(), scale=3.0),
     )
-    steps = denoise(runtime.velocity, noise(1, 20, CHANNELS), run, lambda _: noise(1, 20, CHANNELS))
+    steps = denoise(runtime.velocity, noise(1, 20, CHANNELS), inputs, lambda _: noise(1, 20, CHANNELS))
     next(steps)
     next(steps)
     assert isinstance(steps, Generator)
@@ -244,7 +244,7 @@ def test_mlx_in_half_precision_stays_near_to_itself_in_full(runtime: Runtime, fo
 
 
 @pytest.mark.parametrize("frames", [6, 41])
-def test_remembered_keys_and_values_give_the_velocity_of_the_stock_forward(
+def test_cached_keys_and_values_give_the_velocity_of_the_stock_forward(
     torch_runtime: TorchRuntime, folder: Path, frames: int
 ) -> None:
     stock = load_parts(folder, None, torch.device("cpu"), torch.float32).transformer
@@ -262,7 +262,7 @@ def test_remembered_keys_and_values_give_the_velocity_of_the_stock_forward(
 def test_one_null_state_is_as_good_as_many(torch_runtime: TorchRuntime) -> None:
     x, shown = noise(1, 20, CHANNELS), context(20)
     null = torch_runtime.parts.condition_encoder.null_condition_emb
-    many = remember(torch_runtime.parts.transformer, [null.expand(1, 33, -1)])
+    many = cache_cross_attention(torch_runtime.parts.transformer, [null.expand(1, 33, -1)])
     (a,), (b,) = (torch_runtime.velocity(x, 0.5, shown, [given]) for given in (torch_runtime.null_condition(), many))
     assert relative_error(a, b) <= REORDERED
 
@@ -321,12 +321,12 @@ def test_tiles_cover_every_frame_once_and_see_what_reaches_them() -> None:
 
 
 @pytest.mark.parametrize(("ratios", "frames"), [((2, 4, 4, 6, 10), 9), ((240, 2), 25)])
-def test_the_reach_of_the_vae_follows_from_its_strides(ratios: tuple[int, ...], frames: int) -> None:
-    assert reach_of(ratios) == frames
+def test_the_receptive_field_of_the_vae_follows_from_its_strides(ratios: tuple[int, ...], frames: int) -> None:
+    assert receptive_frames(ratios) == frames
 
 
-def test_the_reach_is_what_the_network_really_sees(torch_runtime: TorchRuntime) -> None:
-    reach, vae = reach_of((2, 4)), torch_runtime.parts.vae
+def test_the_receptive_field_is_what_the_network_really_sees(torch_runtime: TorchRuntime) -> None:
+    reach, vae = receptive_frames((2, 4)), torch_runtime.parts.vae
     latents = noise(1, 4 * reach, CHANNELS)
     changed = latents.clone()
     changed[:, 2 * reach] += 1

@@ -17,7 +17,7 @@ from training.assemble import assemble, disassemble
 from training.captions import caption, draw_lyrics
 from training.dit import START
 from training.evaluate import Row, table, write_report
-from training.loop import Plan, load_average, train
+from training.loop import TrainingSettings, load_average, train
 from training.pairs import FRAMES, Pool
 from training.synthesis import SOUNDS, excerpt, styled
 from training.vae import CompactVae, Scale, compact_of, export, spectral_loss
@@ -53,16 +53,16 @@ def test_tempos_far_apart_are_not_called_related() -> None:
 
 
 def test_a_scale_sounds_like_its_key_and_lies_in_it() -> None:
-    heard = measure.chroma(tones((57, 59, 60, 62, 64, 65, 67, 69, 45, 52, 57, 45)))
-    assert measure.in_scale(heard, "A minor") > 0.9
-    assert measure.in_scale(heard, "F# major") < 0.45
-    assert measure.related_key(measure.key(heard), "A minor")
+    energy = measure.chroma(tones((57, 59, 60, 62, 64, 65, 67, 69, 45, 52, 57, 45)))
+    assert measure.in_scale(energy, "A minor") > 0.9
+    assert measure.in_scale(energy, "F# major") < 0.45
+    assert measure.related_key(measure.key(energy), "A minor")
 
 
 def test_distortion_of_a_known_share_has_the_ratio_of_its_decibels() -> None:
-    dice = np.random.default_rng(0)
-    true = dice.standard_normal((2, RATE)).astype(np.float32)
-    noise = dice.standard_normal((2, RATE)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    true = rng.standard_normal((2, RATE)).astype(np.float32)
+    noise = rng.standard_normal((2, RATE)).astype(np.float32)
     assert measure.si_sdr((0.3 * (true + 0.1 * noise)).astype(np.float32), true) == pytest.approx(20.0, abs=0.2)
 
 
@@ -95,7 +95,7 @@ def test_every_style_has_a_sound_and_they_differ() -> None:
         assert all(measure.mel_distance(wave, other) > 2.0 for other in waves[:i])
 
 
-def test_an_excerpt_sounds_like_the_same_stretch_of_the_whole() -> None:
+def test_an_excerpt_sounds_like_the_same_part_of_the_whole() -> None:
     score = compose(Brief(prompt="pop", duration_s=12.0, seed=1, bpm=120))
     part = sketch(excerpt(score, 4.0, 4.0))
     assert part.shape == (2, 4 * RATE)
@@ -103,12 +103,12 @@ def test_an_excerpt_sounds_like_the_same_stretch_of_the_whole() -> None:
 
 
 def test_captions_of_a_style_mostly_name_it_and_lyrics_are_tagged() -> None:
-    dice = np.random.default_rng(0)
-    said = [caption("jazz", dice).lower() for _ in range(200)]
+    rng = np.random.default_rng(0)
+    captions = [caption("jazz", rng).lower() for _ in range(200)]
     words = styles()["jazz"].words
-    assert np.mean([any(word in text for word in ("jazz", *words)) for text in said]) > 0.7
-    assert len(set(said)) > 150
-    lyrics = [text for text in (draw_lyrics(dice) for _ in range(40)) if text]
+    assert np.mean([any(word in text for word in ("jazz", *words)) for text in captions]) > 0.7
+    assert len(set(captions)) > 150
+    lyrics = [text for text in (draw_lyrics(rng) for _ in range(40)) if text]
     assert 10 < len(lyrics) < 30
     assert all(text.startswith("[") for text in lyrics)
 
@@ -175,10 +175,10 @@ def test_training_saves_resumes_and_gets_better(tmp_path: Path) -> None:
         return (model(inputs) - target).square().mean()
 
     before = loss().item()
-    train(model, loss, Plan(0.02, 5e-2, tmp_path / "line.pt"))
+    train(model, loss, TrainingSettings(0.02, 5e-2, tmp_path / "line.pt"))
     saved = torch.load(tmp_path / "line.pt", weights_only=True)
     assert loss().item() < 0.5 * before
-    train(model, loss, Plan(0.03, 5e-2, tmp_path / "line.pt"))
+    train(model, loss, TrainingSettings(0.03, 5e-2, tmp_path / "line.pt"))
     again = torch.load(tmp_path / "line.pt", weights_only=True)
     assert again["step"] > saved["step"]
     fresh = torch.nn.Linear(4, 1)

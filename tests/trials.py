@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
 from networks.acestep.sampler import (
+    DenoiseInputs,
     Guidance,
-    Run,
+    RepaintWindow,
     View,
-    Window,
     denoise,
     levels_from,
     noise_levels,
@@ -140,12 +140,12 @@ def view_of(trial: Trial, context: Tensor, text: str = "text_hidden_states") -> 
     return View(context=context, condition=condition)
 
 
-def window_of(trial: Trial, arguments: Arguments, steps: int) -> Window | None:
+def window_of(trial: Trial, arguments: Arguments, steps: int) -> RepaintWindow | None:
     """The repainted window, where upstream puts the source back around it."""
     if not arguments["repaint"] or not trial.golden.splices:
         return None
     start, stop = arguments["repaint"]
-    return Window(
+    return RepaintWindow(
         start=start,
         stop=stop,
         source=trial.golden.inputs["src_latents"],
@@ -162,7 +162,7 @@ def solver_of(trial: Trial, arguments: Arguments) -> str:
     return arguments.get("sampler_mode", "euler")
 
 
-def start_of(trial: Trial, case: str, arguments: Arguments) -> tuple[Tensor, Run]:
+def start_of(trial: Trial, case: str, arguments: Arguments) -> tuple[Tensor, DenoiseInputs]:
     """The latents that a denoising begins with, and the rest of what it needs."""
     inputs, runtime = trial.golden.inputs, trial.runtime
     levels = noise_levels("linear", arguments.get("infer_steps", 8), arguments["shift"])
@@ -171,7 +171,7 @@ def start_of(trial: Trial, case: str, arguments: Arguments) -> tuple[Tensor, Run
         levels = levels_from(levels, kept)
         x = renoise(inputs["src_latents"], x, levels[0])
     steps, strength = len(levels) - 1, arguments.get("audio_cover_strength", 1)
-    run = Run(
+    run = DenoiseInputs(
         levels=levels,
         view=view_of(trial, context_of(trial, case, arguments)),
         later=view_of(trial, silence_of(trial), "non_cover_text_hidden_states") if strength < 1 else None,
@@ -189,7 +189,7 @@ def start_of(trial: Trial, case: str, arguments: Arguments) -> tuple[Tensor, Run
     return x, run
 
 
-def end_of(trial: Trial, x: Tensor, run: Run) -> Tensor:
+def end_of(trial: Trial, x: Tensor, run: DenoiseInputs) -> Tensor:
     """The latents that a denoising ends with."""
     *_, last = denoise(trial.runtime.velocity, x, run, lambda index: trial.golden.inputs["step_noise"][index])
     return last.x

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from core.paths import nano_folder
 from training.assemble import assemble, disassemble
+from training.codes import train_codes
 from training.dit import train_dit
 from training.evaluate import measure_checkpoint
 from training.loop import in_parallel
 from training.text import train_tokenizer
-from training.tokenizer import train_codes
 from training.vae import load_vae, train_vae
 
 

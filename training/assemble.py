@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
 
+from training.codes import Codes, load_codes
 from training.dit import START, Renderer, load_renderer, silence_of
 from training.text import load_tokenizer
-from training.tokenizer import Codes, load_codes
 from training.vae import LATENTS, compact_of, export, load_vae
 
 LOG = logging.getLogger("training")
@@ -47,7 +47,7 @@ def assemble(work: Path, out: Path) -> None:
 
 @torch.no_grad()
 def disassemble(checkpoint: Path, work: Path) -> None:
-    """The parts of a finished `checkpoint` as if the stages in `work` had just trained them.
+    """Save the parts of a finished `checkpoint` as if the stages in `work` had just trained them.
 
     The renderer becomes the point where its next training starts; every other stage counts as finished.
     """

@@ -1,4 +1,4 @@
-"""Captions and lyrics for the training pairs: the many ways in which people ask for the eight styles."""
+"""Captions and lyrics for the training pairs: the many ways in which people describe the eight styles."""
 
 from __future__ import annotations
 
@@ -41,64 +41,64 @@ _TAGS = ("[Verse]", "[Verse 1]", "[Chorus]", "[Bridge]", "[Verse 2]", "[Pre-Chor
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What is said about a piece: its score, the style that it sounds in, its words (empty: none), its length."""
+class PieceFacts:
+    """A piece for a prompt: its score, the style that it sounds in, its lyrics (empty for none), its length."""
 
     score: Score
     style: str
     lyrics: str
-    seconds: float
+    duration_s: float
 
 
-def caption(style: str, dice: np.random.Generator) -> str:
+def caption(style: str, rng: np.random.Generator) -> str:
     """A request for a style in other words each time; one in twelve does not name it at all.
 
-    Words of no meaning stand around some of them, as they will around a user's.
+    Words without meaning surround some of them, as they will a user's.
     """
-    if dice.random() < 0.08:
-        return _fill(str(dice.choice(_VAGUE)), style, dice)
-    text = _fill(str(dice.choice(_FRAMES)), style, dice)
-    if dice.random() < 0.15:
-        text = f"{text}. {_fill(str(dice.choice(_FRAMES)), style, dice)}"
-    if dice.random() < 0.35:
-        extra = " ".join(_any_word(dice) for _ in range(dice.integers(1, 7)))
-        text = f"{text} {extra}" if dice.random() < 0.5 else f"{extra}, {text}"
-    return text.lower() if dice.random() < 0.5 else text
+    if rng.random() < 0.08:
+        return _fill(str(rng.choice(_VAGUE)), style, rng)
+    text = _fill(str(rng.choice(_FRAMES)), style, rng)
+    if rng.random() < 0.15:
+        text = f"{text}. {_fill(str(rng.choice(_FRAMES)), style, rng)}"
+    if rng.random() < 0.35:
+        extra = " ".join(_any_word(rng) for _ in range(rng.integers(1, 7)))
+        text = f"{text} {extra}" if rng.random() < 0.5 else f"{extra}, {text}"
+    return text.lower() if rng.random() < 0.5 else text
 
 
-def plain_caption(style: str, dice: np.random.Generator) -> str:
-    """A caption that names the style, without words of no meaning."""
-    return _fill(str(dice.choice([frame for frame in _FRAMES if "{style}" in frame])), style, dice)
+def plain_caption(style: str, rng: np.random.Generator) -> str:
+    """A caption that names the style, without meaningless words."""
+    return _fill(str(rng.choice([frame for frame in _FRAMES if "{style}" in frame])), style, rng)
 
 
-def vague_caption(dice: np.random.Generator) -> str:
+def vague_caption(rng: np.random.Generator) -> str:
     """A caption that leaves the sound open: for pairs whose reference audio shows it."""
-    return _fill(str(dice.choice(_VAGUE)), "", dice)
+    return _fill(str(rng.choice(_VAGUE)), "", rng)
 
 
-def _fill(frame: str, style: str, dice: np.random.Generator) -> str:
+def _fill(frame: str, style: str, rng: np.random.Generator) -> str:
     instruments = _INSTRUMENTS.get(style, ("", ""))
-    one, two = dice.choice(instruments, size=2, replace=False)
+    one, two = rng.choice(instruments, size=2, replace=False)
     words = styles()[style].words if style else ("music",)
     return frame.format(
-        style=style, word=dice.choice(words), mood=dice.choice(_MOODS), place=dice.choice(_PLACES), one=one, two=two
+        style=style, word=rng.choice(words), mood=rng.choice(_MOODS), place=rng.choice(_PLACES), one=one, two=two
     )
 
 
-def _any_word(dice: np.random.Generator) -> str:
-    if dice.random() < 0.6:
-        return str(dice.choice(_WORDS))
-    return "".join(dice.choice(list("etaoinshrdlucmfwypvbgk"), size=dice.integers(2, 9)))
+def _any_word(rng: np.random.Generator) -> str:
+    if rng.random() < 0.6:
+        return str(rng.choice(_WORDS))
+    return "".join(rng.choice(list("etaoinshrdlucmfwypvbgk"), size=rng.integers(2, 9)))
 
 
-def draw_lyrics(dice: np.random.Generator) -> str:
+def draw_lyrics(rng: np.random.Generator) -> str:
     """A few tagged sections of random lines, or nothing in every other draw."""
-    if dice.random() < 0.5:
+    if rng.random() < 0.5:
         return ""
-    sections = ["[Intro]"] if dice.random() < 0.3 else []
-    for _ in range(int(dice.choice((1, 1, 2, 3)))):
-        lines = (" ".join(dice.choice(_WORDS, size=dice.integers(3, 9))) for _ in range(int(dice.integers(2, 5))))
-        sections.append("\n".join((str(dice.choice(_TAGS)), *lines)))
-    if dice.random() < 0.3:
+    sections = ["[Intro]"] if rng.random() < 0.3 else []
+    for _ in range(int(rng.choice((1, 1, 2, 3)))):
+        lines = (" ".join(rng.choice(_WORDS, size=rng.integers(3, 9))) for _ in range(int(rng.integers(2, 5))))
+        sections.append("\n".join((str(rng.choice(_TAGS)), *lines)))
+    if rng.random() < 0.3:
         sections.append("[Outro]")
     return "\n\n".join(sections)

@@ -1,4 +1,4 @@
-"""Whether nano does what it is asked: fixed requests rendered on the default road, measured, and written down.
+"""Whether nano follows its requests: fixed ones, rendered by the studio's own pipeline, measured and written down.
 
 `python -m training.evaluate --write` prints the table of docs/nano.md and puts it there. Every measure is also
 taken against the wrong request (shuffled), which must score near chance: a measure that does not drop says nothing.
@@ -34,7 +34,7 @@ from planner.composer.planner import ComposerPlanner
 from planner.composer.score import Brief, Score, compose
 from planner.composer.styles import styles
 from training.captions import plain_caption
-from training.judge import StyleJudge
+from training.style_classifier import StyleClassifier
 from training.synthesis import KEYS, styled
 from training.vae import unseen_clips
 
@@ -70,21 +70,21 @@ class Row:
     passed: bool
 
 
-class Studio:
-    """A nano checkpoint on the studio's own road, without its page and its library."""
+class NanoUnderTest:
+    """A nano checkpoint in the studio's own pipeline, without its page and its library."""
 
     def __init__(self, folder: Path) -> None:
         self.runtime: Runtime = open_runtime(folder, dtype="float32")
         self.recipe = recipe_of("nano")
 
     def take(self, request: SongRequest, source: Recording | None = None) -> Take:
-        """The song that a request asks for, on nano's default road."""
+        """The song that a request asks for, by nano's defaults."""
         job = Job(request=resolve(request, self.recipe, lambda limit: 0), recipe=self.recipe, source=source)
         with torch.inference_mode():
             return next(event for event in render(job, self.runtime, ComposerPlanner()) if isinstance(event, Take))
 
-    def carried(self, audio: Wave) -> Wave:
-        """The audio `(2, S)` after the autoencoder alone."""
+    def reconstructed(self, audio: Wave) -> Wave:
+        """The audio `(2, S)` that the autoencoder alone makes of audio."""
         with torch.inference_mode():
             return self.runtime.decode(self.encode(audio)[None])[0].numpy()[:, : audio.shape[1]]
 
@@ -96,15 +96,15 @@ class Studio:
 
 def fixed_cases(count: int) -> list[Case]:
     """The same requests at every call: all styles in turn, 10 to 12 s, every third one sung."""
-    dice = np.random.default_rng(2026)
+    rng = np.random.default_rng(2026)
     cases = []
     for i in range(count):
         style = tuple(styles())[i % len(styles())]
-        bpm, keyscale = int(dice.integers(60, 181)), KEYS[dice.integers(len(KEYS))]
+        bpm, keyscale = int(rng.integers(60, 181)), KEYS[rng.integers(len(KEYS))]
         request = GenerateRequest(
-            prompt=plain_caption(style, dice), lyrics=_LYRICS if i % 3 == 0 else "", instrumental=i % 3 != 0,
+            prompt=plain_caption(style, rng), lyrics=_LYRICS if i % 3 == 0 else "", instrumental=i % 3 != 0,
             duration_s=float(10 + i % 3), bpm=bpm, keyscale=keyscale, seed=i,
-            timesignature="3" if dice.random() < 0.25 else "4",
+            timesignature="3" if rng.random() < 0.25 else "4",
         )  # fmt: skip
         score = compose(
             Brief(
@@ -117,8 +117,8 @@ def fixed_cases(count: int) -> list[Case]:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the detectors hear in one rendering."""
+class Detections:
+    """What the detectors find in one rendering."""
 
     audio: Wave
     tempo: float
@@ -126,24 +126,24 @@ class Heard:
     style: str
 
     @classmethod
-    def listen(cls, audio: Wave, latents: Tensor, judge: StyleJudge) -> Heard:
-        """All detectors on one rendering and its latents `(T, 16)`."""
-        return cls(audio, measure.tempo(audio), measure.chroma(audio), judge.style(latents))
+    def of(cls, audio: Wave, latents: Tensor, classifier: StyleClassifier) -> Detections:
+        """Run all detectors on one rendering and its latents `(T, 16)`."""
+        return cls(audio, measure.tempo(audio), measure.chroma(audio), classifier.style(latents))
 
 
-Verdict = Callable[[Heard, Case], float]
+Verdict = Callable[[Detections, Case], float]
 # Name, measure of a rendering against a case, the least (or with "<=" the most) that passes.
 _MEASURES: Sequence[tuple[str, Verdict, float]] = (
-    ("tempo within 4 % at an octave or 3:2", lambda h, c: measure.related_tempo(h.tempo, c.bpm), 0.90),
-    ("tempo within 4 %", lambda h, c: measure.same_tempo(h.tempo, c.bpm), 0.60),
+    ("tempo within 4 % at an octave or 3:2", lambda d, c: measure.related_tempo(d.tempo, c.bpm), 0.90),
+    ("tempo within 4 %", lambda d, c: measure.same_tempo(d.tempo, c.bpm), 0.60),
     (
         "key exact / relative / fifth / parallel",
-        lambda h, c: measure.related_key(measure.key(h.chroma), c.keyscale),
+        lambda d, c: measure.related_key(measure.key(d.chroma), c.keyscale),
         0.80,
     ),
-    ("chroma in the scale", lambda h, c: measure.in_scale(h.chroma, c.keyscale), 0.72),
-    ("pitch agreement 260-700 Hz", lambda h, c: measure.pitch_agreement(h.audio, c.target), 0.65),
-    ("style by the classifier", lambda h, c: h.style == c.style, 0.80),
+    ("chroma in the scale", lambda d, c: measure.in_scale(d.chroma, c.keyscale), 0.72),
+    ("pitch agreement 260-700 Hz", lambda d, c: measure.pitch_agreement(d.audio, c.target), 0.65),
+    ("style by the classifier", lambda d, c: d.style == c.style, 0.80),
 )
 _PLAIN: Sequence[tuple[str, Callable[[Wave], float], float]] = (
     ("spectral flatness (median)", measure.flatness, 0.02),
@@ -152,39 +152,39 @@ _PLAIN: Sequence[tuple[str, Callable[[Wave], float], float]] = (
 )
 
 
-def measured(studio: Studio, count: int) -> list[Row]:
+def measured(checkpoint: NanoUnderTest, count: int) -> list[Row]:
     """The whole table. Takes about five minutes on two cores."""
-    cases, judge = fixed_cases(count), StyleJudge(studio.encode)
-    composer = [Heard.listen(case.target, studio.encode(case.target), judge) for case in cases]
-    takes = [studio.take(case.request) for case in cases]
-    nano = [Heard.listen(take.audio, torch.from_numpy(take.latents), judge) for take in takes]
+    cases, classifier = fixed_cases(count), StyleClassifier(checkpoint.encode)
+    composer = [Detections.of(case.target, checkpoint.encode(case.target), classifier) for case in cases]
+    takes = [checkpoint.take(case.request) for case in cases]
+    nano = [Detections.of(take.audio, torch.from_numpy(take.latents), classifier) for take in takes]
     wrong = cases[1:] + cases[:1]
     rows = []
     for name, score, least in _MEASURES:
         one, two, three = (
-            float(np.mean([score(heard, case) for heard, case in zip(some, asked, strict=True)]))
-            for some, asked in ((composer, cases), (nano, cases), (nano, wrong))
+            float(np.mean([score(found, case) for found, case in zip(detections, requested, strict=True)]))
+            for detections, requested in ((composer, cases), (nano, cases), (nano, wrong))
         )
         rows.append(Row(name, one, two, three, f">= {least:.2f}", two >= least))
     for name, plain, most in _PLAIN:
-        one, two = (float(np.median([plain(heard.audio) for heard in some])) for some in (composer, nano))
+        one, two = (float(np.median([plain(each.audio) for each in detections])) for detections in (composer, nano))
         rows.append(Row(name, one, two, None, f"<= {most:g}", two <= most))
-    return rows + _covered(studio, cases) + _autoencoder(studio) + _edited(studio, cases)
+    return rows + _covered(checkpoint, cases) + _autoencoder(checkpoint) + _edited(checkpoint, cases)
 
 
-def _covered(studio: Studio, cases: Sequence[Case], count: int = 16) -> list[Row]:
+def _covered(checkpoint: NanoUnderTest, cases: Sequence[Case], count: int = 16) -> list[Row]:
     """Covers of the composer's renderings in a style that only the words name, against a style that nobody named."""
     right, wrong = [], []
     names = tuple(styles())
     for i, case in enumerate(cases[:count]):
         start = names.index(case.style)
-        asked, other = (names[(start + step) % len(names)] for step in (1 + i % 6, 2 + i % 6))
-        request = CoverRequest(prompt=f"{asked} music", src_audio=Path("source"), seed=i)
+        wanted, other = (names[(start + step) % len(names)] for step in (1 + i % 6, 2 + i % 6))
+        request = CoverRequest(prompt=f"{wanted} music", src_audio=Path("source"), seed=i)
         facts = Facts(bpm=case.bpm, keyscale=case.keyscale, timesignature=str(case.score.timesignature))
-        made = studio.take(request, Recording(audio=case.target, facts=facts)).audio
+        made = checkpoint.take(request, Recording(audio=case.target, facts=facts)).audio
         near, far, off = (
             measure.mel_distance(made, wave)
-            for wave in (styled(case.score, asked), case.target, styled(case.score, other))
+            for wave in (styled(case.score, wanted), case.target, styled(case.score, other))
         )
         right.append(near < far)
         wrong.append(off < near)
@@ -193,18 +193,18 @@ def _covered(studio: Studio, cases: Sequence[Case], count: int = 16) -> list[Row
     return [Row(name, None, share, confused, ">= 0.80", share >= 0.8)]
 
 
-def _autoencoder(studio: Studio, clips: int = 24) -> list[Row]:
+def _autoencoder(checkpoint: NanoUnderTest, clips: int = 24) -> list[Row]:
     unseen = unseen_clips(clips)
-    carried = [studio.carried(clip) for clip in unseen]
-    ratio = float(np.mean([measure.si_sdr(a, b) for a, b in zip(carried, unseen, strict=True)]))
-    distance = float(np.mean([measure.mel_distance(a, b) for a, b in zip(carried, unseen, strict=True)]))
+    reconstructed = [checkpoint.reconstructed(clip) for clip in unseen]
+    ratio = float(np.mean([measure.si_sdr(a, b) for a, b in zip(reconstructed, unseen, strict=True)]))
+    distance = float(np.mean([measure.mel_distance(a, b) for a, b in zip(reconstructed, unseen, strict=True)]))
     return [
         Row("autoencoder, unseen clips: SI-SDR in dB", None, ratio, None, ">= 9", ratio >= 9.0),
         Row("autoencoder, unseen clips: mel distance in dB", None, distance, None, "<= 8", distance <= 8.0),
     ]
 
 
-def _edited(studio: Studio, cases: Sequence[Case], count: int = 8) -> list[Row]:
+def _edited(checkpoint: NanoUnderTest, cases: Sequence[Case], count: int = 8) -> list[Row]:
     """A window of the composer's renderings made anew, as a user edits a song whose tempo and key are known."""
     start, end = (round(second * SAMPLE_RATE) for second in _WINDOW_S)
     kept, tempos, seams = [], [], []
@@ -214,7 +214,7 @@ def _edited(studio: Studio, cases: Sequence[Case], count: int = 8) -> list[Row]:
             prompt=case.request.prompt, src_audio=Path("source"), segment_start_s=_WINDOW_S[0],
             segment_end_s=_WINDOW_S[1], seed=1000,
         )  # fmt: skip
-        made = studio.take(request, Recording(audio=case.target, facts=facts)).audio
+        made = checkpoint.take(request, Recording(audio=case.target, facts=facts)).audio
         fade = SAMPLE_RATE // 2
         kept.append(
             np.array_equal(made[:, : start - fade], case.target[:, : start - fade])
@@ -265,8 +265,8 @@ def write_report(text: str, report: Path = REPORT) -> None:
 
 
 def measure_checkpoint(folder: Path, *, write: bool, requests: int = REQUESTS) -> None:
-    """Nothing; the table of the checkpoint in `folder` is in the log, and with `write` in docs/nano.md."""
-    text = table(measured(Studio(folder), requests))
+    """Measure the checkpoint in `folder` and log its table; `write` also puts it into docs/nano.md."""
+    text = table(measured(NanoUnderTest(folder), requests))
     LOG.info("%s", text)
     if write:
         write_report(text)

@@ -28,8 +28,8 @@ _ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and how hard one stage trains, and the file that it saves to and resumes from."""
+class TrainingSettings:
+    """The length and the optimizer of one stage's training, and the file that it saves to and resumes from."""
 
     minutes: float
     learning_rate: float
@@ -49,13 +49,13 @@ def in_parallel(work: Callable[..., None], *arguments: object) -> None:
     """Run `work(rank, *arguments)` in PROCESSES fresh processes that can average; raises when one fails."""
     os.environ.update(_ENVIRONMENT)
     with tempfile.TemporaryDirectory() as folder:
-        spawn(_join, (work, f"file://{folder}/meeting", arguments), nprocs=PROCESSES)
+        spawn(_join, (work, f"file://{folder}/rendezvous", arguments), nprocs=PROCESSES)
 
 
-def _join(rank: int, work: Callable[..., None], meeting: str, arguments: Sequence[object]) -> None:
+def _join(rank: int, work: Callable[..., None], rendezvous: str, arguments: Sequence[object]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=PROCESSES)
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=PROCESSES)
     try:
         work(rank, *arguments)
     finally:
@@ -69,19 +69,23 @@ def load_average(checkpoint: Path, model: nn.Module) -> None:
 
 
 def train(
-    model: nn.Module, loss_of: Callable[[], Tensor], plan: Plan, rank: int = 0, report: Callable[[], str] | None = None
+    model: nn.Module,
+    loss_of: Callable[[], Tensor],
+    settings: TrainingSettings,
+    rank: int = 0,
+    report: Callable[[], str] | None = None,
 ) -> None:
-    """Minimise `loss_of()` over the parameters of `model` that require gradients, until the plan's minutes are over.
+    """Minimise `loss_of()` over the parameters of `model` that require gradients, for the minutes of `settings`.
 
     What is saved, and left in `model` at the end, is the moving average of the weights. `report` runs on rank 0 with
     those averaged weights in place, once per checkpoint.
     """
-    state = _State(model, plan)
+    state = _State(model, settings)
     losses: list[float] = []
     saved_at = state.minutes
-    while state.minutes < plan.minutes:
+    while state.minutes < settings.minutes:
         for group in state.optimizer.param_groups:
-            group["lr"] = plan.rate(state.step, state.minutes / plan.minutes)
+            group["lr"] = settings.rate(state.step, state.minutes / settings.minutes)
         state.optimizer.zero_grad()
         loss = loss_of()
         loss.backward()
@@ -90,7 +94,7 @@ def train(
         losses.append(loss.item())
         state.step += 1
         if state.step % _AVERAGE_EVERY == 0:
-            state.meet()
+            state.average_processes()
             if rank == 0 and state.minutes - saved_at >= _SAVE_MINUTES:
                 saved_at = state.minutes
                 LOG.info("%.1f min, step %d, loss %.4f%s", state.minutes, state.step, _mean(losses), state.save(report))
@@ -105,13 +109,17 @@ def _mean(losses: Sequence[float]) -> float:
 
 
 class _State:
-    """Parameters, optimizer, moving average and the clock of one run; resumed from the plan's checkpoint."""
+    """Parameters, optimizer, moving average and the clock of one run; resumed from its checkpoint."""
 
-    def __init__(self, model: nn.Module, plan: Plan) -> None:
-        self.model, self.path, self.step = model, plan.checkpoint, 0
+    def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
+        self.model, self.path, self.step = model, settings.checkpoint, 0
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=plan.learning_rate, betas=(plan.beta1, 0.98), weight_decay=plan.weight_decay, fused=True
+            self.parameters,
+            lr=settings.learning_rate,
+            betas=(settings.beta1, 0.98),
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.average = [p.detach().clone() for p in self.parameters]
         self.minutes, began = 0.0, 0.0
@@ -131,7 +139,7 @@ class _State:
         return saved["minutes"]
 
     @torch.no_grad()
-    def meet(self) -> None:
+    def average_processes(self) -> None:
         """Average the parameters and the clocks of all processes, then follow them with the moving average."""
         if dist.is_initialized():
             clock = torch.tensor([(time.monotonic() - self._zero) / 60.0])
@@ -144,24 +152,24 @@ class _State:
             self.minutes = flat[-1].item()
         else:
             self.minutes = (time.monotonic() - self._zero) / 60.0
-        meetings = self.step / _AVERAGE_EVERY
-        keep = min(0.995, (1.0 + meetings) / (10.0 + meetings))
+        updates = self.step / _AVERAGE_EVERY
+        decay = min(0.995, (1.0 + updates) / (10.0 + updates))
         for mean, parameter in zip(self.average, self.parameters, strict=True):
-            mean.lerp_(parameter, 1.0 - keep)
+            mean.lerp_(parameter, 1.0 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange the weights in the model with their moving average."""
         for mean, parameter in zip(self.average, self.parameters, strict=True):
-            held = parameter.clone()
+            trained = parameter.clone()
             parameter.copy_(mean)
-            mean.copy_(held)
+            mean.copy_(trained)
 
     def save(self, report: Callable[[], str] | None, write: bool = True) -> str:
-        """Write the checkpoint and return what `report` says of the averaged weights."""
+        """Write the checkpoint and return the summary that `report` gives of the averaged weights."""
         saved = {"model": {name: value.clone() for name, value in self.model.state_dict().items()}}
         self.swap()
-        said = f", {report()}" if report else ""
+        summary = f", {report()}" if report else ""
         if write:
             saved["average"] = self.model.state_dict()
             rest = {"optimizer": self.optimizer.state_dict(), "step": self.step, "minutes": self.minutes}
@@ -169,4 +177,4 @@ class _State:
             torch.save(saved | rest, temporary)
             temporary.replace(self.path)
         self.swap()
-        return said
+        return summary

@@ -1,4 +1,4 @@
-"""Numbers about audio that say whether a rendering is what was asked for."""
+"""Measures of audio: whether a rendering is what was requested."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def related_tempo(found: float, bpm: float) -> bool:
 
 def chroma(audio: Wave) -> NDArray[np.float64]:
     """How the energy from 65 to 2,100 Hz divides between the twelve pitch classes, C first; sums to 1."""
-    heard = pitch_classes(_mono(audio), SAMPLE_RATE, hop=2048, lowest_hz=_C2_HZ, octaves=5).mean(axis=0)
-    return heard / (heard.sum() + 1e-12)
+    energy = pitch_classes(_mono(audio), SAMPLE_RATE, hop=2048, lowest_hz=_C2_HZ, octaves=5).mean(axis=0)
+    return energy / (energy.sum() + 1e-12)
 
 
-def key(heard: NDArray[np.float64]) -> Key:
+def key(energy: NDArray[np.float64]) -> Key:
     """The major or minor key whose profile correlates best with the chroma."""
     fits = {
-        (tonic, mode): float(np.corrcoef(np.roll(profile, tonic), heard)[0, 1])
+        (tonic, mode): float(np.corrcoef(np.roll(profile, tonic), energy)[0, 1])
         for mode, profile in PROFILES.items()
         for tonic in range(12)
     }
@@ -94,10 +94,10 @@ def related_key(found: Key, keyscale: str) -> bool:
     return (other - tonic) % 12 == (9 if mode == "major" else 3)
 
 
-def in_scale(heard: NDArray[np.float64], keyscale: str) -> float:
+def in_scale(energy: NDArray[np.float64], keyscale: str) -> float:
     """Share of the chroma that lies on the notes of the key."""
     tonic, mode = parse_key(keyscale)
-    return float(sum(heard[(tonic + step) % 12] for step in SCALES[mode]))
+    return float(sum(energy[(tonic + step) % 12] for step in SCALES[mode]))
 
 
 def pitch_agreement(made: Wave, true: Wave, low: float = 260.0, octaves: float = 1.43) -> float:

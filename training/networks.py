@@ -48,7 +48,7 @@ def transformer() -> AceStepTransformer1DModel:
 
 
 def condition_encoder() -> AceStepConditionEncoder:
-    """Lyrics, timbre and text in one sequence; of a reference it hears the first REFERENCE_FRAMES frames."""
+    """Lyrics, timbre and text in one sequence; of a reference it reads the first REFERENCE_FRAMES frames."""
     return AceStepConditionEncoder(
         hidden_size=WIDTH, intermediate_size=2 * WIDTH, text_hidden_dim=TEXT_WIDTH, timbre_hidden_dim=LATENTS,
         num_lyric_encoder_hidden_layers=1, num_timbre_encoder_hidden_layers=1, sliding_window=REFERENCE_FRAMES - 1,

@@ -1,4 +1,4 @@
-"""The training music: the composer's scores played by full-blooded ensembles, with the captions that ask for them."""
+"""The training music: the composer's scores played by full-blooded ensembles."""
 
 from __future__ import annotations
 
@@ -91,46 +91,46 @@ def styled(score: Score, style: str) -> Wave:
     return _play(score, sound.ensemble(), sound.room_s, sound.wet)
 
 
-def stranger(score: Score, dice: np.random.Generator) -> Wave:
+def random_ensemble(score: Score, rng: np.random.Generator) -> Wave:
     """The score by players drawn at random: a stand-in for audio that the user brings, `(2, S)` at 48 kHz."""
-    timbres = {part: players[dice.integers(len(players))] for part, players in _PLAYERS.items()}
-    mirrored = dice.choice((-1.0, 1.0))
+    timbres = {part: players[rng.integers(len(players))] for part, players in _PLAYERS.items()}
+    mirrored = rng.choice((-1.0, 1.0))
     pans = {part: mirrored * pan for part, pan in NEUTRAL.pans.items()}
-    ensemble = Ensemble(timbres, _KITS[dice.integers(len(_KITS))], pans)
-    return _play(score, ensemble, float(dice.uniform(0.2, 1.8)), float(dice.uniform(0.0, 0.2)))
+    ensemble = Ensemble(timbres, _KITS[rng.integers(len(_KITS))], pans)
+    return _play(score, ensemble, float(rng.uniform(0.2, 1.8)), float(rng.uniform(0.0, 0.2)))
 
 
-def draw_score(dice: np.random.Generator, duration_s: float, style: str | None = None, lyrics: str = "") -> Score:
+def draw_score(rng: np.random.Generator, duration_s: float, style: str | None = None, lyrics: str = "") -> Score:
     """A random score in a style: every key and metre, tempos from 60 to 180 whatever the style's own range."""
-    style = style or tuple(styles())[dice.integers(len(styles()))]
+    style = style or tuple(styles())[rng.integers(len(styles()))]
     return compose(
         Brief(
-            prompt=style, lyrics=lyrics, instrumental=not lyrics, bpm=int(dice.integers(60, 181)),
-            keyscale=KEYS[dice.integers(len(KEYS))],
-            timesignature=int(dice.choice(METRES, p=(0.08, 0.17, 0.65, 0.10))),
-            duration_s=duration_s, seed=int(dice.integers(2**31)),
+            prompt=style, lyrics=lyrics, instrumental=not lyrics, bpm=int(rng.integers(60, 181)),
+            keyscale=KEYS[rng.integers(len(KEYS))],
+            timesignature=int(rng.choice(METRES, p=(0.08, 0.17, 0.65, 0.10))),
+            duration_s=duration_s, seed=int(rng.integers(2**31)),
         )
     )  # fmt: skip
 
 
-def draw_sound(score: Score, dice: np.random.Generator) -> Wave:
+def draw_sound(score: Score, rng: np.random.Generator) -> Wave:
     """The score in any of the sounds that the autoencoder must carry, `(2, S)` at 48 kHz."""
-    kind = dice.random()
+    kind = rng.random()
     if kind < 0.15:
         return sketch(score)
-    return stranger(score, dice) if kind < 0.35 else styled(score, score.style)
+    return random_ensemble(score, rng) if kind < 0.35 else styled(score, score.style)
 
 
-def excerpt(score: Score, start_s: float, seconds: float) -> Score:
-    """The stretch of a score from `start_s` on as a score of its own; notes that began before it are cut."""
+def excerpt(score: Score, start_s: float, duration_s: float) -> Score:
+    """The part of a score from `start_s` on as a score of its own; notes that began before it are cut."""
     notes = []
     for note in score.notes:
         early = max(0.0, start_s - note.start_s)
-        if note.start_s < start_s + seconds and note.seconds - early > 0.02:
+        if note.start_s < start_s + duration_s and note.seconds - early > 0.02:
             notes.append(note._replace(start_s=note.start_s + early - start_s, seconds=note.seconds - early))
     hits = [hit._replace(start_s=hit.start_s - start_s) for hit in score.hits]
-    inside = tuple(hit for hit in hits if 0.0 <= hit.start_s < seconds)
-    return replace(score, duration_s=seconds, notes=tuple(notes), hits=inside)
+    inside = tuple(hit for hit in hits if 0.0 <= hit.start_s < duration_s)
+    return replace(score, duration_s=duration_s, notes=tuple(notes), hits=inside)
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""The words of nano: its tokenizer, and the prompts that go with a training pair."""
+"""The text of nano: its tokenizer, and the prompts that go with a training pair."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from core.params import Task
 from core.plans import NO_WORDS
 from networks.acestep.prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text
 from planner.composer.styles import styles
-from training.captions import Ask, caption, draw_lyrics, vague_caption
+from training.captions import PieceFacts, caption, draw_lyrics, vague_caption
 from training.synthesis import draw_score
 
 VOCABULARY = 1024
 _LANGUAGES = ("en", "unknown", "en", "de", "es", "fr", "ja", "zh")
 
 
-def metas_of(ask: Ask, dice: np.random.Generator) -> Metas:
-    """What the prompt says about a piece; one fact in ten is left out."""
-    told = dice.random(3) > 0.1
+def metas_of(facts: PieceFacts, rng: np.random.Generator) -> Metas:
+    """The metas in the prompt of a piece; one fact in ten is left out."""
+    included = rng.random(3) > 0.1
     return Metas(
-        bpm=ask.score.bpm if told[0] else None,
-        timesignature=str(ask.score.timesignature) if told[1] else None,
-        keyscale=ask.score.keyscale if told[2] else None,
-        duration_s=ask.seconds,
+        bpm=facts.score.bpm if included[0] else None,
+        timesignature=str(facts.score.timesignature) if included[1] else None,
+        keyscale=facts.score.keyscale if included[2] else None,
+        duration_s=facts.duration_s,
     )
 
 
-def prompt_of(ask: Ask, task: Task, dice: np.random.Generator, vague: bool = False) -> tuple[str, str]:
+def prompt_of(facts: PieceFacts, task: Task, rng: np.random.Generator, vague: bool = False) -> tuple[str, str]:
     """The text and the lyric text of a piece; a `vague` one does not say how it sounds."""
     instruction = instruction_of(task, recipe_of("nano").tracks if task == "complete" else ())
-    words = vague_caption(dice) if vague else caption(ask.style, dice)
-    language = str(dice.choice(_LANGUAGES)) if ask.lyrics else "unknown"
-    return prompt_text(instruction, words, metas_of(ask, dice)), lyric_text(language, ask.lyrics or NO_WORDS)
+    description = vague_caption(rng) if vague else caption(facts.style, rng)
+    language = str(rng.choice(_LANGUAGES)) if facts.lyrics else "unknown"
+    return prompt_text(instruction, description, metas_of(facts, rng)), lyric_text(language, facts.lyrics or NO_WORDS)
 
 
 def train_tokenizer(folder: Path, texts: int = 6000) -> None:
-    """Byte-pair encoding over prompts as they will come; any other text falls back to bytes."""
-    dice = np.random.default_rng(0)
+    """Train a byte-pair encoding on prompts as they will come; any other text falls back to bytes."""
+    rng = np.random.default_rng(0)
     tasks: tuple[Task, ...] = ("complete", "text2music", "cover", "repaint")
     corpus: list[str] = []
     for i in range(texts):
         style = tuple(styles())[i % len(styles())]
-        seconds = float(dice.uniform(2, 300))
-        ask = Ask(draw_score(dice, 2.0, style), style, draw_lyrics(dice), seconds)
-        corpus += prompt_of(ask, tasks[i % len(tasks)], dice)
+        seconds = float(rng.uniform(2, 300))
+        facts = PieceFacts(draw_score(rng, 2.0, style), style, draw_lyrics(rng), seconds)
+        corpus += prompt_of(facts, tasks[i % len(tasks)], rng)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -22,15 +22,15 @@ from diffusers.models.autoencoders.autoencoder_oobleck import (
 from torch import Tensor, nn
 
 from core.tables import SAMPLE_RATE
+from networks.acestep.tiling import DILATIONS
 from planner.composer.instruments import Wave
 from training.captions import draw_lyrics
-from training.loop import Plan, load_average, train
+from training.loop import TrainingSettings, load_average, train
 from training.measures import mel_distance, si_sdr
 from training.synthesis import draw_score, draw_sound
 
 LATENTS = 16
 STRIDES = (240, 2)
-HOP = STRIDES[0] * STRIDES[1]
 _WIDTHS = (256, 512)
 _FULL_RATE = 32
 _SPECTRA = (256, 1024, 4096)
@@ -50,7 +50,7 @@ class CompactVae(nn.Module):
         self.from_latents = nn.Conv1d(LATENTS, wider, 7, padding=3)
         self.decoder_snake = Snake1d(wider)
         self.upsample = nn.ConvTranspose1d(wider, wide, 2 * halve, halve, padding=halve // 2)
-        self.units = nn.ModuleList(OobleckResidualUnit(wide, dilation) for dilation in (1, 3, 9))
+        self.units = nn.ModuleList(OobleckResidualUnit(wide, dilation) for dilation in DILATIONS)
         self.synthesis_snake = Snake1d(wide)
         self.synthesis = nn.ConvTranspose1d(wide, 2, 2 * stride, stride, padding=stride // 2)
         self._start_as_filter_bank()
@@ -93,7 +93,7 @@ class Scale:
 
 
 def spectral_loss(made: Tensor, true: Tensor) -> Tensor:
-    """How far a rendering is from the original: magnitudes, log magnitudes and compressed complex spectra.
+    """The distance of a rendering from the original: magnitudes, log magnitudes and compressed complex spectra.
 
     The mean over three STFT sizes and all channels, plus the distance of the waveforms `(B, C, S)` themselves:
     absolute, and relative to the level of each item.
@@ -150,7 +150,7 @@ def _make_identity(block: OobleckEncoderBlock | OobleckDecoderBlock) -> None:
 
 
 def _make_linear(snake: Snake1d) -> None:
-    """Make the activation pass its input: x + sin(ax)^2 / b with a = exp(-30)."""
+    """Make the activation an identity: x + sin(ax)^2 / b with a = exp(-30)."""
     snake.alpha.data.fill_(-30.0)
     snake.beta.data.zero_()
 
@@ -244,43 +244,43 @@ def _export_decoder(compact: CompactVae, scale: Scale, vae: AutoencoderOobleck) 
     _write(vae.decoder.conv2, _through(2, _FULL_RATE))
 
 
-class _Clips:
+class _ClipPool:
     """A pool of freshly rendered clips, one of which is replaced every dozen draws."""
 
     def __init__(self, seed: int, size: int = 50, seconds: float = 8.0) -> None:
-        self._dice = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
         self._seconds = seconds
         self._pool = [self._render() for _ in range(size)]
         self._draws = 0
 
     def _render(self) -> Wave:
-        return draw_sound(draw_score(self._dice, self._seconds, lyrics=draw_lyrics(self._dice)), self._dice)
+        return draw_sound(draw_score(self._rng, self._seconds, lyrics=draw_lyrics(self._rng)), self._rng)
 
     def batch(self, count: int, samples: int) -> Tensor:
         """Random crops at random levels, `(count, 2, samples)`."""
         self._draws += 1
         if self._draws % 12 == 0:
-            self._pool[self._dice.integers(len(self._pool))] = self._render()
+            self._pool[self._rng.integers(len(self._pool))] = self._render()
         crops = []
         for _ in range(count):
-            clip = self._pool[self._dice.integers(len(self._pool))]
-            first = self._dice.integers(clip.shape[1] - samples)
-            crops.append(clip[:, first : first + samples] * np.float32(self._dice.uniform(0.6, 1.1)))
+            clip = self._pool[self._rng.integers(len(self._pool))]
+            first = self._rng.integers(clip.shape[1] - samples)
+            crops.append(clip[:, first : first + samples] * np.float32(self._rng.uniform(0.6, 1.1)))
         return torch.from_numpy(np.stack(crops))
 
 
 def unseen_clips(count: int, seconds: float = 2.0) -> list[Wave]:
     """Clips that no training run draws, each from the middle of a longer piece, `(2, S)`."""
-    dice = np.random.default_rng(999)
-    pieces = (draw_sound(draw_score(dice, 2 * seconds, lyrics=draw_lyrics(dice)), dice) for _ in range(count))
+    rng = np.random.default_rng(999)
+    pieces = (draw_sound(draw_score(rng, 2 * seconds, lyrics=draw_lyrics(rng)), rng) for _ in range(count))
     samples = round(seconds * SAMPLE_RATE)
     return [piece[:, samples // 2 : samples // 2 + samples] for piece in pieces]
 
 
 def train_vae(rank: int, folder: Path, minutes: float) -> None:
-    """One of the processes that train the autoencoder; the weights end up in `folder / "vae.pt"`."""
+    """Train the autoencoder, as process `rank` of several; the weights end up in `folder / "vae.pt"`."""
     torch.manual_seed(100)
-    model, clips, unseen = CompactVae(), _Clips(5000 + rank), unseen_clips(12)
+    model, clips, unseen = CompactVae(), _ClipPool(5000 + rank), unseen_clips(12)
     torch.manual_seed(101 + rank)
 
     def loss() -> Tensor:
@@ -298,15 +298,15 @@ def train_vae(rank: int, folder: Path, minutes: float) -> None:
         mel = np.mean([mel_distance(a, b) for a, b in zip(made, unseen, strict=True)])
         return f"unseen SI-SDR {sdr:.2f} dB, mel {mel:.2f} dB"
 
-    plan = Plan(minutes, learning_rate=5e-4, checkpoint=folder / "vae.pt", beta1=0.8, floor=0.05)
-    train(model, loss, plan, rank, report)
+    settings = TrainingSettings(minutes, learning_rate=5e-4, checkpoint=folder / "vae.pt", beta1=0.8, floor=0.05)
+    train(model, loss, settings, rank, report)
 
 
 @torch.no_grad()
 def latent_scale(compact: CompactVae, pieces: int = 64) -> Scale:
     """Mean and deviation of each latent channel over freshly rendered music."""
-    dice = np.random.default_rng(77)
-    clips = (draw_sound(draw_score(dice, 6.0, lyrics=draw_lyrics(dice)), dice) for _ in range(pieces))
+    rng = np.random.default_rng(77)
+    clips = (draw_sound(draw_score(rng, 6.0, lyrics=draw_lyrics(rng)), rng) for _ in range(pieces))
     latents = torch.cat([compact.encode(torch.from_numpy(clip)[None])[0] for clip in clips], dim=1)
     return Scale(latents.mean(1), latents.std(1))
 

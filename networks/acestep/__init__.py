@@ -1,1 +1,1 @@
-"""ACE-Step: its networks on two frameworks, how they are denoised, and what they are shown."""
+"""ACE-Step: its networks on two frameworks, the sampler that denoises with them, and their inputs."""

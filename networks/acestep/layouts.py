@@ -8,11 +8,11 @@ another repository, the companion. Nothing here loads a framework, except where 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.errors import CheckpointError
 from networks.acestep.runtime import LatentShape
@@ -25,12 +25,13 @@ Config = Mapping[str, Any]
 
 SONG_PARTS = ("transformer", "condition_encoder", "audio_tokenizer", "audio_token_detokenizer")
 """The networks that are the checkpoint's own; a VAE and a text encoder go with them."""
-VAE, TEXT = "vae", "text_encoder"
+VAE: Final = "vae"
+TEXT: Final = "text_encoder"
 COMPANION_VAE = "vae"
 COMPANION_TEXT = "Qwen3-Embedding-0.6B"
 SILENCE_KEY = f"condition_encoder.{SILENCE}"
 FSQ_LEVELS = (8, 8, 8, 5, 5, 5)
-"""Of a tokenizer whose configuration gives none."""
+"""The quantiser's levels in the published checkpoints, and where a configuration gives none."""
 
 _ORIGINAL_PARTS = (
     ("decoder.proj_in.1.", "transformer.proj_in_conv."),
@@ -57,7 +58,7 @@ _LAYERS = "head_dim rope_theta attention_bias attention_dropout rms_norm_eps sli
 class Bundle:
     """Parts whose tensors lie in the same files.
 
-    `path_of` gives a stored key's place, part first, as diffusers spells it; None for a tensor that nobody needs.
+    `path_of` gives the module path of a stored key, part first, as diffusers spells it; None for an unused tensor.
     `silence` is the file of upstream's silence, which is no safetensors file.
     """
 
@@ -196,8 +197,14 @@ def read_silence(file: Path) -> Tensor:
     return silence.transpose(1, 2).contiguous()
 
 
+def missing_part(part: Literal["vae", "text_encoder"]) -> CheckpointError:
+    """The error for a checkpoint in upstream's layout that is used without the companion that holds `part`."""
+    title = "VAE" if part == VAE else "text encoder"
+    return CheckpointError(f"This checkpoint has no {title}.", "Give the companion folder that holds it.")
+
+
 def shape_of(configs: Mapping[str, Config]) -> LatentShape:
-    """The grid of a checkpoint with these configurations."""
+    """The latents' shape in a checkpoint with these configurations."""
     dit, tokenizer, vae = configs["transformer"], configs["audio_tokenizer"], configs.get(VAE)
     shape = LatentShape(
         channels=dit["audio_acoustic_hidden_dim"],
@@ -207,7 +214,7 @@ def shape_of(configs: Mapping[str, Config]) -> LatentShape:
     )
     if vae is None:
         return shape
-    return LatentShape(**(vars(shape) | {"hop": prod(vae["downsampling_ratios"]), "sample_rate": vae["sampling_rate"]}))
+    return replace(shape, hop=prod(vae["downsampling_ratios"]), sample_rate=vae["sampling_rate"])
 
 
 def reads_timbre_token(configs: Mapping[str, Config]) -> bool:

@@ -1,4 +1,4 @@
-"""The road from a checkpoint's folder to a runtime with its weights loaded."""
+"""From a checkpoint's folder to a runtime with its weights loaded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def open_runtime(
     dtype: DType | None = None,
     bits: Bits | None = None,
 ) -> Runtime:
-    """The runtime that runs the checkpoint in `folder`, of either layout, with its weights loaded.
+    """Load the checkpoint in `folder`, of either layout, into a runtime.
 
     `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout. None chooses for
     the machine; `bits` quantises the DiT's layers, which only MLX can do. Raises CheckpointError naming every tensor
-    that is missing, left over or misshapen.
+    that is missing, left over or misshapen, and StudioError for a runtime or device that the machine lacks.
     """
     if (runtime or default_runtime(device).runtime) == "mlx":
         try:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from networks.acestep.layouts import Config, original_configs
-from networks.machine import GROUP
+from networks.acestep.layouts import FSQ_LEVELS, Config, original_configs
+from networks.machine import GROUP_SIZE
 
 _BOTH: Config = {
     "head_dim": 128,
@@ -27,7 +27,7 @@ _BOTH: Config = {
     "pool_window_size": 5,
     "in_channels": 192,
     "fsq_dim": 2048,
-    "fsq_input_levels": [8, 8, 8, 5, 5, 5],
+    "fsq_input_levels": list(FSQ_LEVELS),
     "fsq_input_num_quantizers": 1,
     "layer_types": None,
 }
@@ -53,7 +53,7 @@ CONFIGS: Mapping[str, Config] = MappingProxyType(
         },
     }
 )
-"""What `config.json` says, by family, as upstream spells it."""
+"""The contents of `config.json` by family, as upstream spells it."""
 
 _QWEN: Config = {
     "model_type": "qwen3",
@@ -107,11 +107,11 @@ PLANNER_CONFIGS: Mapping[str, Config] = MappingProxyType(
 )
 """Of the 5 Hz planners, by checkpoint: Qwen3 with a row for each audio code."""
 
-TEXT_ENCODER, VAE = 0.596, 0.169
-"""Parameters that every song's checkpoint needs beside its own, in billions."""
+TEXT_ENCODER_BILLIONS, VAE_BILLIONS = 0.596, 0.169
+"""Parameters that every song's checkpoint needs beside its own."""
 
-HALF, FULL = 2.0, 4.0
-"""Bytes of a number: of float16 and bfloat16, and of float32, in which the VAE runs."""
+HALF_BYTES, FULL_BYTES = 2.0, 4.0
+"""Of a number in float16 and bfloat16, and in float32, in which the VAE runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +125,16 @@ class Footprint:
 
     def dit_gb(self, bits: int = 16) -> float:
         """Gigabytes of the DiT with so many bits in the matrices of its layers."""
-        packed = bits / 8 if bits == 16 else bits / 8 + 2 * HALF / GROUP
-        return self.layers * packed + self.rest * HALF
+        packed = bits / 8 if bits == 16 else bits / 8 + 2 * HALF_BYTES / GROUP_SIZE
+        return self.layers * packed + self.rest * HALF_BYTES
 
     def all_gb(self, bits: int = 16) -> float:
         """Gigabytes of all networks that a song needs."""
-        return self.dit_gb(bits) + (self.encoders + TEXT_ENCODER) * HALF + VAE * FULL
+        return self.dit_gb(bits) + (self.encoders + TEXT_ENCODER_BILLIONS) * HALF_BYTES + VAE_BILLIONS * FULL_BYTES
 
 
 def footprints() -> Iterator[Footprint]:
-    """One for each family, counted on networks without memory."""
+    """The footprint of each family, counted on networks without memory."""
     from networks.acestep.torch.parts import build_parts
 
     for family, config in CONFIGS.items():
@@ -155,9 +155,9 @@ def memory_table() -> str:
     for each in footprints():
         numbers = [
             *(each.dit_gb(bits) for bits in (16, 8, 4)),
-            each.encoders * HALF,
-            TEXT_ENCODER * HALF,
-            VAE * FULL,
+            each.encoders * HALF_BYTES,
+            TEXT_ENCODER_BILLIONS * HALF_BYTES,
+            VAE_BILLIONS * FULL_BYTES,
             each.all_gb(16),
             each.all_gb(8),
         ]

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from core.tables import SAMPLE_RATE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,7 +28,7 @@ SILENT_REFERENCE_FRAMES = 750
 
 @dataclass(frozen=True, kw_only=True)
 class LatentShape:
-    """The grid on which a checkpoint draws: channels, rates and group sizes.
+    """The shape of a checkpoint's latents: channels, rates and group sizes.
 
     `hop` is in samples per latent frame, `patch` in frames per token of the DiT, `frames_per_code` in frames per
     audio code; a code is below `codebook_size`.
@@ -34,7 +36,7 @@ class LatentShape:
 
     channels: int
     hop: int = 1920
-    sample_rate: int = 48_000
+    sample_rate: int = SAMPLE_RATE
     patch: int = 2
     frames_per_code: int = 5
     codebook_size: int = 64_000
@@ -54,9 +56,9 @@ class LatentShape:
 
 
 class Condition(Protocol):
-    """What the DiT listens to (lyrics, timbre, text), encoded, with its cross-attention keys and values.
+    """What the DiT attends to (lyrics, timbre, text), encoded, with its cross-attention cache.
 
-    Opaque outside the runtime that made it. Holds one item, which serves a batch of any size, or one per batch item.
+    Opaque outside the runtime that made it. Holds one item, which serves a batch of any size, or one for each row.
     It is made with the adapters that are loaded at that moment: make it anew after changing them.
     """
 
@@ -71,7 +73,7 @@ class Runtime(Protocol):
 
     @property
     def shape(self) -> LatentShape:
-        """The grid of the loaded checkpoint."""
+        """The shape of the loaded checkpoint's latents."""
         ...
 
     @property
@@ -80,7 +82,7 @@ class Runtime(Protocol):
         ...
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Latents `(B, shape.frames_of(S), C)` of a stereo waveform `(B, 2, S)`: the mode of the posterior, no dice.
+        """Latents `(B, shape.frames_of(S), C)` of a stereo waveform `(B, 2, S)`: the posterior's mode.
 
         Works in tiles, so that memory does not grow with the length; the tiles equal the whole.
         """
@@ -95,7 +97,7 @@ class Runtime(Protocol):
         ...
 
     def set_adapters(self, adapters: Sequence[Adapter]) -> None:
-        """Nothing; the DiT runs with these adapters and no others, each by its weight; with none it is its base.
+        """Run the DiT with these adapters and no others, each by its weight; with none it is its base.
 
         Conditions that were made before are stale. Raises AdapterError, before anything changes, for one that does
         not fit or cannot be read.
@@ -105,7 +107,7 @@ class Runtime(Protocol):
     def condition(
         self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
     ) -> Condition:
-        """One item per text, from prompts.prompt_text and prompts.lyric_text; a single one when all are the same.
+        """One item per text, made by `prompts.prompt_text` and `lyric_text`; a single one when all are the same.
 
         `references` are latents `(n, T, C)` of n `reference_excerpt`s per item; None, or none at all, stands for
         no reference, which the networks know as 750 frames of silence.
@@ -115,7 +117,7 @@ class Runtime(Protocol):
     def condition_from_states(
         self, text_states: Tensor, lyric_states: Tensor, references: Sequence[Tensor | None] = ()
     ) -> Condition:
-        """The same from text states `(B, L, D)` and lyric embeddings `(B, M, D)` instead of words, without padding."""
+        """The same of text states `(B, L, D)` and lyric embeddings `(B, M, D)` instead of words, without padding."""
         ...
 
     def null_condition(self) -> Condition:
@@ -138,18 +140,18 @@ class Runtime(Protocol):
         ...
 
     def peak_gb(self) -> float:
-        """The most memory that was held at once since this was asked last; where only the process tells, ever."""
+        """The most memory in GB held at once since the last call; where only the process's peak is known, ever."""
         ...
 
     def close(self) -> None:
-        """Nothing; the weights are freed and the runtime is spent."""
+        """Free the weights; the runtime cannot be used again."""
         ...
 
 
 def reference_excerpt(waveform: Tensor, sample_rate: int) -> Tensor:
     """`REFERENCE_S` seconds `(2, S)` of a waveform `(2, S')`: ten from its start, its middle and its end.
 
-    A shorter waveform is repeated first. Upstream draws the three places at random; here the same recording
+    A shorter waveform is repeated first. Upstream draws the three excerpts at random; here the same recording
     always gives the same timbre.
     """
     import torch

@@ -1,6 +1,6 @@
 """From noise to latents: noise levels, guidance, solvers, and the loops that use them.
 
-Flow matching as ACE-Step trains it: `x_t = t * noise + (1 - t) * clean`, the network answers `v = noise - clean`, t
+Flow matching as ACE-Step trains it: `x_t = t * noise + (1 - t) * clean`, the network predicts `v = noise - clean`, t
 falls from 1 to 0. Latents are `(B, T, C)` float32. Nothing here knows a network: a velocity is a function, and a
 condition is whatever that function understands. To add a solver or a guidance rule, append one function and one row.
 """
@@ -21,14 +21,14 @@ from core.params import RepaintMode
 
 Condition = Any
 Velocity = Callable[[Tensor, float, Tensor, Sequence[Condition]], list[Tensor]]
-"""`velocity(x, t, context, conditions)`: one answer per condition; see runtimes.Runtime.velocity."""
+"""`velocity(x, t, context, conditions)`: `v_t` for each condition, as `Runtime.velocity` gives it."""
 
 
 # ---- noise -----------------------------------------------------------------------------------------------------------
 
 
 def generators_of(seed: int, count: int) -> tuple[torch.Generator, ...]:
-    """One CPU generator per variation, seeded seed, seed + 1, ...: a variation alone sounds as it does among others."""
+    """One CPU generator for each variation, seeded seed, seed + 1, ...: a variation sounds alone as among others."""
     return tuple(torch.Generator().manual_seed(seed + index) for index in range(count))
 
 
@@ -43,7 +43,7 @@ def renoise(clean: Tensor, noise: Tensor, t: float) -> Tensor:
 
 
 def retake_noise(noise: Tensor, other: Tensor, variance: float) -> Tensor:
-    """Noise turned from one draw towards another, of the same length: variance 0 is the first, 1 the second."""
+    """Noise between two draws, of the same variance as each: `variance` 0 is the first draw, 1 the second."""
     return math.cos(variance * math.pi / 2) * noise + math.sin(variance * math.pi / 2) * other
 
 
@@ -95,13 +95,13 @@ def levels_from(levels: Sequence[float], strength: float) -> tuple[float, ...]:
 
 # ---- guidance --------------------------------------------------------------------------------------------------------
 
-Carry = Tensor | None
-"""What a guidance rule remembers from step to step; passed along, so that a branch can be tried and forgotten."""
+Momentum = Tensor | None
+"""The state of a guidance rule between steps; passed along, so that a branch can be tried and dropped."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the network said about `x` at `t`, with the condition and without."""
+class Predictions:
+    """The velocities that the network predicts for `x` at `t`, with the condition and without."""
 
     x: Tensor
     t: float
@@ -109,44 +109,44 @@ class Answers:
     null: Tensor
 
 
-def cfg(answers: Answers, scale: float, carry: Carry) -> tuple[Tensor, Carry]:
+def cfg(predictions: Predictions, scale: float, momentum: Momentum) -> tuple[Tensor, Momentum]:
     """Classifier-free guidance (Ho and Salimans, arXiv:2207.12598)."""
-    return answers.null + scale * (answers.cond - answers.null), carry
+    return predictions.null + scale * (predictions.cond - predictions.null), momentum
 
 
-def apg(answers: Answers, scale: float, carry: Carry) -> tuple[Tensor, Carry]:
-    """Adaptive projected guidance (Sadat et al., arXiv:2410.02416); the carry is the running difference.
+def apg(predictions: Predictions, scale: float, momentum: Momentum) -> tuple[Tensor, Momentum]:
+    """Adaptive projected guidance (Sadat et al., arXiv:2410.02416); the momentum is the running difference `(B, T, C)`.
 
     Upstream's `apg_forward`: momentum -0.75, each channel's difference clipped to a norm of 2.5 over time, the part
-    parallel to the conditional answer left out.
+    parallel to the conditional prediction left out.
     """
-    running = answers.cond - answers.null
-    if carry is not None:
-        running = running - 0.75 * carry
+    running = predictions.cond - predictions.null
+    if momentum is not None:
+        running = running - 0.75 * momentum
     length = running.norm(dim=1, keepdim=True).clamp_min(1e-12)
     clipped = running * (2.5 / length).clamp_max(1)
-    along = torch.nn.functional.normalize(answers.cond, dim=1)
+    along = torch.nn.functional.normalize(predictions.cond, dim=1)
     across = clipped - (clipped * along).sum(dim=1, keepdim=True) * along
-    return answers.cond + (scale - 1) * across, running
+    return predictions.cond + (scale - 1) * across, running
 
 
-def adg(answers: Answers, scale: float, carry: Carry) -> tuple[Tensor, Carry]:
+def adg(predictions: Predictions, scale: float, momentum: Momentum) -> tuple[Tensor, Momentum]:
     """Angle-based dynamic guidance (upstream's `adg_forward`), right for any batch and finite down to t = 0.
 
-    In each frame the clean estimate turns away from the unconditional one: the angle between the two grows by the
-    weight, up to 3.14 / 6. Written in differences of velocities instead of clean estimates divided by t, and with
-    the angle from a chord instead of an arc cosine, both of which lose their digits where the answers agree.
+    In each frame the clean estimate is rotated away from the unconditional one: the angle between the two grows by
+    the weight, up to 3.14 / 6. Written in differences of velocities instead of clean estimates divided by t, and with
+    the angle from a chord instead of an arc cosine, both of which lose their digits where the predictions agree.
     """
     weight = max(scale - 1, 0) + 1e-3
-    clean = answers.x - answers.t * answers.cond
-    origin = answers.x - answers.t * answers.null
+    clean = predictions.x - predictions.t * predictions.cond
+    origin = predictions.x - predictions.t * predictions.null
     angle = _angle(clean, origin)
-    turned = (weight * angle).clamp_max(3.14 / 6)
-    gain = torch.where(angle.sin() > 1e-3, turned.sin() / angle.sin().clamp_min(1e-3), turned.new_tensor(weight))
-    apart = answers.null - answers.cond  # the difference of the clean estimates, over t
+    rotated = (weight * angle).clamp_max(3.14 / 6)
+    gain = torch.where(angle.sin() > 1e-3, rotated.sin() / angle.sin().clamp_min(1e-3), rotated.new_tensor(weight))
+    apart = predictions.null - predictions.cond  # the difference of the clean estimates, over t
     share = (apart * origin).sum(-1, keepdim=True) / origin.square().sum(-1, keepdim=True).clamp_min(1e-8)
-    shrunk = 2 * (turned / 2).sin().square() / max(answers.t, 1e-6)  # (1 - cos) / t, which vanishes with t
-    return answers.cond + shrunk * clean - gain * (apart - share * origin), carry
+    shrunk = 2 * (rotated / 2).sin().square() / max(predictions.t, 1e-6)  # (1 - cos) / t, which vanishes with t
+    return predictions.cond + shrunk * clean - gain * (apart - share * origin), momentum
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
@@ -155,13 +155,13 @@ def _angle(a: Tensor, b: Tensor) -> Tensor:
     return 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
 
 
-GuidanceRule = Callable[[Answers, float, Carry], tuple[Tensor, Carry]]
+GuidanceRule = Callable[[Predictions, float, Momentum], tuple[Tensor, Momentum]]
 GUIDANCE: Mapping[str, GuidanceRule] = MappingProxyType({"apg": apg, "cfg": cfg, "adg": adg})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """How far the answers are pushed away from the unconditional one, by which rule, at which noise levels.
+    """How far predictions are pushed away from the unconditional one, by which rule, at which noise levels.
 
     `null` is the absence of a condition; `start` and `end` are noise levels, inclusive. A scale of 1 means none.
     """
@@ -173,36 +173,36 @@ class Guidance:
     end: float = 1.0
 
     def acts(self, t: float) -> bool:
-        """Whether the unconditional answer is wanted at `t`; where it is not, it is not computed."""
+        """Whether the unconditional prediction is wanted at `t`; where it is not, it is not computed."""
         return self.scale > 1 and self.start <= t <= self.end
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What the network is shown besides `x_t`: the context `(B or 1, T, 2C)` and the condition."""
+    """The network's inputs besides `x_t` and t: the context `(B or 1, T, 2C)` and the condition."""
 
     context: Tensor
     condition: Condition
 
 
 @dataclass(frozen=True)
-class Field:
+class VelocityField:
     """The guided velocity field of one view."""
 
     velocity: Velocity
     view: View
     guidance: Guidance
 
-    def __call__(self, x: Tensor, t: float, carry: Carry = None) -> tuple[Tensor, Carry]:
-        """`v_t` and what the guidance remembers; one forward, over both branches where the guidance acts."""
+    def __call__(self, x: Tensor, t: float, momentum: Momentum = None) -> tuple[Tensor, Momentum]:
+        """`v_t` and the guidance's momentum; one forward, over both branches where the guidance acts."""
         if not self.guidance.acts(t):
-            (answer,) = self.velocity(x, t, self.view.context, [self.view.condition])
-            return answer, carry
+            (v,) = self.velocity(x, t, self.view.context, [self.view.condition])
+            return v, momentum
         cond, null = self.velocity(x, t, self.view.context, [self.view.condition, self.guidance.null])
-        return GUIDANCE[self.guidance.rule](Answers(x, t, cond, null), self.guidance.scale, carry)
+        return GUIDANCE[self.guidance.rule](Predictions(x, t, cond, null), self.guidance.scale, momentum)
 
-    def again(self, x: Tensor, t: float) -> Tensor:
-        """`v_t` for a second look within a step: plain guidance for APG, whose momentum counts steps."""
+    def reevaluate(self, x: Tensor, t: float) -> Tensor:
+        """`v_t` of a second evaluation within a step: plain guidance for APG, whose momentum counts steps."""
         rule = "cfg" if self.guidance.rule == "apg" else self.guidance.rule
         return replace(self, guidance=replace(self.guidance, rule=rule))(x, t)[0]
 
@@ -211,11 +211,11 @@ class Field:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leap:
+class SolverStep:
     """One step to make: from `x` at `t`, where the velocity is `v`, to `t_next`.
 
-    `past` holds (t, v) of the steps before, newest first, as far as they saw the same view; `again` gives the
-    velocity elsewhere; `fresh(index)` draws noise; `index` counts from 0 to `total` - 1.
+    `past` holds (t, v) of the steps before, newest first, as far as they had the same view; `reevaluate(x, t)` gives
+    the velocity elsewhere; `fresh_noise(index)` draws noise; `index` counts from 0 to `total` - 1.
     """
 
     x: Tensor
@@ -223,54 +223,54 @@ class Leap:
     t_next: float
     v: Tensor
     past: tuple[tuple[float, Tensor], ...]
-    again: Callable[[Tensor, float], Tensor]
-    fresh: Callable[[int], Tensor]
+    reevaluate: Callable[[Tensor, float], Tensor]
+    fresh_noise: Callable[[int], Tensor]
     index: int
     total: int
 
 
-def euler(leap: Leap) -> Tensor:
-    """Straight ahead."""
-    return leap.x + (leap.t_next - leap.t) * leap.v
+def euler(step: SolverStep) -> Tensor:
+    """First order: along the velocity."""
+    return step.x + (step.t_next - step.t) * step.v
 
 
-def heun(leap: Leap) -> Tensor:
-    """The mean of the velocities here and where Euler would arrive; twice the work."""
-    there = leap.again(euler(leap), leap.t_next)
-    return leap.x + (leap.t_next - leap.t) * (leap.v + there) / 2
+def heun(step: SolverStep) -> Tensor:
+    """Second order: the mean of the velocities here and where Euler would arrive; two evaluations."""
+    v_next = step.reevaluate(euler(step), step.t_next)
+    return step.x + (step.t_next - step.t) * (step.v + v_next) / 2
 
 
-def dpm3m(leap: Leap) -> Tensor:
-    """Third-order multistep: the polynomial through the last three velocities, integrated; no extra work.
+def dpm3m(step: SolverStep) -> Tensor:
+    """Third-order multistep: the polynomial through the last three velocities, integrated; one evaluation.
 
     The Adams-Bashforth weights of the actual levels, not of equal ones (23/12, -16/12, 5/12 where they are equal):
     the exact integrals of a quadratic velocity on any schedule.
     """
-    step = leap.t_next - leap.t
-    known = [(leap.t, leap.v), *leap.past[:2]]
-    places = torch.tensor([(t - leap.t) / step for t, _ in known], dtype=torch.float64)
+    dt = step.t_next - step.t
+    known = [(step.t, step.v), *step.past[:2]]
+    nodes = torch.tensor([(t - step.t) / dt for t, _ in known], dtype=torch.float64)
     orders = torch.arange(len(known), dtype=torch.float64)
-    weights = torch.linalg.solve(places ** orders[:, None], 1 / (orders + 1))
+    weights = torch.linalg.solve(nodes ** orders[:, None], 1 / (orders + 1))
     parts = (weight * v for weight, (_, v) in zip(weights.tolist(), known, strict=True))
-    return leap.x + step * sum(parts, start=torch.zeros_like(leap.x))
+    return step.x + dt * sum(parts, start=torch.zeros_like(step.x))
 
 
-def pingpong(leap: Leap) -> Tensor:
+def pingpong(step: SolverStep) -> Tensor:
     """To the clean estimate, and back up to the next level with fresh noise: the stochastic solver (`sde`)."""
-    return _renoised(leap, leap.t_next)
+    return _renoised(step, step.t_next)
 
 
-def upstream_sde(leap: Leap) -> Tensor:
-    """Pingpong as upstream's sft and base do it, for parity only: the next level forgets the schedule's shift."""
-    return _renoised(leap, 1 - (leap.index + 1) / leap.total)
+def upstream_sde(step: SolverStep) -> Tensor:
+    """Pingpong as upstream's sft and base do it, for parity only: the next level ignores the schedule's shift."""
+    return _renoised(step, 1 - (step.index + 1) / step.total)
 
 
-def _renoised(leap: Leap, t_next: float) -> Tensor:
-    clean = leap.x - leap.t * leap.v
-    return renoise(clean, leap.fresh(leap.index).to(clean), t_next) if t_next > 0 else clean
+def _renoised(step: SolverStep, t_next: float) -> Tensor:
+    clean = step.x - step.t * step.v
+    return renoise(clean, step.fresh_noise(step.index).to(clean), t_next) if t_next > 0 else clean
 
 
-SolverRule = Callable[[Leap], Tensor]
+SolverRule = Callable[[SolverStep], Tensor]
 SOLVERS: Mapping[str, SolverRule] = MappingProxyType(
     {"euler": euler, "heun": heun, "dpm3m": dpm3m, "pingpong": pingpong, "upstream_sde": upstream_sde}
 )
@@ -281,7 +281,7 @@ SOLVERS: Mapping[str, SolverRule] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Blend:
-    """How a repainted window meets its surroundings.
+    """How a repainted window is joined to its surroundings.
 
     `injection` is the share of steps after which the surroundings are set to the source again, `latent_s` and
     `wave_s` are the ramps outside each edge, in seconds, of the latents and of the samples; 0 means none.
@@ -294,12 +294,12 @@ class Blend:
 
 def blend_of(mode: RepaintMode, strength: float) -> Blend:
     """The blend of a repaint mode; balanced goes from conservative (strength 0) to aggressive (1)."""
-    hold = {"aggressive": 0.0, "balanced": 1 - strength, "conservative": 1.0}[mode]
-    return Blend(injection=hold, latent_s=hold, wave_s=0.05 * hold)
+    kept = {"aggressive": 0.0, "balanced": 1 - strength, "conservative": 1.0}[mode]
+    return Blend(injection=kept, latent_s=kept, wave_s=0.05 * kept)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class RepaintWindow:
     """Frames `[start, stop)` to make anew; the rest belongs to `source` `(B or 1, T, C)`.
 
     Outside, x_t is set to the re-noised source after each of the first `injections` steps, with the `noise` that
@@ -313,11 +313,11 @@ class Window:
     injections: int = 0
     ramp: int = 0
 
-    def hold(self, x: Tensor, t: float) -> Tensor:
-        """`x_t` with the source outside the window."""
-        held = renoise(self.source, self.noise, t).expand_as(x).clone()
-        held[:, self.start : self.stop] = x[:, self.start : self.stop]
-        return held
+    def inject(self, x: Tensor, t: float) -> Tensor:
+        """`x_t` with the re-noised source outside the window."""
+        injected = renoise(self.source, self.noise, t).expand_as(x).clone()
+        injected[:, self.start : self.stop] = x[:, self.start : self.stop]
+        return injected
 
     def blend(self, x: Tensor) -> Tensor:
         """The result inside, the source outside, a linear ramp between."""
@@ -348,10 +348,10 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class DenoiseInputs:
     """Everything that one denoising needs besides its noise.
 
-    `levels` fall from the level of the first x to 0. From step `switch` (counted from 0) on the network is shown
+    `levels` fall from the level of the first x to 0. From step `switch` (counted from 0) on the network is given
     `later` instead of `view`: an audio_cover_strength of s switches at `int(s * steps)`.
     """
 
@@ -361,27 +361,39 @@ class Run:
     solver: str = "euler"
     later: View | None = None
     switch: int = 0
-    window: Window | None = None
+    window: RepaintWindow | None = None
 
 
-def denoise(velocity: Velocity, x: Tensor, run: Run, fresh: Callable[[int], Tensor]) -> Iterator[Step]:
-    """A step after each level; the last one's `x` is the result. Closing the generator stops the work.
+def denoise(
+    velocity: Velocity, x: Tensor, inputs: DenoiseInputs, fresh_noise: Callable[[int], Tensor]
+) -> Iterator[Step]:
+    """Yield a step after each level; the last one's `x` is the result. Closing the generator stops the work.
 
-    `fresh(index)` gives the noise `(B, T, C)` of a stochastic step; other solvers never call it.
+    `fresh_noise(index)` gives the noise `(B, T, C)` of a stochastic step; other solvers never call it.
     """
-    total = len(run.levels) - 1
-    field = Field(velocity, run.view, run.guidance)
-    carry: Carry = None
+    total = len(inputs.levels) - 1
+    field = VelocityField(velocity, inputs.view, inputs.guidance)
+    momentum: Momentum = None
     past: tuple[tuple[float, Tensor], ...] = ()
-    for index, (t, t_next) in enumerate(pairwise(run.levels)):
-        if run.later is not None and index == run.switch:
-            field, past = replace(field, view=run.later), ()
-        v, carry = field(x, t, carry)
-        leap = Leap(x=x, t=t, t_next=t_next, v=v, past=past, again=field.again, fresh=fresh, index=index, total=total)
-        x = SOLVERS[run.solver](leap)
+    for index, (t, t_next) in enumerate(pairwise(inputs.levels)):
+        if inputs.later is not None and index == inputs.switch:
+            field, past = replace(field, view=inputs.later), ()
+        v, momentum = field(x, t, momentum)
+        step = SolverStep(
+            x=x,
+            t=t,
+            t_next=t_next,
+            v=v,
+            past=past,
+            reevaluate=field.reevaluate,
+            fresh_noise=fresh_noise,
+            index=index,
+            total=total,
+        )
+        x = SOLVERS[inputs.solver](step)
         past = ((t, v), *past)[:2]
-        if run.window is not None and index < run.window.injections:
-            x = run.window.hold(x, t_next)
-        if run.window is not None and index == total - 1:
-            x = run.window.blend(x)
+        if inputs.window is not None and index < inputs.window.injections:
+            x = inputs.window.inject(x, t_next)
+        if inputs.window is not None and index == total - 1:
+            x = inputs.window.blend(x)
         yield Step(index + 1, total, t_next, x)

@@ -50,7 +50,7 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-class Wanted:
+class ExpectedTensors:
     """The tensors that a model needs, by key, ticked off as they are found."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
@@ -58,7 +58,7 @@ class Wanted:
         self._faults: list[str] = []
 
     def take(self, key: str, shape: Shape) -> bool:
-        """Whether the model needs this tensor and has not got it yet; what does not fit is remembered as a fault."""
+        """Whether the model needs this tensor and has not got it yet; what does not fit is kept as a fault."""
         target = self._shapes.pop(key, None)
         if target is None:
             self._faults.append(f"{key} is not part of this model")
@@ -68,8 +68,8 @@ class Wanted:
             return True
         return False
 
-    def settle(self) -> None:
-        """Nothing; raises CheckpointError naming the tensors that are missing, left over or misshapen."""
+    def check(self) -> None:
+        """Raise CheckpointError naming the tensors that are missing, left over or misshapen."""
         faults = [*self._faults, *(f"{key} is missing" for key in self._shapes)]
         if faults:
             more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""

@@ -1,7 +1,7 @@
 """Language models behind one interface: tokens in, logits out, whichever framework runs them.
 
-What is written, by what grammar and with which dice, is decided above, on the host and in numpy: both frameworks
-serve the same sampler. Importing this package loads no framework; `open_language_model` does.
+What is written, by what grammar and with which random numbers, is decided above, on the host and in numpy: both
+frameworks serve the same sampler. Importing this module loads no framework; `open_language_model` does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from networks.machine import default_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """One text being written: a batch of prompts of any lengths that go on with the same tokens."""
+    """A text being written: a batch of prompts of any lengths that continue with the same tokens."""
 
     def feed(self, ids: Sequence[int]) -> None:
-        """Nothing; every row goes on with these tokens."""
+        """Read these tokens in every row."""
         ...
 
     def logits(self, rows: range | None = None) -> NDArray[np.float32]:
@@ -33,7 +35,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing; the memory of what was read is freed."""
+        """Free the key-value cache."""
         ...
 
 
@@ -55,7 +57,7 @@ class LanguageModel(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing; the weights are freed and the model is spent."""
+        """Free the weights; the model cannot be used again."""
         ...
 
 
@@ -67,13 +69,11 @@ def open_language_model(
     dtype: DType | None = None,
     bits: Bits | None = None,
 ) -> LanguageModel:
-    """The causal language model in `folder`, as transformers' `save_pretrained` writes it, with its weights loaded.
+    """Load the causal language model in `folder`, as transformers' `save_pretrained` writes it.
 
-    None chooses for the machine. `bits` packs the weights, on MLX; torch runs them as they are. Raises
+    None chooses for the machine. `bits` quantises the weights, on MLX; torch runs them as they are. Raises
     CheckpointError for a folder that holds none.
     """
-    from networks.machine import default_runtime
-
     if (runtime or default_runtime(device).runtime) == "mlx":
         from networks.lm.mlx_model import open_mlx_model
 

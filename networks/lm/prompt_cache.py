@@ -1,47 +1,48 @@
-"""Prompts that were read are kept: variations, retakes and the two phases of a planner begin with the same ones."""
+"""Sessions of prompts that were read before: variations, retakes and both phases of a planner share their prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
-TOKENS = 128
-"""A prompt of so many tokens is kept: a shorter one is soon read again."""
+MIN_TOKENS = 128
+"""The shortest prompt that is cached: a shorter one is soon read again."""
 
-MOST = 2
-"""So many are kept, one for each phase of a planner."""
+MAX_SESSIONS = 2
+"""One for each phase of a planner."""
 
-Prompts = tuple[tuple[int, ...], ...]
+PromptIds = tuple[tuple[int, ...], ...]
+"""The token ids of a batch of prompts."""
 
 
-class Copied(Protocol):
-    """A session that can be gone on with twice."""
+class Copyable(Protocol):
+    """A session that can be continued more than once."""
 
     def copy(self) -> Self:
         """Another session that has read the same."""
         ...
 
 
-S = TypeVar("S", bound=Copied)
+S = TypeVar("S", bound=Copyable)
 
 
-class Remembered(Generic[S]):
-    """The sessions of the last long prompts, as they were when the prompts were read."""
+class PromptCache(Generic[S]):
+    """The sessions of the last long prompts, as they were when the prompts had been read."""
 
     def __init__(self) -> None:
-        self._kept: dict[Prompts, S] = {}
+        self._sessions: dict[PromptIds, S] = {}
 
-    def session(self, prompts: Sequence[Sequence[int]], read: Callable[[Prompts], S]) -> S:
-        """A session that has read the prompts, for the caller alone; `read` makes it where none is kept."""
+    def session(self, prompts: Sequence[Sequence[int]], prefill: Callable[[PromptIds], S]) -> S:
+        """A session that has read the prompts, for the caller alone; `prefill` makes one that is not cached."""
         key = tuple(tuple(prompt) for prompt in prompts)
-        kept = self._kept.pop(key, None)
-        session = read(key) if kept is None else kept.copy()
-        if max(map(len, key)) >= TOKENS:
-            while len(self._kept) >= MOST:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = kept or session.copy()
+        cached = self._sessions.pop(key, None)
+        session = prefill(key) if cached is None else cached.copy()
+        if max(map(len, key)) >= MIN_TOKENS:
+            while len(self._sessions) >= MAX_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
+            self._sessions[key] = cached or session.copy()
         return session
 
     def clear(self) -> None:
-        """Nothing; the memory of what was kept is freed."""
-        self._kept.clear()
+        """Free the memory of the cached sessions."""
+        self._sessions.clear()

@@ -1,4 +1,4 @@
-"""From logits to a token, on the host and in numpy: the same dice for every framework."""
+"""From logits to a token, on the host and in numpy: the same random numbers for every framework."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Logits = NDArray[np.float32]
 Ids = NDArray[np.intp]
 
-_FIRST_LOOK = 512
-"""So many of the best candidates are sorted at first: they nearly always hold the whole nucleus."""
+_FIRST_SORTED = 512
+"""Candidates, the best, that are sorted at first: they nearly always hold the whole nucleus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Sampling:
     """How a token is chosen.
 
     Applied in this order: guidance, what is allowed, the penalty, top_k, top_p, temperature. `temperature` 0 takes
-    the best token and throws no dice; `top_k` 0 and `top_p` 1 are off; `guidance` 1 is off.
+    the best token and draws no random number; `top_k` 0 and `top_p` 1 are off; `guidance` 1 is off.
     """
 
     temperature: float = 1.0
@@ -31,11 +31,11 @@ class Sampling:
 
 
 class Sampler:
-    """Chooses tokens by its own seeded dice, one throw for each choice there is."""
+    """Chooses tokens by its own seeded generator, from which it draws one number for each choice of several tokens."""
 
     def __init__(self, sampling: Sampling, seed: int | Sequence[int]) -> None:
         self.sampling = sampling
-        self._dice = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
 
     def pick(self, logits: Logits, *, first: int = 0, allowed: Ids | None = None, seen: Collection[int] = ()) -> int:
         """The token chosen by logits `(B, n)` of the tokens from `first` on.
@@ -50,7 +50,7 @@ class Sampler:
             return int(ids[0])
         if self.sampling.temperature == 0:
             return int(ids[np.argmax(candidates)])
-        return int(ids[self._drawn(candidates.astype(np.float64))])
+        return int(ids[self._draw_index(candidates.astype(np.float64))])
 
     def _guided(self, logits: Logits) -> Logits:
         if len(logits) == 1 or self.sampling.guidance == 1:
@@ -64,26 +64,26 @@ class Sampler:
         penalty = np.float32(self.sampling.repetition_penalty)
         if penalty == 1 or not seen:
             return scores
-        places = np.fromiter(set(seen), np.intp) - first
-        places = places[(places >= 0) & (places < len(scores))]
+        indices = np.fromiter(set(seen), np.intp) - first
+        indices = indices[(indices >= 0) & (indices < len(scores))]
         scores = scores.copy()
-        held = scores[places]
-        scores[places] = np.where(held > 0, held / penalty, held * penalty)
+        found = scores[indices]
+        scores[indices] = np.where(found > 0, found / penalty, found * penalty)
         return scores
 
-    def _drawn(self, scores: NDArray[np.float64]) -> int:
-        """The place that the dice choose; of equal scores the earlier place counts as the better one."""
+    def _draw_index(self, scores: NDArray[np.float64]) -> int:
+        """The index drawn at random by the scores; of equal scores the earlier index counts as the better one."""
         order, chances = _nucleus(scores, self.sampling.top_k, self.sampling.top_p)
         # Only now does the temperature come: what is in the nucleus is decided at temperature 1.
         weights = chances ** (1.0 / self.sampling.temperature)
         steps = np.cumsum(weights / weights.sum())
-        return int(order[min(int(np.searchsorted(steps, self._dice.random(), side="right")), len(order) - 1)])
+        return int(order[min(int(np.searchsorted(steps, self._rng.random(), side="right")), len(order) - 1)])
 
 
 def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids, NDArray[np.float64]]:
-    """The places that top_k and then top_p leave, best first, and their chances relative to the best."""
+    """The indices that top_k and then top_p leave, best first, and their probabilities relative to the best."""
     order: Ids
-    if 0 < top_k < len(scores):  # what comes after looks at these alone: a vocabulary has more than 100,000 tokens
+    if 0 < top_k < len(scores):  # what follows reads these alone: a vocabulary has more than 100,000 tokens
         best = _best(scores, top_k)
         order, chances = _nucleus(scores[best], 0, top_p)
         return best[order], chances
@@ -91,9 +91,9 @@ def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids
     order = np.arange(len(chances))
     if top_p >= 1:
         return order, chances
-    # The sum is that of all there are; sorted are only as many as the nucleus turns out to need.
+    # The sum is that of all; only as many are sorted as the nucleus needs.
     total = chances.sum()
-    for count in (min(len(chances), _FIRST_LOOK), len(chances)):
+    for count in (min(len(chances), _FIRST_SORTED), len(chances)):
         order = _best(chances, count)
         inside = np.cumsum(chances[order]) >= top_p * total
         if inside.any():
@@ -103,11 +103,11 @@ def _nucleus(scores: NDArray[np.float64], top_k: int, top_p: float) -> tuple[Ids
 
 
 def _best(values: NDArray[np.float64], count: int) -> Ids:
-    """The places of the `count` largest values, largest first; among equals the earlier place comes first."""
+    """The indices of the `count` largest values, largest first; among equals the earlier index comes first."""
     if count < len(values):
         least = np.partition(values, len(values) - count)[len(values) - count]
-        places = np.flatnonzero(values >= least)
+        indices = np.flatnonzero(values >= least)
     else:
-        places = np.arange(len(values))
-    order: Ids = places[np.argsort(-values[places], kind="stable")][:count]
+        indices = np.arange(len(values))
+    order: Ids = indices[np.argsort(-values[indices], kind="stable")][:count]
     return order

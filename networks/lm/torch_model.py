@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from core.errors import CheckpointError
-from networks.lm.prompt_cache import Remembered
-from networks.lm.torch_cache import Memory
-from networks.lm.vocabulary import Vocabulary, open_vocabulary
+from networks.lm.prompt_cache import PromptCache
+from networks.lm.torch_kv_cache import KvCache
+from networks.lm.vocabulary import DOWNLOAD_AGAIN, Vocabulary, open_vocabulary, unloadable
+from networks.torch_device import dtype_on, free_memory, open_device
 
 if TYPE_CHECKING:
     from networks.machine import DType, RuntimeName
@@ -30,39 +30,40 @@ FAMILIES = ("qwen2", "qwen3")
 
 
 def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | None = None) -> TorchModel:
-    """See lm.open_language_model; None takes the machine's best device, and float32 on a CPU, else bfloat16."""
-    from networks.acestep.torch.runtime import default_device
+    """Load the language model in `folder`; `device` and `dtype` as in `open_device` and `dtype_on`.
 
-    place = torch.device(device or default_device())
-    kind: torch.dtype = getattr(torch, dtype or ("float32" if place.type == "cpu" else "bfloat16"))
+    Raises CheckpointError for a folder that holds none, and StudioError for a device that the machine lacks.
+    """
+    target = open_device(device)
     vocabulary = open_vocabulary(folder)
     disable_progress_bar()  # of loading, drawn on stderr, where the studio draws its own
     try:
         network, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=kind, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
+            folder,
+            dtype=dtype_on(target, dtype),
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as broken:
-        raise CheckpointError(
-            f"The language model in {folder.name} cannot be loaded.", "Download it again."
-        ) from broken
+        raise unloadable(folder) from broken
     _check(network, report, vocabulary, folder)
-    return TorchModel(network.eval().to(place), vocabulary, place)
+    return TorchModel(network.eval().to(target), vocabulary, target)
 
 
 def _check(network: nn.Module, report: dict[str, set[str]], vocabulary: Vocabulary, folder: Path) -> None:
-    """Nothing; raises CheckpointError for weights that are incomplete, of another family, or not the tokenizer's."""
+    """Raise CheckpointError for weights that are incomplete, of another family, or not the tokenizer's."""
     absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-    kind, rows = str(network.config.model_type), int(network.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    if kind not in FAMILIES:
-        raise CheckpointError(f"{folder.name} is a {kind}.", f"Choose one of the families {', '.join(FAMILIES)}.")
+    family, rows = str(network.config.model_type), int(network.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    if family not in FAMILIES:
+        raise CheckpointError(f"{folder.name} is a {family}.", f"Choose one of the families {', '.join(FAMILIES)}.")
     if absent:
-        raise CheckpointError(f"{folder.name} lacks {len(absent)} tensors, {absent[0]} first.", "Download it again.")
-    if rows < vocabulary.size:
-        raise CheckpointError(f"{folder.name} has {rows} rows for {vocabulary.size} tokens.", "Download it again.")
+        raise CheckpointError(f"{folder.name} lacks {len(absent)} tensors, {absent[0]} first.", DOWNLOAD_AGAIN)
+    vocabulary.check_rows(rows)
 
 
 class TorchModel:
-    """See lm.LanguageModel. Keeps what it has read of the last long prompts."""
+    """A LanguageModel on torch; caches what it has read of the last long prompts."""
 
     runtime: RuntimeName = "torch"
 
@@ -71,23 +72,21 @@ class TorchModel:
         self.device = device
         self.body: nn.Module = network.base_model  # type: ignore[assignment]
         self.head: Tensor = network.get_output_embeddings().weight  # type: ignore[operator]
-        self._read: Remembered[TorchSession] = Remembered()
+        self._prompts: PromptCache[TorchSession] = PromptCache()
 
     def start(self, prompts: Sequence[Sequence[int]]) -> TorchSession:
-        """See lm.LanguageModel.start."""
-        return self._read.session(prompts, lambda key: TorchSession(self, key))
+        """Read the prompts, or copy the session of the same ones that is cached."""
+        return self._prompts.session(prompts, lambda key: TorchSession(self, key))
 
     def close(self) -> None:
-        """See lm.LanguageModel.close."""
-        self._read.clear()
+        """Free the weights and the cached sessions."""
+        self._prompts.clear()
         del self.body, self.head
-        gc.collect()
-        if self.device.type != "cpu":
-            getattr(torch, self.device.type).empty_cache()
+        free_memory(self.device)
 
 
 class TorchSession:
-    """See lm.Session. Shorter prompts are padded at their left, and no token looks at the padding."""
+    """A Session on torch. Shorter prompts are padded at their left, and no token attends to the padding."""
 
     def __init__(self, model: TorchModel, prompts: Sequence[Sequence[int]]) -> None:
         self.model = model
@@ -95,32 +94,32 @@ class TorchSession:
         pads = [longest - len(prompt) for prompt in prompts]
         self.rows = len(pads)
         with torch.inference_mode():
-            self.memory = Memory(
-                model.body, torch.tensor(pads, device=model.device), longest, fixed=model.device.type == "cuda"
+            self.kv_cache = KvCache(
+                model.body, torch.tensor(pads, device=model.device), longest, static=model.device.type == "cuda"
             )
             padded = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
-            self.state = self.memory.read(torch.tensor(padded, device=model.device))
+            self.states = self.kv_cache.read(torch.tensor(padded, device=model.device))
 
     def feed(self, ids: Sequence[int]) -> None:
-        """See lm.Session.feed."""
+        """Read these tokens in every row."""
         if ids:
             with torch.inference_mode():
-                self.state = self.memory.read(torch.tensor([list(ids)] * self.rows, device=self.model.device))
+                self.states = self.kv_cache.read(torch.tensor([list(ids)] * self.rows, device=self.model.device))
 
     def logits(self, rows: range | None = None) -> NDArray[np.float32]:
-        """See lm.Session.logits."""
-        asked = range(self.model.vocabulary.size) if rows is None else rows
+        """Logits `(B, V)`, or `(B, len(rows))` from the head's rows of these token ids alone."""
+        ids = range(self.model.vocabulary.size) if rows is None else rows
         with torch.inference_mode():
-            told = linear(self.state, self.model.head[asked.start : asked.stop]).float().cpu()
-        return told.numpy()
+            logits = linear(self.states, self.model.head[ids.start : ids.stop]).float().cpu()
+        return logits.numpy()
 
     def copy(self) -> TorchSession:
         """Another session that has read the same."""
-        twin = copy.copy(self)
+        other = copy.copy(self)
         with torch.inference_mode():
-            twin.memory = self.memory.copy()
-        return twin
+            other.kv_cache = self.kv_cache.copy()
+        return other
 
     def close(self) -> None:
-        """See lm.Session.close."""
-        del self.memory, self.state
+        """Free the key-value cache."""
+        del self.kv_cache, self.states

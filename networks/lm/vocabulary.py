@@ -1,4 +1,4 @@
-"""Text to tokens and back: what a user typed is always text, and only the studio says what is a control token."""
+"""Text to tokens and back: what a user typed is always text, and only the studio decides what is a control token."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from core.errors import CheckpointError
 
 Role = Literal["system", "user", "assistant"]
 Piece = str | int
-"""A stretch of plain text, or the id of one token."""
+"""Some plain text, or the id of one token."""
+
+DOWNLOAD_AGAIN = "Download it again."
 
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 
 
 class Message(NamedTuple):
-    """One turn of a conversation."""
+    """One chat turn."""
 
     role: Role
     content: str
@@ -65,9 +67,9 @@ class Vocabulary:
         return ids
 
     def join(self, *pieces: Piece) -> list[int]:
-        """The ids of a text that is put together from plain stretches and control tokens.
+        """The ids of a text that is put together from plain texts and control tokens.
 
-        Stretches that touch are read as one: a token may lie across their seam, as in the text that a model read
+        Neighbouring texts are encoded as one: a token may lie across their seam, as in the text that a model read
         when it was trained.
         """
         ids: list[int] = []
@@ -88,8 +90,13 @@ class Vocabulary:
         """The text of the ids, control tokens with their names; halves of characters become U+FFFD."""
         return b"".join(map(self.bytes_of, ids)).decode("utf-8", "replace")
 
-    def turns(self, *turns: tuple[Role, Sequence[Piece]]) -> list[int]:
-        """The ids of a ChatML conversation with the assistant's turn open at its end."""
+    def check_rows(self, rows: int) -> None:
+        """Raise CheckpointError when a head of so many rows lacks one for a token."""
+        if rows < self.size:
+            raise CheckpointError(f"{self.folder.name} has {rows} rows for {self.size} tokens.", DOWNLOAD_AGAIN)
+
+    def chatml(self, *turns: tuple[Role, Sequence[Piece]]) -> list[int]:
+        """The ids of chat turns in ChatML, the assistant's turn open at their end."""
         start, end = self.control(IM_START), self.control(IM_END)
         pieces: list[Piece] = []
         for role, content in turns:
@@ -103,8 +110,8 @@ class Vocabulary:
         """
         template = self._template
         if template is None:
-            return self.turns(*((message.role, [message.content]) for message in messages))
-        # The template is filled in with marks, so that it can be told apart from what the user wrote.
+            return self.chatml(*((message.role, [message.content]) for message in messages))
+        # The template is filled in with marks, so that it can be separated from what the user wrote.
         marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
         marked = [{"role": each.role, "content": mark} for each, mark in zip(messages, marks, strict=True)]
         contents = {mark: each.content for mark, each in zip(marks, messages, strict=True)}
@@ -132,9 +139,14 @@ class _Template:
     tokenizer: object
 
     def fill(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The conversation as the template writes it."""
+        """The conversation as the template writes it, the assistant's turn open at its end."""
         apply = getattr(self.tokenizer, "apply_chat_template")  # noqa: B009
         return str(apply(list(messages), tokenize=False, add_generation_prompt=True))
+
+
+def unloadable(folder: Path) -> CheckpointError:
+    """The error for a language model whose weights cannot be loaded."""
+    return CheckpointError(f"The language model in {folder.name} cannot be loaded.", DOWNLOAD_AGAIN)
 
 
 def open_vocabulary(folder: Path) -> Vocabulary:
@@ -145,13 +157,13 @@ def open_vocabulary(folder: Path) -> Vocabulary:
         controls: dict[str, int] = {each["content"]: each["id"] for each in described["added_tokens"]}
         words: dict[str, int] = described["model"]["vocab"]
     except (OSError, ValueError, KeyError, TypeError) as broken:
-        raise CheckpointError(f"{path.name} in {folder.name} cannot be read.", "Download it again.") from broken
+        raise CheckpointError(f"{path.name} in {folder.name} cannot be read.", DOWNLOAD_AGAIN) from broken
     # Added tokens are recognised in any text: a tokenizer without them reads their names as text.
     described["model"]["vocab"] = words = {text: token for text, token in words.items() if text not in controls}
     try:
         plain = Tokenizer.from_str(json.dumps({**described, "added_tokens": [], "post_processor": None}))
     except Exception as broken:  # what tokenizers raises has no class of its own
-        raise CheckpointError(f"{path.name} in {folder.name} cannot be read.", "Download it again.") from broken
+        raise CheckpointError(f"{path.name} in {folder.name} cannot be read.", DOWNLOAD_AGAIN) from broken
     spelled: list[bytes | None] = [None] * (max([*words.values(), *controls.values()]) + 1)
     letters = _byte_letters()
     for text, token in words.items():
@@ -167,4 +179,4 @@ def _byte_letters() -> dict[str, int]:
     """The byte that each letter of a byte-level vocabulary stands for (GPT-2's `bytes_to_unicode`, reversed)."""
     shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + place): byte for place, byte in enumerate(hidden)}
+    return {chr(byte): byte for byte in shown} | {chr(256 + index): byte for index, byte in enumerate(hidden)}

@@ -79,7 +79,7 @@ class LmDrafter:
     ) -> Generator[Progress, None, tuple[dict[str, Fact], str]]:
         decoding = _form(self.tables, given, self._lyrics_tokens if sung else 0)
         sampler = Sampler(sampling_of(knobs), seed)
-        return (yield from told_facts(follow(decoding, self.model, [self.model.vocabulary.turns(*turns)], sampler)))
+        return (yield from told_facts(follow(decoding, self.model, [self.model.vocabulary.chatml(*turns)], sampler)))
 
     def _draft(self, known: Mapping[str, Fact], lyrics: str | None, seed: int) -> Draft:
         bpm, seconds = known.get("bpm"), known.get("duration")

@@ -144,7 +144,7 @@ class LmPlanner:
         if guidance != 1:
             turns.append(negative_prompt(lyrics, request.lm_negative_prompt))
         decoding = facts(self.tables, known, wanted, self._caption_tokens)
-        prompts = [self.model.vocabulary.turns(*each) for each in turns]
+        prompts = [self.model.vocabulary.chatml(*each) for each in turns]
         sampler = Sampler(sampling_of(request, guidance), [seed, 1])
         thought = yield from told_facts(follow(decoding, self.model, prompts, sampler))
         if "caption" in thought:
@@ -184,7 +184,7 @@ def _thinking(words: Vocabulary, turns: Sequence[Turn], thought: str, *, closed:
     """
     end: list[Piece] = [words.control(IM_END), "\n"] if closed else []
     thinking = words.join(words.control(THINK), f"\n{thought}", words.control(END_THINK), "\n\n", *end)
-    return [*words.turns(*turns), *thinking]
+    return [*words.chatml(*turns), *thinking]
 
 
 def given_facts(request: GenerateRequest, stretch: Stretch) -> dict[str, Fact]:

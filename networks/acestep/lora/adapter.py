@@ -1,7 +1,7 @@
 """What a LoRA file holds, and whether it fits a checkpoint.
 
 A LoRA adds `scale * up @ down` to the weight of a linear layer, `down` being `(rank, in)`, `up` `(out, rank)` and
-`scale` alpha / rank, as it was trained. Everything here is told from headers; only the runtime reads the matrices.
+`scale` alpha / rank, as it was trained. Everything here is read from headers; only the runtime reads the matrices.
 Refusals are AdapterErrors, raised before a network is touched.
 """
 
@@ -22,7 +22,7 @@ from core.knobs import Json
 from networks.acestep.lora.header import AGAIN, FLOATS, Header, read_header
 
 Kind = Literal["PEFT", "diffusers", "ComfyUI", "kohya"]
-Sides = tuple[int, int]
+LinearShape = tuple[int, int]
 """(out, in) of a linear layer."""
 
 LARGEST_BYTES = 500_000_000
@@ -54,7 +54,7 @@ _FOREIGN = {
     "lora_embedding": "a LoRA of embeddings",
     "bias": "a LoRA with biases",
 }
-"""What parts of keys tell about adapters of other kinds."""
+"""The parts of keys that give away adapters of other kinds."""
 _PREFIXES = ("base_model_model", "diffusion_model", "lora_unet", "lora_transformer", "transformer", "model", "decoder")
 _LEAVES = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "o_proj": "to_out_0"}
 _FROM_BASE = ("gaussian", "eva", "orthogonal")
@@ -75,7 +75,7 @@ class Layer:
     name: str
     down: str
     up: str
-    sides: Sides
+    shape: LinearShape
     rank: int
     scale: float
 
@@ -104,7 +104,7 @@ class Adapter:
         return hashlib.sha256(json.dumps([self.sha256, factors, self.weight]).encode()).hexdigest()
 
     def summary(self) -> dict[str, Json]:
-        """What the track and the page tell about it."""
+        """The adapter's facts for the track and the page."""
         scales = sorted({layer.scale for layer in self.layers})
         return {
             "file": self.title,
@@ -124,7 +124,7 @@ class Adapter:
 
 
 def describe(path: Path) -> Adapter:
-    """The adapter in a .safetensors file or a PEFT folder, told from its header in milliseconds and its hash.
+    """The adapter in a .safetensors file or a PEFT folder, read from its header in milliseconds, and its hash.
 
     Raises AdapterError for whatever cannot be applied, whichever the checkpoint: too large, a pickle, truncated, a
     rank above `HIGHEST_RANK`, another kind than plain LoRA, a half that is missing or misshapen.
@@ -157,7 +157,7 @@ def _described(path: Path) -> Adapter:
 def layer_name(module: str) -> str:
     """A linear layer of the DiT by the one name that all spellings of its path have in common.
 
-    kohya writes underscores for dots, so that the dots cannot tell; the wrappers in front and the names of the
+    kohya writes underscores for dots, so that dots cannot separate; the wrappers in front and the names of the
     projections differ between upstream and diffusers.
     """
     name = module.replace(".", "_")
@@ -196,7 +196,7 @@ def _read_config(file: Path) -> Mapping[str, object]:
 def _saved_config(header: Header) -> Mapping[str, object]:
     """The configuration that diffusers saves inside a file, its part for the transformer."""
     try:
-        config = json.loads(header.words.get("lora_adapter_metadata", "{}"))
+        config = json.loads(header.metadata.get("lora_adapter_metadata", "{}"))
     except (ValueError, RecursionError):
         return {}
     pairs = config.items() if isinstance(config, dict) else ()
@@ -278,13 +278,13 @@ def _layer(title: str, header: Header, module: str, parts: Mapping[str, str], tr
         raise AdapterError(f"{title} gives {module} numbers of the formats {down.dtype} and {up.dtype}.", PLAIN)
     if rank > HIGHEST_RANK:
         raise AdapterError(f"{title} has rank {rank}: at most {HIGHEST_RANK} is accepted.", PLAIN)
-    alpha = header.number(parts["alpha"]) if "alpha" in parts else None
+    alpha = header.scalar(parts["alpha"]) if "alpha" in parts else None
     return Layer(
         module=module,
         name=layer_name(module),
         down=parts["down"],
         up=parts["up"],
-        sides=(up.shape[0], down.shape[1]),
+        shape=(up.shape[0], down.shape[1]),
         rank=rank,
         scale=training.scale(module.removeprefix("base_model.model."), rank, alpha),
     )
@@ -299,34 +299,44 @@ def _kind(header: Header) -> Kind:
     return "diffusers" if first.startswith("transformer.") or ".to_" in first else "PEFT"
 
 
+def unreadable(adapter: Adapter, broken: Exception) -> AdapterError:
+    """The error for an adapter whose matrices cannot be read."""
+    return AdapterError(f"{adapter.title} cannot be read: {broken}.", AGAIN)
+
+
+def not_finite(adapter: Adapter, layer: Layer) -> AdapterError:
+    """The error for an adapter with numbers in a layer that are not finite."""
+    return AdapterError(f"{adapter.title} holds numbers that are not finite in {layer.module}.", AGAIN)
+
+
 # ---- whether it fits -------------------------------------------------------------------------------------------------
 
 
-def sides_of(folder: Path) -> dict[str, Sides]:
-    """The linear layers of a checkpoint's DiT by `layer_name`, of either layout, told from the headers of its files.
+def linear_shapes(folder: Path) -> dict[str, LinearShape]:
+    """The linear layers of a checkpoint's DiT by `layer_name`, of either layout, read from the headers of its files.
 
     Raises AdapterError when they cannot be read.
     """
     part, prefix = folder / "transformer", ""
     if not part.is_dir():
         part, prefix = folder, "decoder."
-    sides: dict[str, Sides] = {}
+    shapes: dict[str, LinearShape] = {}
     for file in sorted(part.glob("*.safetensors")):
         for key, entry in read_header(file).entries.items():
             if key.startswith(prefix) and key.endswith(".weight") and len(entry.shape) == 2:
-                sides[layer_name(key.removesuffix(".weight"))] = (entry.shape[0], entry.shape[1])
-    return sides
+                shapes[layer_name(key.removesuffix(".weight"))] = (entry.shape[0], entry.shape[1])
+    return shapes
 
 
-def check_fit(adapter: Adapter, sides: Mapping[str, Sides]) -> None:
-    """Nothing; raises AdapterError unless the DiT has every layer of the adapter, as wide as the adapter has it."""
+def check_fit(adapter: Adapter, shapes: Mapping[str, LinearShape]) -> None:
+    """Raise AdapterError unless the DiT's linear layers of these shapes include every layer of the adapter."""
     for layer in adapter.layers:
-        have = sides.get(layer.name, layer.sides)
-        if have != layer.sides:
-            trained, here = (f"{wide} x {high}" for wide, high in (layer.sides, have))
+        have = shapes.get(layer.name, layer.shape)
+        if have != layer.shape:
+            trained, here = (f"{out} x {into}" for out, into in (layer.shape, have))
             what = f"{layer.module} is {trained} there and {here} here"
             raise AdapterError(f"{adapter.title} was made for a model of another size: {what}.", ANOTHER)
-    unknown = [layer.module for layer in adapter.layers if layer.name not in sides]
+    unknown = [layer.module for layer in adapter.layers if layer.name not in shapes]
     if unknown:
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         named = ", ".join(unknown[:_SHOWN]) + more

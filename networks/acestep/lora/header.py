@@ -1,4 +1,4 @@
-"""What a safetensors file holds, told from its header and checked against its length, without loading it."""
+"""What a safetensors file holds, read from its header and checked against its length, without loading it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """Every tensor of a file by its key, and the words that were saved with them."""
+    """Every tensor of a file by its key, and the metadata that were saved with them."""
 
     path: Path
     entries: Mapping[str, Entry]
-    words: Mapping[str, str]
+    metadata: Mapping[str, str]
 
-    def number(self, key: str) -> float:
+    def scalar(self, key: str) -> float:
         """The value of a tensor of one element; raises AdapterError when it has more, or is no finite number."""
         entry = self.entries[key]
         value = math.nan
@@ -76,14 +76,14 @@ def read_header(path: Path) -> Header:
         _refuse_length(path, size, _LENGTH_BYTES + length)
     try:
         found = json.loads(text)
-        words = {str(name): str(value) for name, value in found.pop("__metadata__", {}).items()}
+        metadata = {str(name): str(value) for name, value in found.pop("__metadata__", {}).items()}
         entries = {key: _entry(facts, _LENGTH_BYTES + length) for key, facts in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as broken:
         raise AdapterError(f"{path.name} has a broken header: {broken}.", AGAIN) from broken
     end = max((entry.stop for entry in entries.values()), default=_LENGTH_BYTES + length)
     if end != size:
         _refuse_length(path, size, end)
-    return Header(path, entries, words)
+    return Header(path, entries, metadata)
 
 
 def _entry(facts: Mapping[str, object], data: int) -> Entry:

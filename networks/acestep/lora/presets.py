@@ -1,4 +1,4 @@
-"""Where adapters lie on this machine, and from a request's text to adapters that fit."""
+"""The adapters on this machine, and those that a request names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from core.adapters import AdapterChoice
 from core.errors import AdapterError, Fault, RequestError
 from core.paths import presets_folder
-from networks.acestep.lora.adapter import CONFIG, WEIGHTS, Adapter, check_fit, describe, sides_of
+from networks.acestep.lora.adapter import CONFIG, WEIGHTS, Adapter, check_fit, describe, linear_shapes
 
 
 def presets() -> dict[str, Path]:
@@ -24,17 +24,17 @@ def presets() -> dict[str, Path]:
     }
 
 
-def locate(name: str, homes: Sequence[Path] | None = None) -> Path:
+def locate(name: str, allowed: Sequence[Path] | None = None) -> Path:
     """The path of an adapter that a request names: a preset, or a path.
 
-    Where strangers may ask, `homes` are the folders that a path must lie in; None allows any. Raises AdapterError.
+    Where strangers may ask, `allowed` are the folders that a path must lie in; None allows any. Raises AdapterError.
     """
     if name in (known := presets()):
         return known[name]
     path = Path(name)
-    if homes is not None:
-        inside = (path.resolve().is_relative_to(home.resolve()) for home in (presets_folder(), *homes))
-        if not any(inside):  # said before anything tells whether the file exists
+    if allowed is not None:
+        inside = (path.resolve().is_relative_to(folder.resolve()) for folder in (presets_folder(), *allowed))
+        if not any(inside):  # refused before anything reveals whether the file exists
             raise AdapterError(
                 "An adapter must be a preset or an uploaded file.", f"Presets are: {', '.join(known) or 'none'}."
             )
@@ -42,19 +42,20 @@ def locate(name: str, homes: Sequence[Path] | None = None) -> Path:
 
 
 def open_adapters(
-    choices: Sequence[AdapterChoice], checkpoint: Path, homes: Sequence[Path] | None = None
+    choices: Sequence[AdapterChoice], checkpoint: Path, allowed: Sequence[Path] | None = None
 ) -> tuple[Adapter, ...]:
-    """The adapters that a request names, checked against the DiT in a checkpoint's folder; see `locate` for `homes`.
+    """The adapters that a request names, checked against the DiT in a checkpoint's folder.
 
-    Raises RequestError with a fault of the knob `adapters` for each that cannot be applied.
+    A path must lie in one of the folders `allowed`, as in `locate`. Raises RequestError with a fault of the knob
+    `adapters` for each that cannot be applied.
     """
-    sides = sides_of(checkpoint) if choices else {}
+    shapes = linear_shapes(checkpoint) if choices else {}
     adapters: dict[str, Adapter] = {}
     faults, hints = [], []
     for choice in choices:
         try:
-            adapter = describe(locate(choice.name, homes))
-            check_fit(adapter, sides)
+            adapter = describe(locate(choice.name, allowed))
+            check_fit(adapter, shapes)
             if adapter.sha256 in adapters:
                 raise AdapterError(f"{adapter.title} is named twice.", "Name each adapter once.")
         except AdapterError as refused:
@@ -68,9 +69,9 @@ def open_adapters(
 
 
 def gather(files: Sequence[Path], folder: Path) -> Path:
-    """The adapter made of uploaded files, as one path: a single file itself, or the two of a PEFT folder side by side.
+    """The path of the adapter that uploaded files make: a single file, or the two of a PEFT folder put side by side.
 
-    Uploads arrive each in a folder of its own; the PEFT folder is made anew inside `folder`. Raises AdapterError.
+    Uploads arrive each in a folder of its own; the PEFT folder is written inside `folder`. Raises AdapterError.
     """
     if len(files) == 1:
         return files[0]
@@ -78,7 +79,7 @@ def gather(files: Sequence[Path], folder: Path) -> Path:
     if set(by_name) != {WEIGHTS, CONFIG}:
         two = f"{WEIGHTS} and {CONFIG}"
         raise AdapterError("An adapter is one .safetensors file or a PEFT folder.", f"Of a folder choose {two}.")
-    home = Path(tempfile.mkdtemp(prefix="adapter-", dir=folder))
+    peft_folder = Path(tempfile.mkdtemp(prefix="adapter-", dir=folder))
     for name, file in by_name.items():
-        shutil.copyfile(file, home / name)
-    return home
+        shutil.copyfile(file, peft_folder / name)
+    return peft_folder

@@ -9,12 +9,12 @@ import mlx.nn as nn
 
 from core.errors import CheckpointError
 from networks.acestep.layouts import FSQ_LEVELS, Config
-from networks.acestep.mlx.layers import Stack
+from networks.acestep.mlx.layers import EncoderStack
 from networks.acestep.weights import REPAIR
 
 
-class TimbreEncoder(Stack):
-    """References to one vector each."""
+class TimbreEncoder(EncoderStack):
+    """Encodes each reference as one vector."""
 
     def __init__(self, config: Config, *, token: bool) -> None:
         super().__init__(
@@ -27,21 +27,21 @@ class TimbreEncoder(Stack):
 
     def __call__(self, references: mx.array) -> mx.array:
         """`(1, n, W)` of latents `(n, T, C)`."""
-        states = self.embedded(references)
+        states = self.embed(references)
         if self._token:
             token = mx.broadcast_to(self.special_token, (len(states), 1, states.shape[-1]))
             states = mx.concatenate([token, states], axis=1)
-        return self.through(states)[None, :, 0]
+        return self.run_layers(states)[None, :, 0]
 
 
 class ConditionEncoder(nn.Module):
-    """Lyrics, timbre and text to one sequence."""
+    """Encodes lyrics, timbre and text as one sequence."""
 
     def __init__(self, config: Config, *, token: bool) -> None:
         super().__init__()
         width = config["hidden_size"]
         self.text_projector = nn.Linear(config["text_hidden_dim"], width, bias=False)
-        self.lyric_encoder = Stack(
+        self.lyric_encoder = EncoderStack(
             config, into=config["text_hidden_dim"], layers=config["num_lyric_encoder_hidden_layers"]
         )
         self.timbre_encoder = TimbreEncoder(config, token=token)
@@ -51,9 +51,9 @@ class ConditionEncoder(nn.Module):
     def __call__(self, text: mx.array, lyrics: mx.array, references: mx.array) -> mx.array:
         """The packed states `(1, L, W)` of one item: lyrics, one token per reference, text."""
         lyric = self.lyric_encoder
-        sung = lyric.through(lyric.embedded(lyrics))
-        told = self.text_projector(text.astype(self.text_projector.weight.dtype))
-        return mx.concatenate([sung, self.timbre_encoder(references), told], axis=1)
+        lyric_states = lyric.run_layers(lyric.embed(lyrics))
+        text_states = self.text_projector(text.astype(self.text_projector.weight.dtype))
+        return mx.concatenate([lyric_states, self.timbre_encoder(references), text_states], axis=1)
 
 
 class Quantizer(nn.Module):
@@ -71,15 +71,15 @@ class Quantizer(nn.Module):
     def codes(self, states: mx.array) -> mx.array:
         """Codes `(...)` of states `(..., W)`."""
         steps = (self._levels - 1).astype(mx.float32)
-        reach = 1 + 1 / steps
-        values = mx.tanh(_linear(self.project_in, states) / reach) * reach
-        places = mx.floor(steps * (mx.clip(values, -1, 1) + 1) / 2 + 0.5)
-        return (places.astype(mx.int32) * self._bases).sum(axis=-1)
+        bound = 1 + 1 / steps
+        values = mx.tanh(_linear(self.project_in, states) / bound) * bound
+        digits = mx.floor(steps * (mx.clip(values, -1, 1) + 1) / 2 + 0.5)
+        return (digits.astype(mx.int32) * self._bases).sum(axis=-1)
 
     def states(self, codes: mx.array) -> mx.array:
         """States `(..., W)` of codes `(...)`, in float32."""
-        places = (codes[..., None] // self._bases) % self._levels
-        values = places.astype(mx.float32) * (2 / (self._levels - 1).astype(mx.float32)) - 1
+        digits = (codes[..., None] // self._bases) % self._levels
+        values = digits.astype(mx.float32) * (2 / (self._levels - 1).astype(mx.float32)) - 1
         return _linear(self.project_out, values)
 
 
@@ -87,8 +87,8 @@ def _linear(layer: nn.Linear, values: mx.array) -> mx.array:
     return values.astype(mx.float32) @ layer.weight.astype(mx.float32).T + layer.bias.astype(mx.float32)
 
 
-class Pooler(Stack):
-    """Groups of vectors to one vector each."""
+class Pooler(EncoderStack):
+    """Pools each group of vectors into one vector."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config, into=config["hidden_size"], layers=config["num_attention_pooler_hidden_layers"])
@@ -96,13 +96,13 @@ class Pooler(Stack):
 
     def __call__(self, groups: mx.array) -> mx.array:
         """`(N, W)` of vectors `(N, group, W)`."""
-        states = self.embedded(groups)
+        states = self.embed(groups)
         token = mx.broadcast_to(self.special_token, (len(states), 1, states.shape[-1]))
-        return self.through(mx.concatenate([token, states], axis=1))[:, 0]
+        return self.run_layers(mx.concatenate([token, states], axis=1))[:, 0]
 
 
 class AudioTokenizer(nn.Module):
-    """Latents to audio codes."""
+    """Encodes latents as audio codes."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -121,8 +121,8 @@ class AudioTokenizer(nn.Module):
         return self.quantizer.codes(pooled).reshape(batch, -1)
 
 
-class AudioDetokenizer(Stack):
-    """Vectors of codes to latents."""
+class AudioDetokenizer(EncoderStack):
+    """Decodes the vectors of codes to latents."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config, into=config["hidden_size"], layers=config["num_attention_pooler_hidden_layers"])
@@ -132,6 +132,6 @@ class AudioDetokenizer(Stack):
     def __call__(self, states: mx.array) -> mx.array:
         """Latents `(B, N * group, C)` in float32 of states `(B, N, W)`."""
         batch, count, width = states.shape
-        groups = self.embedded(states)[:, :, None] + self.special_tokens
-        latents = self.proj_out(self.through(groups.reshape(batch * count, -1, width)))
+        groups = self.embed(states)[:, :, None] + self.special_tokens
+        latents = self.proj_out(self.run_layers(groups.reshape(batch * count, -1, width)))
         return latents.reshape(batch, -1, latents.shape[-1]).astype(mx.float32)

@@ -19,7 +19,7 @@ from networks.acestep.weights import REPAIR
 
 @dataclass(frozen=True, kw_only=True)
 class Dims:
-    """The sizes of a stack of layers; `window` is how far a token of a sliding layer sees to either side."""
+    """The sizes of a stack of layers; `window` is how far a token of a sliding layer attends to either side."""
 
     width: int
     inner: int
@@ -50,19 +50,19 @@ def dims_of(config: Config) -> Dims:
         raise CheckpointError(f"A configuration lacks {missing}.", REPAIR) from None
 
 
-def slides(kinds: Sequence[str] | None, count: int) -> list[bool]:
-    """Which of `count` layers look through a sliding window; where no kinds are given, every other, from the first."""
+def sliding_layers(kinds: Sequence[str] | None, count: int) -> list[bool]:
+    """Which of `count` layers attend within a sliding window; where no kinds are given, every other, from the first."""
     if kinds is None:
         return [index % 2 == 0 for index in range(count)]
     return [kind == "sliding_attention" for kind in kinds]
 
 
 def window_mask(tokens: int, window: int) -> mx.array | None:
-    """Which token sees which, both ends of the window included; None where the window holds the whole sequence."""
+    """Which token attends to which, the window's ends included; None where the window holds the whole sequence."""
     if tokens <= window + 1:
         return None
-    places = mx.arange(tokens)
-    return mx.abs(places[:, None] - places[None, :]) <= window
+    positions = mx.arange(tokens)
+    return mx.abs(positions[:, None] - positions[None, :]) <= window
 
 
 class Attention(nn.Module):
@@ -79,23 +79,23 @@ class Attention(nn.Module):
         self.norm_k = nn.RMSNorm(dims.head, eps=dims.eps)
 
     def __call__(self, states: mx.array, mask: mx.array | None = None) -> mx.array:
-        """The states `(B, L, W)` after they attended to each other by their places."""
+        """The states `(B, L, W)` after they attended to each other, with rotary positions."""
         key, value = self.keys_values(states)
-        return self._attend(self._turn(self._queries(states)), self._turn(key), value, mask)
+        return self._attend(self._rotate(self._queries(states)), self._rotate(key), value, mask)
 
     def keys_values(self, states: mx.array) -> tuple[mx.array, mx.array]:
-        """Keys and values `(B, heads, L, D)`, without places."""
+        """Keys and values `(B, heads, L, D)`, without rotary positions."""
         key = self.norm_k(_heads(self.to_k(states), self.kv_heads))
         return key, _heads(self.to_v(states), self.kv_heads)
 
-    def listen(self, states: mx.array, listeners: Sequence[tuple[int, mx.array, mx.array]]) -> mx.array:
-        """The states after rows of the batch attended to the keys and values of their own item.
+    def cross_attend(self, states: mx.array, row_caches: Sequence[tuple[int, mx.array, mx.array]]) -> mx.array:
+        """The states `(B, L, W)` after rows of the batch attended to the keys and values of their own item.
 
-        `listeners` gives how many rows listen to which. Items may differ in length: each is attended to by itself, so
-        that none needs padding, which ACE-Step would attend to.
+        `row_caches` gives how many rows attend to which keys and values. Items may differ in length: each is attended
+        to by itself, so that none needs padding, which ACE-Step would attend to.
         """
         query, row, parts = self._queries(states), 0, []
-        for rows, key, value in listeners:
+        for rows, key, value in row_caches:
             shape = (rows, *key.shape[1:])
             part = query[row : row + rows]
             parts.append(self._attend(part, mx.broadcast_to(key, shape), mx.broadcast_to(value, shape), None))
@@ -105,13 +105,13 @@ class Attention(nn.Module):
     def _queries(self, states: mx.array) -> mx.array:
         return self.norm_q(_heads(self.to_q(states), self.heads))
 
-    def _turn(self, heads: mx.array) -> mx.array:
+    def _rotate(self, heads: mx.array) -> mx.array:
         return mx.fast.rope(heads, self.head, traditional=False, base=self.theta, scale=1.0, offset=0)
 
     def _attend(self, query: mx.array, key: mx.array, value: mx.array, mask: mx.array | None) -> mx.array:
-        heard = mx.fast.scaled_dot_product_attention(query, key, value, scale=self.head**-0.5, mask=mask)
-        batch, _, length, _ = heard.shape
-        states: mx.array = self.to_out[0](heard.transpose(0, 2, 1, 3).reshape(batch, length, -1))
+        attended = mx.fast.scaled_dot_product_attention(query, key, value, scale=self.head**-0.5, mask=mask)
+        batch, _, length, _ = attended.shape
+        states: mx.array = self.to_out[0](attended.transpose(0, 2, 1, 3).reshape(batch, length, -1))
         return states
 
 
@@ -121,7 +121,7 @@ def _heads(states: mx.array, heads: int) -> mx.array:
 
 
 class Mlp(nn.Module):
-    """SwiGLU."""
+    """A feed-forward network with a SwiGLU."""
 
     def __init__(self, dims: Dims) -> None:
         super().__init__()
@@ -130,9 +130,9 @@ class Mlp(nn.Module):
         self.down_proj = nn.Linear(dims.inner, dims.width, bias=False)
 
     def __call__(self, states: mx.array) -> mx.array:
-        """The states `(B, L, W)`."""
-        mixed: mx.array = self.down_proj(nn.silu(self.gate_proj(states)) * self.up_proj(states))
-        return mixed
+        """The states `(B, L, W)` after the network."""
+        projected: mx.array = self.down_proj(nn.silu(self.gate_proj(states)) * self.up_proj(states))
+        return projected
 
 
 class EncoderLayer(nn.Module):
@@ -146,18 +146,18 @@ class EncoderLayer(nn.Module):
         self.mlp = Mlp(dims)
 
     def __call__(self, states: mx.array, mask: mx.array | None) -> mx.array:
-        """The states `(B, L, W)` in float32."""
-        states = states + self.self_attn(narrowed(self.input_layernorm, states), mask)
-        return states + self.mlp(narrowed(self.post_attention_layernorm, states))
+        """The states `(B, L, W)` in float32 after the layer."""
+        states = states + self.self_attn(normalised(self.input_layernorm, states), mask)
+        return states + self.mlp(normalised(self.post_attention_layernorm, states))
 
 
-def narrowed(norm: nn.RMSNorm, states: mx.array) -> mx.array:
+def normalised(norm: nn.RMSNorm, states: mx.array) -> mx.array:
     """The states, normalised in float32 and then in the type of the weights."""
     normal: mx.array = norm(states)
     return normal.astype(norm.weight.dtype)
 
 
-class Stack(nn.Module):
+class EncoderStack(nn.Module):
     """What the encoders and poolers have in common: an embedding, layers, a norm."""
 
     def __init__(self, config: Config, *, into: int, layers: int) -> None:
@@ -167,17 +167,17 @@ class Stack(nn.Module):
         self.layers = [EncoderLayer(dims) for _ in range(layers)]
         self.norm = nn.RMSNorm(dims.width, eps=dims.eps)
         self._window = dims.window
-        self._slides = slides(config.get("layer_types"), layers)
+        self._is_sliding = sliding_layers(config.get("layer_types"), layers)
 
-    def embedded(self, states: mx.array) -> mx.array:
+    def embed(self, vectors: mx.array) -> mx.array:
         """States `(B, L, W)` of vectors `(B, L, into)` in any type."""
-        vectors: mx.array = self.embed_tokens(states.astype(self.norm.weight.dtype))
-        return vectors
+        states: mx.array = self.embed_tokens(vectors.astype(self.norm.weight.dtype))
+        return states
 
-    def through(self, states: mx.array) -> mx.array:
+    def run_layers(self, states: mx.array) -> mx.array:
         """The states `(B, L, W)` after the layers and the norm, in the type of the weights."""
-        near = window_mask(states.shape[1], self._window)
+        mask = window_mask(states.shape[1], self._window)
         states = states.astype(mx.float32)
-        for layer, sliding in zip(self.layers, self._slides, strict=True):
-            states = layer(states, near if sliding else None)
-        return narrowed(self.norm, states)
+        for layer, is_sliding in zip(self.layers, self._is_sliding, strict=True):
+            states = layer(states, mask if is_sliding else None)
+        return normalised(self.norm, states)

@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.errors import CheckpointError, StudioError
+from core.errors import StudioError
 from networks import mlx_thread
-from networks.acestep.layouts import TEXT, VAE, Layout, layout_of
+from networks.acestep.conditions import distinct_items
+from networks.acestep.layouts import TEXT, VAE, Layout, layout_of, missing_part
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.mlx.dit import MlxCondition
-from networks.acestep.mlx.networks import Floats, Networks, Types
+from networks.acestep.mlx.networks import Floats, Networks, NumberFormats
 from networks.acestep.runtime import Condition
-from networks.acestep.text import Words, distinct
+from networks.acestep.tokenizer import PromptTokenizer
 from networks.machine import Bits, DeviceKind, DType, RuntimeName
 
 P = ParamSpec("P")
@@ -43,7 +44,10 @@ def open_mlx_runtime(
     dtype: DType | None = None,
     bits: Bits | None = None,
 ) -> MlxRuntime:
-    """See runtimes.open_runtime; None takes the GPU if there is one, and float16 there, float32 on a CPU.
+    """Load the checkpoint in `folder` on MLX; None takes the GPU if there is one, and float16 there, float32 on a CPU.
+
+    `bits` quantises the DiT's layers. Raises CheckpointError for weights that are not the checkpoint's, and StudioError
+    for a device that is not there.
 
     float16 is the DiT's alone: there it is several times nearer to float32 than bfloat16. The encoders, which run
     once and were trained in bfloat16's range, then run in bfloat16.
@@ -52,12 +56,14 @@ def open_mlx_runtime(
     if kind != "cpu" and not (kind == METAL and mx.metal.is_available()):
         raise StudioError(f"MLX has no device {kind!r} on this machine.", "Choose cpu, or the runtime torch.")
     chosen = dtype or ("float32" if kind == "cpu" else "float16")
-    types = Types(dit=getattr(mx, chosen), encoders=mx.bfloat16 if chosen == "float16" else getattr(mx, chosen))
+    formats = NumberFormats(
+        dit=getattr(mx, chosen), encoders=mx.bfloat16 if chosen == "float16" else getattr(mx, chosen)
+    )
     layout = layout_of(folder, companion)
-    words = Words(layout.tokenizer_file) if layout.tokenizer_file else None
-    place = mx.cpu if kind == "cpu" else mx.gpu
-    networks = mlx_thread.run(_on, place, partial(Networks, layout, types, bits, compiled=kind == METAL))
-    return MlxRuntime(networks, layout, words, cast(DeviceKind, kind))
+    tokenizer = PromptTokenizer(layout.tokenizer_file) if layout.tokenizer_file else None
+    mlx_device = mx.cpu if kind == "cpu" else mx.gpu
+    networks = mlx_thread.run(_on, mlx_device, partial(Networks, layout, formats, bits, compiled=kind == METAL))
+    return MlxRuntime(networks, layout, tokenizer, cast(DeviceKind, kind))
 
 
 def _on(device: mx.Device | mx.DeviceType, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -66,37 +72,41 @@ def _on(device: mx.Device | mx.DeviceType, function: Callable[P, R], *args: P.ar
 
 
 class MlxRuntime:
-    """See runtimes.Runtime. Results are on the CPU, in float32."""
+    """A Runtime on MLX; results are on the CPU, in float32."""
 
     name: RuntimeName = "mlx"
 
-    def __init__(self, networks: Networks, layout: Layout, words: Words | None, device_kind: DeviceKind) -> None:
+    def __init__(
+        self, networks: Networks, layout: Layout, tokenizer: PromptTokenizer | None, device_kind: DeviceKind
+    ) -> None:
         self._networks: Networks | None = networks
         self._parts = frozenset(layout.configs)
-        self._words = words
+        self._tokenizer = tokenizer
         self._adapters: tuple[Adapter, ...] | None = ()
         self.shape = networks.shape
         self.device_kind = device_kind
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """See Runtime.encode."""
-        self._need(VAE, "VAE")
+        """Latents `(B, T, C)` of waveforms `(B, 2, S)`, item by item in tiles."""
+        if VAE not in self._parts:
+            raise missing_part(VAE)
         frames = self.shape.frames_of(waveform.shape[-1])
         padded = F.pad(waveform, (0, frames * self.shape.hop - waveform.shape[-1])).transpose(1, 2)
         return torch.cat([_tensor(self._run(Networks.encode, _array(item))) for item in padded.split(1)])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """See Runtime.decode."""
-        self._need(VAE, "VAE")
+        """Waveforms `(B, 2, T * hop)` of latents `(B, T, C)`, item by item in tiles."""
+        if VAE not in self._parts:
+            raise missing_part(VAE)
         waves = [_tensor(self._run(Networks.decode, _array(item))) for item in latents.split(1)]
         return torch.cat(waves).transpose(1, 2).contiguous()
 
     def silence(self, frames: int) -> Tensor:
-        """See Runtime.silence."""
+        """Latents `(1, frames, C)` of silence."""
         return _tensor(self._run(Networks.silence, frames))
 
     def set_adapters(self, adapters: Sequence[Adapter]) -> None:
-        """See Runtime.set_adapters."""
+        """Run the DiT with these adapters and no others; the same ones again cost nothing."""
         if self._adapters != tuple(adapters):
             self._run(Networks.set_adapters, adapters)
             self._adapters = tuple(adapters)
@@ -104,72 +114,69 @@ class MlxRuntime:
     def condition(
         self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
     ) -> MlxCondition:
-        """See Runtime.condition."""
-        self._need(TEXT, "text encoder")
-        words = self._words
-        assert words is not None
+        """Encode the items, one for each text, and cache their cross-attention keys and values."""
+        tokenizer = self._tokenizer
+        if tokenizer is None:
+            raise missing_part(TEXT)
         items = [
-            (words.text(text), words.lyrics(sung), None if timbre is None else _array(timbre))
-            for text, sung, timbre in distinct(texts, lyrics, references)
+            (tokenizer.text_ids(text), tokenizer.lyric_ids(words), None if timbre is None else _array(timbre))
+            for text, words, timbre in distinct_items(texts, lyrics, references)
         ]
         return self._run(Networks.condition, items)
 
     def condition_from_states(
         self, text_states: Tensor, lyric_states: Tensor, references: Sequence[Tensor | None] = ()
     ) -> MlxCondition:
-        """See Runtime.condition_from_states."""
+        """Encode items of text states `(B, L, D)` and lyric embeddings `(B, M, D)`."""
         timbres = references or [None] * len(text_states)
         items = [
-            (_array(text), _array(sung), None if timbre is None else _array(timbre))
-            for text, sung, timbre in zip(text_states.split(1), lyric_states.split(1), timbres, strict=True)
+            (_array(text), _array(words), None if timbre is None else _array(timbre))
+            for text, words, timbre in zip(text_states.split(1), lyric_states.split(1), timbres, strict=True)
         ]
         return self._run(Networks.condition_from_states, items)
 
     def null_condition(self) -> MlxCondition:
-        """See Runtime.null_condition."""
+        """The learned absence of any condition, as one item."""
         return self._run(Networks.null_condition)
 
     def velocity(self, x: Tensor, t: float, context: Tensor, conditions: Sequence[Condition]) -> list[Tensor]:
-        """See Runtime.velocity."""
-        heard = cast(Sequence[MlxCondition], conditions)
-        return list(_tensor(self._run(Networks.velocity, _array(x), t, _array(context), heard)).chunk(len(heard)))
+        """`v_t` `(B, T, C)` for each condition, from one batched forward."""
+        encoded = cast(Sequence[MlxCondition], conditions)
+        velocities = _tensor(self._run(Networks.velocity, _array(x), t, _array(context), encoded))
+        return list(velocities.chunk(len(encoded)))
 
     def latents_to_codes(self, latents: Tensor) -> Tensor:
-        """See Runtime.latents_to_codes."""
+        """Audio codes `(B, N)` of latents `(B, T, C)`, a rest shorter than a code filled up with silence."""
         return torch.from_numpy(self._run(Networks.latents_to_codes, _array(latents)))
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """See Runtime.codes_to_latents."""
+        """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
         return _tensor(self._run(Networks.codes_to_latents, codes.cpu().numpy()))
 
     def peak_gb(self) -> float:
-        """See Runtime.peak_gb."""
+        """The most memory in GB that MLX held since the last call."""
         return mlx_thread.run(_peak_bytes) / 1e9
 
     def close(self) -> None:
-        """See Runtime.close."""
-        kept, self._networks = [self._networks], None
-        mlx_thread.run(_free, kept)
+        """Free the weights."""
+        networks, self._networks = [self._networks], None
+        mlx_thread.run(_free, networks)
 
     def _run(self, call: Callable[..., R], *args: object) -> R:
-        place = mx.cpu if self.device_kind == "cpu" else mx.gpu
-        return mlx_thread.run(_on, place, call, self._networks, *args)
-
-    def _need(self, part: str, title: str) -> None:
-        if part not in self._parts:
-            raise CheckpointError(f"This checkpoint has no {title}.", "Give the companion folder that holds it.")
+        mlx_device = mx.cpu if self.device_kind == "cpu" else mx.gpu
+        return mlx_thread.run(_on, mlx_device, call, self._networks, *args)
 
 
 def _peak_bytes() -> int:
-    """The most that MLX held since this was asked last."""
+    """The most that MLX held since the last call."""
     peak = mx.get_peak_memory()
     mx.reset_peak_memory()
     return peak
 
 
-def _free(kept: list[Networks | None]) -> None:
-    """Nothing; what is kept is gone, here where it was made."""
-    kept.clear()
+def _free(networks: list[Networks | None]) -> None:
+    """Drop the last reference to the networks in the thread that made them."""
+    networks.clear()
     gc.collect()
     mx.clear_cache()
 

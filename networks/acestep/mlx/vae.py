@@ -6,9 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from networks.acestep.layouts import Config
-
-_DILATIONS = (1, 3, 9)
-_KERNEL = 7
+from networks.acestep.tiling import DILATIONS, KERNEL
 
 
 class Snake(nn.Module):
@@ -20,7 +18,7 @@ class Snake(nn.Module):
         self.beta = mx.zeros((1, 1, channels))
 
     def __call__(self, states: mx.array) -> mx.array:
-        """The states `(B, T, C)`."""
+        """The states `(B, T, C)` after the activation."""
         return states + mx.sin(mx.exp(self.alpha) * states) ** 2 / (mx.exp(self.beta) + 1e-9)
 
 
@@ -29,16 +27,16 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        reach = _KERNEL // 2 * dilation
+        padding = KERNEL // 2 * dilation
         self.snake1 = Snake(channels)
-        self.conv1 = nn.Conv1d(channels, channels, _KERNEL, padding=reach, dilation=dilation)
+        self.conv1 = nn.Conv1d(channels, channels, KERNEL, padding=padding, dilation=dilation)
         self.snake2 = Snake(channels)
         self.conv2 = nn.Conv1d(channels, channels, 1)
 
     def __call__(self, states: mx.array) -> mx.array:
-        """The states `(B, T, C)`."""
-        changed: mx.array = states + self.conv2(self.snake2(self.conv1(self.snake1(states))))
-        return changed
+        """The states `(B, T, C)` after the unit."""
+        result: mx.array = states + self.conv2(self.snake2(self.conv1(self.snake1(states))))
+        return result
 
 
 class _Block(nn.Module):
@@ -46,12 +44,12 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.res_unit1, self.res_unit2, self.res_unit3 = (ResidualUnit(channels, dilation) for dilation in _DILATIONS)
+        self.res_unit1, self.res_unit2, self.res_unit3 = (ResidualUnit(channels, dilation) for dilation in DILATIONS)
 
     def units(self, states: mx.array) -> mx.array:
-        """The states after the units."""
-        after: mx.array = self.res_unit3(self.res_unit2(self.res_unit1(states)))
-        return after
+        """The states `(B, T, C)` after the units."""
+        result: mx.array = self.res_unit3(self.res_unit2(self.res_unit1(states)))
+        return result
 
 
 class DownBlock(_Block):
@@ -63,9 +61,9 @@ class DownBlock(_Block):
         self.conv1 = nn.Conv1d(into, out, 2 * stride, stride=stride, padding=-(-stride // 2))
 
     def __call__(self, states: mx.array) -> mx.array:
-        """States `(B, T / stride, out)`."""
-        lower: mx.array = self.conv1(self.snake1(self.units(states)))
-        return lower
+        """States `(B, T / stride, out)` of states `(B, T, into)`."""
+        result: mx.array = self.conv1(self.snake1(self.units(states)))
+        return result
 
 
 class UpBlock(_Block):
@@ -77,12 +75,12 @@ class UpBlock(_Block):
         self.conv_t1 = nn.ConvTranspose1d(into, out, 2 * stride, stride=stride, padding=-(-stride // 2))
 
     def __call__(self, states: mx.array) -> mx.array:
-        """States `(B, T * stride, out)`."""
-        return self.units(_risen(self.conv_t1, self.snake1(states)))
+        """States `(B, T * stride, out)` of states `(B, T, into)`."""
+        return self.units(_conv_transpose(self.conv_t1, self.snake1(states)))
 
 
-def _risen(conv: nn.ConvTranspose1d, states: mx.array) -> mx.array:
-    """What a transposed convolution gives whose kernel is twice its stride: one product, whose halves overlap.
+def _conv_transpose(conv: nn.ConvTranspose1d, states: mx.array) -> mx.array:
+    """A transposed convolution whose kernel is twice its stride, as one product whose halves overlap.
 
     MLX itself would put zeros between the states and multiply by them all.
     """
@@ -97,12 +95,12 @@ def _risen(conv: nn.ConvTranspose1d, states: mx.array) -> mx.array:
 
 
 class Encoder(nn.Module):
-    """Waveform to the posterior's mean and scale."""
+    """The layers from a waveform to the posterior's mean and scale."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         base, rates = config["encoder_hidden_size"], [1, *config["channel_multiples"]]
-        self.conv1 = nn.Conv1d(config["audio_channels"], base, _KERNEL, padding=_KERNEL // 2)
+        self.conv1 = nn.Conv1d(config["audio_channels"], base, KERNEL, padding=KERNEL // 2)
         self.block = [
             DownBlock(base * into, base * out, stride)
             for into, out, stride in zip(rates[:-1], rates[1:], config["downsampling_ratios"], strict=True)
@@ -112,19 +110,19 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to waveform."""
+    """The layers from latents to a waveform."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         base, rates = config["decoder_channels"], [1, *config["channel_multiples"]]
         strides = list(reversed(config["downsampling_ratios"]))
-        self.conv1 = nn.Conv1d(config["decoder_input_channels"], base * rates[-1], _KERNEL, padding=_KERNEL // 2)
+        self.conv1 = nn.Conv1d(config["decoder_input_channels"], base * rates[-1], KERNEL, padding=KERNEL // 2)
         self.block = [
             UpBlock(base * into, base * out, stride)
             for into, out, stride in zip(reversed(rates[1:]), reversed(rates[:-1]), strides, strict=True)
         ]
         self.snake1 = Snake(base)
-        self.conv2 = nn.Conv1d(base, config["audio_channels"], _KERNEL, padding=_KERNEL // 2, bias=False)
+        self.conv2 = nn.Conv1d(base, config["audio_channels"], KERNEL, padding=KERNEL // 2, bias=False)
 
 
 class Vae(nn.Module):
@@ -138,21 +136,21 @@ class Vae(nn.Module):
 
     def encode(self, waveform: mx.array) -> mx.array:
         """The posterior's mode `(B, T, C)` of a waveform `(B, T * hop, 2)`."""
-        return self._through(self.encoder, waveform)[..., : self._channels]
+        return self._run(self.encoder, waveform)[..., : self._channels]
 
     def decode(self, latents: mx.array) -> mx.array:
         """The waveform `(B, T * hop, 2)` of latents `(B, T, C)`."""
-        return self._through(self.decoder, latents)
+        return self._run(self.decoder, latents)
 
-    def _through(self, half: Encoder | Decoder, states: mx.array) -> mx.array:
+    def _run(self, half: Encoder | Decoder, states: mx.array) -> mx.array:
         states = half.conv1(states)
         for block in half.block:
             states = block(states)
-        ended: mx.array = half.conv2(half.snake1(states))
-        return ended
+        result: mx.array = half.conv2(half.snake1(states))
+        return result
 
-    def lighten(self) -> None:
-        """Nothing; residual units that add nothing are left out: nano's full-rate units are such."""
+    def drop_idle_units(self) -> None:
+        """Leave out residual units that add nothing: nano's full-rate units are such, and take most of its time."""
         for path, unit in self.named_modules():
             if isinstance(unit, ResidualUnit) and not (unit.conv2.weight.any() or unit.conv2.bias.any()):
                 owner, _, name = path.rpartition(".")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from core.errors import CheckpointError
 from networks.acestep.layouts import SILENCE_KEY, VAE, Bundle, read_silence
 from networks.acestep.mlx.vae import Snake
-from networks.acestep.weights import REPAIR, SILENCE, Shape, Wanted
+from networks.acestep.weights import REPAIR, SILENCE, ExpectedTensors, Shape
 
 Model = Any
 """A module of this folder, whose attributes are its parameters."""
@@ -29,7 +29,7 @@ _AXES: Mapping[type[nn.Module], tuple[int, int, int]] = {
 
 def load_safetensors(file: Path) -> dict[str, mx.array]:
     """The tensors of a file by key, not yet read from it. Raises OSError or SafetensorError."""
-    with safe_open(file, framework="np"):  # tells a file that was cut short, which MLX would find out too late
+    with safe_open(file, framework="np"):  # finds a file that was cut short, which MLX would notice too late
         pass
     found = mx.load(str(file), format="safetensors")
     assert isinstance(found, dict)
@@ -52,14 +52,16 @@ def read_bundle(bundle: Bundle) -> Iterator[tuple[str, mx.array]]:
 
 
 def fill(parts: Mapping[str, Model], tensors: Iterable[tuple[str, mx.array]], dtypes: Mapping[str, mx.Dtype]) -> None:
-    """Nothing; the modules have the tensors, in the types of their parts, still to be read by `settle`.
+    """Give the modules their tensors, in the types of their parts, still to be read by `read_parameters`.
 
     The silence stays in float32 and has the length that is stored. Raises CheckpointError naming the keys that are
     missing, left over or misshapen.
     """
-    wanted = Wanted({key: shape for part, model in parts.items() for key, shape in stored_shapes(part, model)})
-    found = {key: tensor for key, tensor in tensors if wanted.take(key, tuple(tensor.shape))}
-    wanted.settle()
+    expected = ExpectedTensors(
+        {key: shape for part, model in parts.items() for key, shape in stored_shapes(part, model)}
+    )
+    found = {key: tensor for key, tensor in tensors if expected.take(key, tuple(tensor.shape))}
+    expected.check()
     for part, model in parts.items():
         axes, weights = _axes_of(model), []
         for path, value in parameters_of(model):
@@ -76,15 +78,10 @@ def parameters_of(model: Model) -> list[tuple[str, mx.array]]:
     return cast(list[tuple[str, mx.array]], tree_flatten(model.parameters()))
 
 
-def settle(model: Model) -> None:
-    """Nothing; the module's parameters are in memory."""
+def read_parameters(model: Model) -> None:
+    """Read the module's parameters into memory, one after the other."""
     for _, array in parameters_of(model):
         mx.eval(array)
-
-
-def size_of(model: Model) -> int:
-    """The number of parameters."""
-    return sum(array.size for _, array in parameters_of(model))
 
 
 def _axes_of(model: Model) -> dict[str, tuple[int, int, int]]:

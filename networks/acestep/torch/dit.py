@@ -1,9 +1,9 @@
 """The DiT's forward pass over many steps: what does not depend on t is computed once.
 
 The modules are diffusers'; the order of their calls is that of `AceStepTransformer1DModel.forward`. Three things
-differ: cross-attention keys and values come from the condition, where they were computed once (upstream caches them
-too); rotary angles and the window mask are kept between steps; t stays in float32, because bfloat16 rounds
-t * 1000 to multiples of four.
+differ: cross-attention keys and values come from the condition's cache, where they were computed once (upstream
+caches them too); rotary angles and the window mask are kept between steps; t stays in float32, because bfloat16
+rounds t * 1000 to multiples of four.
 """
 
 from __future__ import annotations
@@ -17,35 +17,26 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import Tensor
 
+from networks.acestep.conditions import EncodedCondition, caches_by_rows
+
 Dit = Any
 """diffusers' AceStepTransformer1DModel, whose attributes are known only when it runs."""
 
 KeysValues = tuple[Tensor, Tensor]
+TorchCondition = EncodedCondition[Tensor]
 
 
 @dataclass(frozen=True)
-class TorchCondition:
-    """Encoded items: the packed states `(1, L, W)` of each, and per item and layer `(1, heads, L, D)` keys, values."""
+class PositionTables:
+    """What a sequence of one length needs in every layer: cosines and sines of the rotary angles, and a mask.
 
-    states: tuple[Tensor, ...]
-    memory: tuple[tuple[KeysValues, ...], ...]
-
-    @property
-    def items(self) -> int:
-        """The number of items held."""
-        return len(self.states)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What a sequence of one length needs in every layer: rotary angles, and the mask of the sliding window.
-
-    The mask is True where a token is seen, and None where the window holds the whole sequence.
+    `window_mask` is that of the sliding window: True where a token is attended to, and None where the window holds
+    the whole sequence.
     """
 
     tokens: int
-    angles: tuple[Tensor, Tensor]
-    window: Tensor | None
+    rotary: tuple[Tensor, Tensor]
+    window_mask: Tensor | None
 
 
 class SelfAttention:
@@ -59,7 +50,7 @@ class SelfAttention:
         attention_mask: Tensor | None,
         image_rotary_emb: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """The attended states `(B, L, W)`; `image_rotary_emb` is the grid's angles."""
+        """The attended states `(B, L, W)`; `image_rotary_emb` are the cosines and sines of the rotary angles."""
         query = _heads(attn.norm_q(attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))))
         key = _heads(attn.norm_k(attn.to_k(hidden_states).unflatten(-1, (attn.kv_heads, -1))))
         value = _heads(attn.to_v(hidden_states).unflatten(-1, (attn.kv_heads, -1)))
@@ -69,7 +60,7 @@ class SelfAttention:
 
 
 class CrossAttention:
-    """Attention processor: rows of the batch attend to the remembered keys and values of their own item.
+    """Attention processor: rows of the batch attend to the cached keys and values of their own item.
 
     Items may differ in length: each attends by itself, so that none needs padding, which ACE-Step would attend to.
     """
@@ -82,7 +73,7 @@ class CrossAttention:
         attention_mask: None = None,
         image_rotary_emb: None = None,
     ) -> Tensor:
-        """The attended states `(B, L, W)`; `encoder_hidden_states` gives how many rows listen to which item."""
+        """The attended states `(B, L, W)`; `encoder_hidden_states` gives how many rows attend to which item."""
         query = _heads(attn.norm_q(attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))))
         rows = [count for count, _ in encoder_hidden_states]
         attended = [
@@ -97,7 +88,7 @@ def _heads(states: Tensor) -> Tensor:
 
 
 def _rotate(heads: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Heads `(B, H, L, D)` turned by their positions: Qwen's layout, whose two halves are the coordinates."""
+    """Heads `(B, H, L, D)` rotated by their positions: Qwen's layout, whose two halves are the coordinates."""
     cos, sin = angles
     first, second = heads.chunk(2, dim=-1)
     return (heads * cos + torch.cat([-second, first], dim=-1) * sin).type_as(heads)
@@ -117,14 +108,14 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = Non
 
 
 def install_attention(dit: Dit) -> None:
-    """Nothing; the DiT's layers attend by the processors of this file."""
+    """Make the DiT's layers attend by the processors of this file."""
     for layer in dit.layers:
         layer.self_attn.set_processor(SelfAttention())
         layer.cross_attn.set_processor(CrossAttention())
 
 
-def remember(dit: Dit, states: Sequence[Tensor]) -> TorchCondition:
-    """The condition of packed states `(1, L, W)`, one per item, with every layer's keys and values."""
+def cache_cross_attention(dit: Dit, states: Sequence[Tensor]) -> TorchCondition:
+    """The condition of packed states `(1, L, W)`, one per item, with every layer's keys and values computed."""
     return TorchCondition(tuple(states), tuple(_keys_values(dit, item) for item in states))
 
 
@@ -138,20 +129,20 @@ def _keys_values(dit: Dit, states: Tensor) -> tuple[KeysValues, ...]:
     return tuple(pairs)
 
 
-def grid_of(dit: Dit, tokens: int) -> Grid:
-    """The grid of a sequence of so many tokens, on the DiT's device."""
+def position_tables(dit: Dit, tokens: int) -> PositionTables:
+    """The tables of a sequence of so many tokens, on the DiT's device."""
     device, window = dit.proj_in_conv.weight.device, dit.config.sliding_window
     positions: Any = torch.arange(tokens, dtype=torch.float32, device=device)
-    angles = get_1d_rotary_pos_embed(
+    rotary = get_1d_rotary_pos_embed(
         dit.head_dim, positions, theta=dit.rope_theta, use_real=True, repeat_interleave_real=False
     )
-    near = (positions[:, None] - positions[None, :]).abs() <= window if tokens > window + 1 else None
-    return Grid(tokens, angles, near)
+    mask = (positions[:, None] - positions[None, :]).abs() <= window if tokens > window + 1 else None
+    return PositionTables(tokens, rotary, mask)
 
 
 def velocity(
     dit: Dit,
-    grid: Grid,
+    tables: PositionTables,
     x: Tensor,
     t: float,
     context: Tensor,
@@ -163,16 +154,14 @@ def velocity(
     states = F.pad(states, (0, 0, 0, -frames % dit.patch_size)).transpose(1, 2)
     states = dit.proj_in_conv(states).transpose(1, 2).repeat(len(conditions), 1, 1)
     time, modulation = _time(dit, t, states)
-    listeners = [
-        (batch // condition.items, memory) for condition in conditions for memory in condition.memory
-    ]  # one item serves the whole batch, else there is one per row
+    caches = caches_by_rows(batch, conditions)
     for index, layer in enumerate(dit.layers):
         states = layer(
             hidden_states=states,
-            position_embeddings=grid.angles,
+            position_embeddings=tables.rotary,
             temb=modulation,
-            attention_mask=grid.window if dit.layer_types[index] == "sliding_attention" else None,
-            encoder_hidden_states=[(rows, memory[index]) for rows, memory in listeners],
+            attention_mask=tables.window_mask if dit.layer_types[index] == "sliding_attention" else None,
+            encoder_hidden_states=[(rows, layers[index]) for rows, layers in caches],
         )
     shift, scale = (dit.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
     states = (dit.norm_out(states) * (1 + scale) + shift).type_as(states)
@@ -184,9 +173,9 @@ def _time(dit: Dit, t: float, like: Tensor) -> tuple[Tensor, Tensor]:
     """The embedding `(1, W)` of t and the six modulations `(1, 6, W)`; the second embedding is given t - r = 0."""
     embedded = []
     for embed, level in ((dit.time_embed, t), (dit.time_embed_r, 0.0)):
-        wave = embed.time_sinusoid(torch.tensor([level], device=like.device) * embed.scale).to(like.dtype)
-        embedded.append(embed.linear_2(embed.act1(embed.linear_1(wave))))
-    time, since = embedded
+        sinusoid = embed.time_sinusoid(torch.tensor([level], device=like.device) * embed.scale).to(like.dtype)
+        embedded.append(embed.linear_2(embed.act1(embed.linear_1(sinusoid))))
+    time, time_r = embedded
     modulation = dit.time_embed.time_proj(dit.time_embed.act2(time))
-    modulation = modulation + dit.time_embed_r.time_proj(dit.time_embed_r.act2(since))
-    return time + since, modulation.unflatten(1, (6, -1))
+    modulation = modulation + dit.time_embed_r.time_proj(dit.time_embed_r.act2(time_r))
+    return time + time_r, modulation.unflatten(1, (6, -1))

@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from core.errors import AdapterError
-from networks.acestep.lora.adapter import Adapter, Sides, check_fit, layer_name
-from networks.acestep.lora.header import AGAIN
-
-Dit = Any
-"""diffusers' AceStepTransformer1DModel, whose attributes are known only when it runs."""
+from networks.acestep.lora.adapter import Adapter, LinearShape, check_fit, layer_name, not_finite, unreadable
+from networks.acestep.torch.dit import Dit
 
 
 def apply_adapters(dit: Dit, adapters: Sequence[Adapter]) -> None:
-    """Nothing; the DiT runs with these adapters and no others, each by its weight.
+    """Run the DiT with these adapters and no others, each by its weight.
 
-    Adapters of weight 0 are left out: the base alone is what they ask for. Every file is checked and read before the
-    DiT is touched. Raises AdapterError for one that does not fit or cannot be read.
+    Adapters of weight 0 are left out: with them the DiT is its base, bit for bit. Every file is checked and read before
+    the DiT is touched. Raises AdapterError for one that does not fit or cannot be read.
     """
     linears = {layer_name(path): (path, linear) for path, linear in _linears(dit)}
-    sides: dict[str, Sides] = {name: (each.out_features, each.in_features) for name, (_, each) in linears.items()}
+    shapes: dict[str, LinearShape] = {
+        name: (each.out_features, each.in_features) for name, (_, each) in linears.items()
+    }
     for adapter in adapters:
-        check_fit(adapter, sides)
-    heard = [adapter for adapter in adapters if adapter.weight > 0]
+        check_fit(adapter, shapes)
+    active = [adapter for adapter in adapters if adapter.weight > 0]
     like = next(iter(dit.parameters()))
-    states = [dict(_matrices(adapter, {name: path for name, (path, _) in linears.items()}, like)) for adapter in heard]
+    states = [dict(_matrices(adapter, {name: path for name, (path, _) in linears.items()}, like)) for adapter in active]
     remove_adapters(dit)
-    names = [f"adapter_{number}" for number in range(len(heard))]
+    names = [f"adapter_{number}" for number in range(len(active))]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
@@ -43,13 +40,13 @@ def apply_adapters(dit: Dit, adapters: Sequence[Adapter]) -> None:
     except BaseException:
         remove_adapters(dit)
         raise
-    if heard:
-        dit.set_adapters(names, [adapter.weight for adapter in heard])
+    if active:
+        dit.set_adapters(names, [adapter.weight for adapter in active])
     dit.eval().requires_grad_(False)
 
 
 def remove_adapters(dit: Dit) -> None:
-    """Nothing; the DiT is its base again, bit for bit."""
+    """Make the DiT its base again, bit for bit."""
     if getattr(dit, "peft_config", None):
         dit.unload_lora()
 
@@ -62,18 +59,18 @@ def _linears(dit: Dit) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def _matrices(adapter: Adapter, paths: dict[str, str], like: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The adapter's matrices by diffusers' keys, in the type and place of `like`, the factor multiplied into `up`.
+    """The adapter's matrices by diffusers' keys, in the type and on the device of `like`.
 
-    diffusers takes alpha to be the rank, whatever the file says: a factor inside a matrix cannot be overlooked.
+    The factor is multiplied into `up`: diffusers takes alpha to be the rank, whatever the file says.
     """
     try:
         with safe_open(adapter.path, framework="pt") as file:
             for layer in adapter.layers:
                 down, up = (file.get_tensor(key).float() for key in (layer.down, layer.up))
                 if not (down.isfinite().all() and up.isfinite().all()):
-                    raise AdapterError(f"{adapter.title} holds numbers that are not finite in {layer.module}.", AGAIN)
+                    raise not_finite(adapter, layer)
                 path = paths[layer.name]
                 yield f"{path}.lora_A.weight", down.to(like)
                 yield f"{path}.lora_B.weight", (up * layer.scale).to(like)
     except (OSError, SafetensorError) as broken:
-        raise AdapterError(f"{adapter.title} cannot be read: {broken}.", AGAIN) from broken
+        raise unreadable(adapter, broken) from broken

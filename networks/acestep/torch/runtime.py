@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -12,45 +11,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import CheckpointError, StudioError
-from networks.acestep.layouts import reads_timbre_token, shape_of
+from networks.acestep.conditions import distinct_items
+from networks.acestep.layouts import TEXT, VAE, missing_part, reads_timbre_token, shape_of
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition
-from networks.acestep.text import Ids, Words, distinct
-from networks.acestep.tiling import TILE_S, reach_of, tiles
-from networks.acestep.torch.dit import Grid, TorchCondition, grid_of, install_attention, remember, velocity
+from networks.acestep.tiling import TILE_S, receptive_frames, tiles
+from networks.acestep.tokenizer import Ids, PromptTokenizer
+from networks.acestep.torch.dit import (
+    PositionTables,
+    TorchCondition,
+    cache_cross_attention,
+    install_attention,
+    position_tables,
+    velocity,
+)
 from networks.acestep.torch.lora import apply_adapters
 from networks.acestep.torch.parts import Network, Parts, load_parts
 from networks.machine import DeviceKind, DType, RuntimeName, process_peak_gb
+from networks.torch_device import dtype_on, free_memory, open_device
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def default_device() -> str:
-    """The fastest device of this machine: cuda, mps or cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _device_of(name: str) -> torch.device:
-    """The device of that name; raises StudioError when this machine has none."""
-    try:
-        torch.empty(0, device=name)
-    # torch has no error of its own for this: CUDA, MPS and unknown names each raise another.
-    except (RuntimeError, AssertionError, NotImplementedError) as unknown:
-        raise StudioError(f"This machine has no device {name!r}.", f"Choose {default_device()}.") from unknown
-    return torch.device(name)
-
-
 def open_torch_runtime(
     folder: Path, companion: Path | None = None, *, device: str | None = None, dtype: DType | None = None
 ) -> TorchRuntime:
-    """See runtimes.open_runtime; None takes the machine's best device, and float32 on a CPU, else bfloat16."""
-    place = _device_of(device or default_device())
-    kind: torch.dtype = getattr(torch, dtype or ("float32" if place.type == "cpu" else "bfloat16"))
-    return TorchRuntime(load_parts(folder, companion, place, kind), place, kind)
+    """Load the checkpoint in `folder` on torch; `device` and `dtype` as in `open_device` and `dtype_on`.
+
+    Raises CheckpointError for weights that are not the checkpoint's, and StudioError for a device that is not there.
+    """
+    target = open_device(device)
+    number_format = dtype_on(target, dtype)
+    return TorchRuntime(load_parts(folder, companion, target, number_format), target, number_format)
 
 
 def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Callable[Concatenate[TorchRuntime, P], R]:
@@ -63,7 +56,7 @@ def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Cal
 
 
 class TorchRuntime:
-    """See runtimes.Runtime. Results stay on the runtime's device, in float32."""
+    """A Runtime on torch; results stay on its device, in float32."""
 
     name: RuntimeName = "torch"
 
@@ -72,21 +65,21 @@ class TorchRuntime:
         self.device = device
         self.dtype = dtype
         self.shape = shape_of(parts.configs)
-        self._grid: Grid | None = None
+        self._position_tables: PositionTables | None = None
         self._adapters: tuple[Adapter, ...] | None = ()
-        self._words = Words(parts.tokenizer_file) if parts.tokenizer_file else None
+        self._tokenizer = PromptTokenizer(parts.tokenizer_file) if parts.tokenizer_file else None
         install_attention(parts.transformer)
         if reads_timbre_token(parts.configs):
-            _mend_timbre(parts.condition_encoder)
+            _prepend_timbre_token(parts.condition_encoder)
 
     @property
     def device_kind(self) -> DeviceKind:
-        """See Runtime.device_kind."""
+        """Where the networks run."""
         return cast(DeviceKind, self.device.type)
 
     @_without_gradients
     def encode(self, waveform: Tensor) -> Tensor:
-        """See Runtime.encode."""
+        """Latents `(B, T, C)` of waveforms `(B, 2, S)`, item by item in tiles."""
         hop = self.shape.hop
         frames = self.shape.frames_of(waveform.shape[-1])
         padded = F.pad(waveform, (0, frames * hop - waveform.shape[-1]))
@@ -94,35 +87,35 @@ class TorchRuntime:
 
     def _encode(self, waveform: Tensor) -> Tensor:
         vae, hop, latents = self._vae(), self.shape.hop, []
-        for tile in tiles(waveform.shape[-1] // hop, self._tile, self._reach):
-            part = waveform[..., tile.left * hop : tile.right * hop].to(self.device, torch.float32)
+        for tile in tiles(waveform.shape[-1] // hop, self._tile, self._margin):
+            part = waveform[..., tile.source(hop)].to(self.device, torch.float32)
             mode = vae.encode(part).latent_dist.mode().transpose(1, 2)
-            latents.append(mode[:, tile.start - tile.left : tile.stop - tile.left])
+            latents.append(mode[:, tile.result()])
         return torch.cat(latents, dim=1)
 
     @_without_gradients
     def decode(self, latents: Tensor) -> Tensor:
-        """See Runtime.decode."""
+        """Waveforms `(B, 2, T * hop)` of latents `(B, T, C)`, item by item in tiles."""
         return torch.cat([self._decode(item) for item in latents.split(1)])
 
     def _decode(self, latents: Tensor) -> Tensor:
         vae, hop, waves = self._vae(), self.shape.hop, []
-        for tile in tiles(latents.shape[1], self._tile, self._reach):
-            part = latents[:, tile.left : tile.right].to(self.device, torch.float32)
+        for tile in tiles(latents.shape[1], self._tile, self._margin):
+            part = latents[:, tile.source()].to(self.device, torch.float32)
             wave = vae.decode(part.transpose(1, 2)).sample
-            waves.append(wave[..., (tile.start - tile.left) * hop : (tile.stop - tile.left) * hop])
+            waves.append(wave[..., tile.result(hop)])
         return torch.cat(waves, dim=-1)
 
     @_without_gradients
     def silence(self, frames: int) -> Tensor:
-        """See Runtime.silence."""
+        """Latents `(1, frames, C)` of silence, the stored ones repeated as often as needed."""
         stored: Tensor = self.parts.condition_encoder.silence_latent
         repeats = -(-frames // stored.shape[1])
         return stored.repeat(1, repeats, 1)[:, :frames].float()
 
     @_without_gradients
     def set_adapters(self, adapters: Sequence[Adapter]) -> None:
-        """See Runtime.set_adapters."""
+        """Run the DiT with these adapters and no others; the same ones again cost nothing."""
         if self._adapters != tuple(adapters):
             self._adapters = None  # unknown until all of them are in place
             apply_adapters(self.parts.transformer, adapters)
@@ -132,62 +125,62 @@ class TorchRuntime:
     def condition(
         self, texts: Sequence[str], lyrics: Sequence[str], references: Sequence[Tensor | None] = ()
     ) -> TorchCondition:
-        """See Runtime.condition."""
-        encoder, words = self.parts.text_encoder, self._words
-        if encoder is None or words is None:
-            raise CheckpointError("This checkpoint has no text encoder.", "Give the companion folder that holds it.")
+        """Encode the items, one for each text, and cache their cross-attention keys and values."""
+        encoder, tokenizer = self.parts.text_encoder, self._tokenizer
+        if encoder is None or tokenizer is None:
+            raise missing_part(TEXT)
         embed = encoder.get_input_embeddings()
         items = []
-        for text, sung, timbre in distinct(texts, lyrics, references):
-            states = encoder(input_ids=self._ids(words.text(text))).last_hidden_state
-            items.append(self._pack(states, embed(self._ids(words.lyrics(sung))), timbre))
-        return remember(self.parts.transformer, items)
+        for item_text, item_lyrics, timbre in distinct_items(texts, lyrics, references):
+            states = encoder(input_ids=self._ids(tokenizer.text_ids(item_text))).last_hidden_state
+            items.append(self._pack(states, embed(self._ids(tokenizer.lyric_ids(item_lyrics))), timbre))
+        return cache_cross_attention(self.parts.transformer, items)
 
     @_without_gradients
     def condition_from_states(
         self, text_states: Tensor, lyric_states: Tensor, references: Sequence[Tensor | None] = ()
     ) -> TorchCondition:
-        """See Runtime.condition_from_states."""
-        given = zip(text_states.split(1), lyric_states.split(1), references or [None] * len(text_states), strict=True)
-        return remember(self.parts.transformer, [self._pack(*item) for item in given])
+        """Encode items of text states `(B, L, D)` and lyric embeddings `(B, M, D)`."""
+        items = zip(text_states.split(1), lyric_states.split(1), references or [None] * len(text_states), strict=True)
+        return cache_cross_attention(self.parts.transformer, [self._pack(*item) for item in items])
 
     @_without_gradients
     def null_condition(self) -> TorchCondition:
-        """See Runtime.null_condition.
+        """The learned absence of any condition, as one item.
 
         Upstream repeats the learned state to the length of the condition. Attention over equal keys and values is
         their value, whatever their number: one is enough.
         """
-        return remember(self.parts.transformer, [self.parts.condition_encoder.null_condition_emb])
+        return cache_cross_attention(self.parts.transformer, [self.parts.condition_encoder.null_condition_emb])
 
     @_without_gradients
     def velocity(self, x: Tensor, t: float, context: Tensor, conditions: Sequence[Condition]) -> list[Tensor]:
-        """See Runtime.velocity."""
+        """`v_t` `(B, T, C)` for each condition, from one batched forward."""
         dit = self.parts.transformer
-        heard = cast(Sequence[TorchCondition], conditions)
         tokens = -(-x.shape[1] // self.shape.patch)
-        if self._grid is None or self._grid.tokens != tokens:
-            self._grid = grid_of(dit, tokens)
-        answers = velocity(dit, self._grid, self._put(x), t, self._put(context), heard)
-        return [answer.float() for answer in answers]
+        if self._position_tables is None or self._position_tables.tokens != tokens:
+            self._position_tables = position_tables(dit, tokens)
+        encoded = cast(Sequence[TorchCondition], conditions)
+        velocities = velocity(dit, self._position_tables, self._cast(x), t, self._cast(context), encoded)
+        return [each.float() for each in velocities]
 
     @_without_gradients
     def latents_to_codes(self, latents: Tensor) -> Tensor:
-        """See Runtime.latents_to_codes."""
+        """Audio codes `(B, N)` of latents `(B, T, C)`, a rest shorter than a code filled up with silence."""
         silence = self.parts.condition_encoder.silence_latent
         codes: Tensor
-        _, codes = self.parts.audio_tokenizer.tokenize(self._put(latents), silence)
+        _, codes = self.parts.audio_tokenizer.tokenize(self._cast(latents), silence)
         return codes.squeeze(-1)
 
     @_without_gradients
     def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """See Runtime.codes_to_latents."""
+        """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
         states = self.parts.audio_tokenizer.quantizer.get_output_from_indices(codes.to(self.device))
         latents: Tensor = self.parts.audio_token_detokenizer(states.to(self.dtype))
         return latents.float()
 
     def peak_gb(self) -> float:
-        """See Runtime.peak_gb: of the GPU's memory on CUDA, else of the process."""
+        """The peak in GB of the GPU's memory on CUDA since the last call, elsewhere of the process."""
         if self.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -195,24 +188,20 @@ class TorchRuntime:
         return process_peak_gb()
 
     def close(self) -> None:
-        """See Runtime.close."""
+        """Free the weights."""
         vars(self).pop("parts", None)
-        self._grid = None
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self.device.type == "mps":
-            torch.mps.empty_cache()
+        self._position_tables = None
+        free_memory(self.device)
 
     def _pack(self, text: Tensor, lyrics: Tensor, references: Tensor | None) -> Tensor:
         """The packed states `(1, L, W)` of one item: lyrics, one token per reference, text."""
         references = self.silence(SILENT_REFERENCE_FRAMES) if references is None else references
         states, _ = self.parts.condition_encoder(
-            text_hidden_states=self._put(text),
+            text_hidden_states=self._cast(text),
             text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=self.device),
-            lyric_hidden_states=self._put(lyrics),
+            lyric_hidden_states=self._cast(lyrics),
             lyric_attention_mask=torch.ones(lyrics.shape[:2], dtype=torch.bool, device=self.device),
-            refer_audio_acoustic_hidden_states_packed=self._put(references),
+            refer_audio_acoustic_hidden_states_packed=self._cast(references),
             refer_audio_order_mask=torch.zeros(len(references), dtype=torch.long, device=self.device),
         )
         packed: Tensor = states
@@ -221,12 +210,12 @@ class TorchRuntime:
     def _ids(self, ids: Ids) -> Tensor:
         return torch.tensor([ids], device=self.device)
 
-    def _put(self, tensor: Tensor) -> Tensor:
+    def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype)
 
     def _vae(self) -> Network:
         if self.parts.vae is None:
-            raise CheckpointError("This checkpoint has no VAE.", "Give the companion folder that holds it.")
+            raise missing_part(VAE)
         return self.parts.vae
 
     @property
@@ -234,8 +223,8 @@ class TorchRuntime:
         return round(TILE_S * self.shape.frames_hz)
 
     @property
-    def _reach(self) -> int:
-        return reach_of(self._vae().config.downsampling_ratios)
+    def _margin(self) -> int:
+        return receptive_frames(self._vae().config.downsampling_ratios)
 
 
 class _WithSpecialToken(nn.Module):
@@ -251,10 +240,10 @@ class _WithSpecialToken(nn.Module):
         return torch.cat([self.token.expand(len(latents), -1, -1), self.project(latents)], dim=1)
 
 
-def _mend_timbre(encoder: Network) -> None:
-    """Nothing; the encoder reads its timbre from the special token, which diffusers never prepends.
+def _prepend_timbre_token(encoder: Network) -> None:
+    """Make the encoder read its timbre from the special token, which diffusers never prepends.
 
-    It reads the first frame instead, which puts a wrong timbre into every condition of XL.
+    Stock diffusers reads the first frame instead, which puts a wrong timbre into every condition of XL.
     """
     timbre = encoder.timbre_encoder
     timbre.embed_tokens = _WithSpecialToken(timbre.embed_tokens, timbre.special_token)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from core.errors import CheckpointError
-from networks.acestep.weights import REPAIR, Wanted
+from networks.acestep.weights import REPAIR, ExpectedTensors
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -47,24 +47,26 @@ def fill(
     dtypes: Mapping[str, torch.dtype],
     device: torch.device,
 ) -> None:
-    """Nothing; the modules hold the tensors, whose keys read `module.path`.
+    """Give the modules the tensors, whose keys read `module.path`.
 
     Buffers of a free length (the silence) take the length that is stored. Raises CheckpointError naming the keys
     that are missing, left over or misshapen.
     """
     states = {part: module.state_dict() for part, module in modules.items()}
-    wanted = Wanted({f"{part}.{key}": tuple(value.shape) for part in states for key, value in states[part].items()})
+    expected = ExpectedTensors(
+        {f"{part}.{key}": tuple(value.shape) for part in states for key, value in states[part].items()}
+    )
     for key, tensor in tensors:
-        if wanted.take(key, tuple(tensor.shape)):
+        if expected.take(key, tuple(tensor.shape)):
             part, _, path = key.partition(".")
             dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
-            _place(modules[part], path, tensor.to(dtype=dtype).to(device))
-    wanted.settle()
+            _assign(modules[part], path, tensor.to(dtype=dtype).to(device))
+    expected.check()
     for module in modules.values():
         module.to(device=device)
 
 
-def _place(module: nn.Module, path: str, tensor: Tensor) -> None:
+def _assign(module: nn.Module, path: str, tensor: Tensor) -> None:
     owner_path, _, leaf = path.rpartition(".")
     owner = module.get_submodule(owner_path)
     if leaf in owner._parameters:

@@ -1,4 +1,4 @@
-"""A judge of styles for the evaluation: hears latents, knows only the composer's renderings."""
+"""A classifier of styles for the evaluation: reads latents, trained on the composer's renderings alone."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class _Pool(nn.Module):
         return torch.cat([x.mean(2), x.std(2)], 1)
 
 
-class StyleJudge:
+class StyleClassifier:
     """Names the style of latents `(T, 16)`; trained in a few seconds on `pieces` random pieces of each style.
 
     `encode` is the autoencoder under test, waveform `(2, S)` to latents `(T, 16)`.
     """
 
     def __init__(self, encode: Callable[[Wave], Tensor], pieces: int = 20) -> None:
-        dice = np.random.default_rng(555)
+        rng = np.random.default_rng(555)
         latents = torch.stack(
             [
-                encode(styled(draw_score(dice, 10.0, style, draw_lyrics(dice)), style)).T
+                encode(styled(draw_score(rng, 10.0, style, draw_lyrics(rng)), style)).T
                 for style in _NAMES
                 for _ in range(pieces)
             ]

@@ -1,4 +1,4 @@
-"""Whether a folder's weights are whole, told without loading them: networks without memory take every tensor."""
+"""Whether a folder's weights are whole, found without loading them: networks on the meta device take every tensor."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
-    """What was found: the number of parameters, and whether the networks say that they are a turbo.
+class VerifiedWeights:
+    """The number of parameters, and whether the configuration names a turbo.
 
-    Of a song they are those of its own networks; the VAE and the text encoder are looked at and not counted.
+    A song's checkpoint counts its own networks; the VAE and the text encoder are checked and not counted.
     """
 
     parameters: int
     turbo: bool = False
 
 
-def survey_song(folder: Path, companion: Path | None = None) -> Survey:
-    """What a song's checkpoint of either layout holds; raises CheckpointError naming every tensor that is wrong."""
+def verify_song(folder: Path, companion: Path | None = None) -> VerifiedWeights:
+    """Check a song's checkpoint of either layout; raises CheckpointError naming every tensor that is wrong."""
     parts = load_parts(folder, companion, META, DTYPE)
     modules = [parts.transformer, parts.condition_encoder, parts.audio_tokenizer, parts.audio_token_detokenizer]
-    return Survey(parameters=sum(map(_count, modules)), turbo=bool(parts.transformer.config.get("is_turbo")))
+    return VerifiedWeights(parameters=sum(map(_count, modules)), turbo=bool(parts.transformer.config.get("is_turbo")))
 
 
-def survey_language(folder: Path) -> Survey:
-    """The same of a language model."""
+def verify_language_model(folder: Path) -> VerifiedWeights:
+    """Check a language model; raises CheckpointError naming every tensor that is wrong."""
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model = build(lambda: AutoModel.from_config(config))
@@ -50,13 +50,13 @@ def survey_language(folder: Path) -> Survey:
         if key != "lm_head.weight"  # beside the model proper; often tied to the embeddings and left out
     )
     fill({"model": model}, tensors, {"model": DTYPE}, META)
-    return Survey(parameters=_count(model))
+    return VerifiedWeights(parameters=_count(model))
 
 
-def survey_files(folder: Path) -> Survey:
-    """The number of parameters in all safetensors files below a folder; raises CheckpointError naming a broken one."""
+def verify_files(folder: Path) -> VerifiedWeights:
+    """Read all safetensors files below a folder; raises CheckpointError naming a broken one."""
     tensors = (tensor for _, tensor in read_tensors(sorted(folder.rglob("*.safetensors"))))
-    return Survey(parameters=sum(tensor.numel() for tensor in tensors))
+    return VerifiedWeights(parameters=sum(tensor.numel() for tensor in tensors))
 
 
 def _count(module: nn.Module) -> int:

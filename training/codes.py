@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.loop import Plan, load_average, train
+from training.loop import TrainingSettings, load_average, train
 from training.networks import CODE_FRAMES, audio_detokenizer, audio_tokenizer
 from training.pairs import Pool, crop, encoder
 from training.vae import load_vae
@@ -26,14 +26,14 @@ class Codes(nn.Module):
         self.tokenizer.quantizer._quantize = lambda x: x + (plain(x) - x).detach()
 
     def forward(self, latents: Tensor) -> Tensor:
-        """The latents as the codes keep them; T must be a multiple of 4."""
+        """The latents as the codes give them back; T must be a multiple of 4."""
         quantised, _ = self.tokenizer.tokenize(latents)
         return self.detokenizer(quantised)
 
 
 def train_codes(rank: int, folder: Path, minutes: float) -> None:
-    """One of the processes that train the codes; the weights end up in `folder / "codes.pt"`."""
-    dice = np.random.default_rng(200 + rank)
+    """Train the codes, as process `rank` of several; the weights end up in `folder / "codes.pt"`."""
+    rng = np.random.default_rng(200 + rank)
     compact, scale = load_vae(folder)
     pool = Pool(6000 + rank, encoder(compact.encode, scale.mean, scale.std), start=40, interval=20, limit=200)
     torch.manual_seed(200)
@@ -43,8 +43,8 @@ def train_codes(rank: int, folder: Path, minutes: float) -> None:
     def loss() -> Tensor:
         crops = []
         for pair in pool.draw(32):
-            source = pair.sketch if dice.random() < 0.25 else pair.made
-            crops.append(crop(source, int(dice.integers(len(source) - window)), window))
+            source = pair.sketch if rng.random() < 0.25 else pair.made
+            crops.append(crop(source, int(rng.integers(len(source) - window)), window))
         latents = torch.stack(crops)
         return (model(latents) - latents).square().mean()
 
@@ -53,7 +53,7 @@ def train_codes(rank: int, folder: Path, minutes: float) -> None:
         latents = torch.stack([pair.made[:400].float() for pair in pool.pairs[:16]])
         return f"error {(model(latents) - latents).square().mean() / latents.var():.3f} of the variance"
 
-    train(model, loss, Plan(minutes, 2e-3, folder / "codes.pt"), rank, report)
+    train(model, loss, TrainingSettings(minutes, 2e-3, folder / "codes.pt"), rank, report)
 
 
 def load_codes(folder: Path) -> Codes:

@@ -1,0 +1,44 @@
+"""The devices that torch runs on: which one is chosen, in which number format, and how its memory is freed."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import torch
+
+from core.errors import StudioError
+
+if TYPE_CHECKING:
+    from networks.machine import DType
+
+
+def default_device() -> str:
+    """The fastest device of this machine: cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def open_device(name: str | None) -> torch.device:
+    """The device of that name, None choosing the fastest; raises StudioError when this machine has none."""
+    name = name or default_device()
+    try:
+        torch.empty(0, device=name)
+    # torch has no error of its own for this: CUDA, MPS and unknown names each raise another.
+    except (RuntimeError, AssertionError, NotImplementedError) as unknown:
+        raise StudioError(f"This machine has no device {name!r}.", f"Choose {default_device()}.") from unknown
+    return torch.device(name)
+
+
+def dtype_on(device: torch.device, name: DType | None) -> torch.dtype:
+    """The number format of that name; None takes float32 on a CPU, else bfloat16."""
+    dtype: torch.dtype = getattr(torch, name or ("float32" if device.type == "cpu" else "bfloat16"))
+    return dtype
+
+
+def free_memory(device: torch.device) -> None:
+    """Return to the device what dropped tensors held."""
+    gc.collect()
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()
