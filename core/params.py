@@ -18,11 +18,10 @@ from core.errors import Fault
 from core.knobs import Knob, Value, knob, knobs_of, set_in_vain
 from core.lyrics import DRAFTS, DraftRequest, LyricsRequest, MusicKnobs
 from core.plan_text import PlanKnobs
+from core.solvers import SOLVERS, InferMethod, first_of
 from core.tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
 
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
-InferMethod = Literal["ode", "sde"]
-Solver = Literal["euler", "heun", "dpm3m", "pingpong"]
 GuidanceRule = Literal["apg", "cfg"]
 Schedule = Literal["linear", "linear_quadratic"]
 Structure = Literal["codes", "latents"]
@@ -40,8 +39,6 @@ TRACKS = (
 GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 """Knobs that shape guidance: where there is none they mean nothing."""
 
-SDE_SOLVERS: tuple[Solver, ...] = ("pingpong",)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -58,7 +55,7 @@ class Recipe:
     inference_steps: int
     guidance_scale: float
     shift: float
-    solver: Solver = "euler"
+    solver: str = first_of("ode").name
     schedule: Schedule = "linear"
     structure: Structure = "codes"
     task_of_latents: Task = "cover"
@@ -89,7 +86,7 @@ class SongRequest(MusicKnobs):
     inference_steps: int | None = knob(group="diffusion", low=1, high=200, step=1)
     guidance_scale: float | None = knob(group="diffusion", low=1, high=30, step=0.1)
     infer_method: InferMethod | None = knob(group="diffusion")
-    solver: Solver | None = knob(group="diffusion")
+    solver: str | None = knob(group="diffusion", choices=tuple(SOLVERS))
     retake_variance: float = knob(0.0, group="diffusion", low=0, high=1, step=0.05)
     retake_seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
     variations: int = knob(1, group="diffusion", low=1, high=4, step=1)
@@ -127,7 +124,7 @@ class SongRequest(MusicKnobs):
                 yield Fault(name, None, "must be given: an audio file")
         if self.cfg_interval_start > self.cfg_interval_end:
             yield Fault("cfg_interval_end", self.cfg_interval_end, "must not lie before cfg_interval_start")
-        if self.infer_method and self.solver and (self.infer_method == "sde") != (self.solver in SDE_SOLVERS):
+        if self.infer_method and self.solver and self.infer_method != SOLVERS[self.solver].method:
             yield Fault("solver", self.solver, f"does not go with infer_method {self.infer_method}")
         yield from set_in_vain(self, self.idle())
         try:

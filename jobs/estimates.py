@@ -9,6 +9,7 @@ from statistics import median
 from core.lyrics import LyricsRequest
 from core.params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
 from core.plan_text import CODES_PER_S
+from core.resolve import solver_of
 from networks.machine import DeviceKind
 
 THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 200.0}
@@ -65,9 +66,7 @@ def evaluations(request: SongRequest, recipe: Recipe) -> float:
     steps = float(len(request.custom_timesteps()) or request.inference_steps or recipe.inference_steps)
     guided = (request.guidance_scale or recipe.guidance_scale) > 1
     interval = request.cfg_interval_end - request.cfg_interval_start
-    passes = steps * (1.0 + (interval if guided else 0.0))
-    if (request.solver or recipe.solver) == "heun":
-        passes += steps
+    passes = steps * (1.0 + (interval if guided else 0.0)) * solver_of(request, recipe).evaluations
     if isinstance(request, EditRequest) and request.edit_mode == "flow":
         passes *= 2 * request.n_avg
     return passes

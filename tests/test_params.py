@@ -26,7 +26,7 @@ from core.params import (
     Recipe,
     SongRequest,
 )
-from core.resolve import refuse_muted, resolve
+from core.resolve import refuse_muted, resolve, seeded
 from core.tables import GROUPS, KEYSCALES, LANGUAGES
 
 RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)
@@ -160,6 +160,13 @@ def test_resolve_fills_what_was_left_open_and_keeps_what_was_asked() -> None:
     assert (resolved.inference_steps, resolved.guidance_scale, resolved.shift) == (9, 7.0, 1.5)
     assert (resolved.seed, resolved.solver, resolved.infer_method) == (2**31 - 1, "euler", "ode")
     assert resolved.bpm is None
+
+
+def test_every_request_with_a_seed_is_seeded_in_one_way() -> None:
+    for request_class in REQUESTS.values():
+        request = seeded(request_class(), lambda n: n - 1)
+        assert request.seed == 2**31 - 1
+        assert seeded(request, lambda n: 0) == request
 
 
 def test_seed_zero_is_a_seed() -> None:
