@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.events import Progress
-from core.params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
+from core.params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, SongRequest, Task
 from core.plans import NO_WORDS, Facts, Plan, Planner, Stretch
+from core.recipes import Recipe
 from core.tables import MAX_SEED
 from library import audio
 from networks.acestep import flow_edit, prompts, sampler

@@ -8,9 +8,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from core.drafts import Draft
+from core.drafts import DRAFTS, Draft, DraftKind
 from core.knobs import parse
-from core.lyrics import DRAFTS, DraftKind
 from networks.machine import Machine
 
 COMMANDS: Mapping[str, DraftKind] = {"draft": "inspire", "enhance": "enhance", "understand": "understand"}

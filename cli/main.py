@@ -21,10 +21,10 @@ import tooltips
 from cli import checkpoints as cli_checkpoints
 from cli import drafts as cli_drafts
 from cli import plans as cli_plans
+from core.drafts import DRAFTS
 from core.errors import Fault, RequestError, StudioError
 from core.events import Progress, TextDelta
 from core.knobs import Knob, knobs_of, parse
-from core.lyrics import DRAFTS
 from core.params import MODES, SONG_MODES, ModeRequest
 from core.tables import Mode
 from library.tracks import Track

@@ -1,13 +1,15 @@
-"""The spine: every knob, every request, every mode, and how "choose for me" becomes a number.
+"""The spine: the knobs and requests of the modes.
 
-Whatever shows, checks, sends, saves or documents a knob derives from the tables here.
+Whatever shows, checks, sends, saves or documents a knob derives from the tables here. Requests that make no song are
+in lyrics.py and drafts.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +17,23 @@ from typing import ClassVar, Literal, cast
 
 from core.adapters import AdapterChoice, read_choices
 from core.errors import Fault
-from core.knobs import Knob, Value, knob, knobs_of, set_in_vain
-from core.lyrics import DRAFTS, DraftRequest, LyricsRequest, MusicKnobs
-from core.plan_text import PlanKnobs
-from core.solvers import SOLVERS, InferMethod, first_of
-from core.tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
+from core.knobs import Knob, knob, knobs_of, set_in_vain
+from core.lyrics import LyricsRequest
+from core.plan_text import PlanText, read_plan
+from core.solvers import SOLVERS, InferMethod
+from core.tables import (
+    BPM,
+    DEFAULT_DURATION_S,
+    DURATION_S,
+    KEYSCALES,
+    LANGUAGES,
+    LYRICS_CHARS,
+    MAX_SEED,
+    PLAN_CHARS,
+    PROMPT_CHARS,
+    Mode,
+    TimeSignature,
+)
 
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 GuidanceRule = Literal["apg", "cfg"]
@@ -41,36 +55,81 @@ GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a checkpoint wants to be run, and what it cannot do.
+class MusicKnobs:
+    """The words and the musical facts of a song."""
 
-    `fixed` are the values that muted knobs have in effect, which may be given as well. `task_of_latents` is the
-    instruction under which the checkpoint accepts raw latents as its structure; `muted` maps a knob's name to the
-    reason why it means nothing here: such a knob is disabled in the page and refused when it is set by name. `modes`
-    are the song modes it serves. `tracks` are named in the instruction of `task_of_latents`. `min_frames` is the
-    shortest song, in latent frames, that it was trained on. `dit_tflop` and `vae_tflop` are the arithmetic of one
-    forward pass for a second of audio: the estimate of the time a job takes.
+    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
+    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
+    bpm: int | None = knob(group="music", low=BPM[0], high=BPM[1], step=1, unit="beats per minute")
+    keyscale: str | None = knob(group="music", choices=KEYSCALES)
+    timesignature: TimeSignature | None = knob(group="music")
+    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerKnobs:
+    """How the 5 Hz planner, a language model, chooses its words: shared by whatever asks it something.
+
+    `planner` names its checkpoint; None takes the best that is installed.
     """
 
-    inference_steps: int
-    guidance_scale: float
-    shift: float
-    solver: str = first_of("ode").name
-    schedule: Schedule = "linear"
-    structure: Structure = "codes"
-    task_of_latents: Task = "cover"
-    planner: Literal["composer", "lm"] = "lm"
-    tracks: tuple[str, ...] = ()
-    min_frames: int = 0
-    dit_tflop: float = 0.105
-    vae_tflop: float = 0.122
-    modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
-    muted: Mapping[str, str] = field(default_factory=dict)
-    fixed: Mapping[str, Value] = field(default_factory=dict)
+    planner: str | None = knob(group="planner", high=80)
+    lm_temperature: float = knob(0.85, group="planner", low=0, high=2, step=0.05)
+    lm_top_p: float = knob(0.9, group="planner", low=0.01, high=1, step=0.01)
+    lm_top_k: int = knob(0, group="planner", low=0, high=1000, step=1)
+    lm_repetition_penalty: float = knob(1.0, group="planner", low=1, high=2, step=0.05)
 
-    def __getstate__(self) -> dict[str, object]:
-        """The fields, tables as plain dicts: a job takes its recipe into the leased process, where no view can go."""
-        return {**vars(self), "muted": dict(self.muted), "fixed": dict(self.fixed)}
+
+LM_KNOBS = (
+    *("planner", "lm_temperature", "lm_top_p", "lm_top_k", "lm_repetition_penalty", "lm_cfg_scale"),
+    *("lm_negative_prompt", "lm_closed_turn", "use_cot_metas", "use_cot_caption", "use_cot_language"),
+)
+"""Knobs that mean something to a planner that is a language model, and to no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanKnobs(PlannerKnobs):
+    """How a new song is planned: by a language model, by hand, or in part."""
+
+    thinking: bool = knob(True, group="plan")
+    use_cot_metas: bool = knob(True, group="planner")
+    use_cot_caption: bool = knob(True, group="planner")
+    use_cot_language: bool = knob(True, group="planner")
+    lm_cfg_scale: float = knob(2.0, group="planner", low=1, high=10, step=0.1)
+    lm_negative_prompt: str = knob("", group="planner", high=PROMPT_CHARS, lines=2)
+    lm_closed_turn: bool = knob(False, group="planner")
+    plan: str = knob("", group="plan", high=PLAN_CHARS, lines=4)
+
+    @cached_property
+    def given(self) -> PlanText:
+        """What the plan that was typed or edited says. Raises ValueError with the rule that it breaks."""
+        return read_plan(self.plan)
+
+    def unread(self) -> Iterator[Fault]:
+        """The fault of a plan that cannot be read."""
+        try:
+            _ = self.given
+        except ValueError as broken:
+            yield Fault("plan", self.plan, str(broken))
+
+    def unasked(self) -> dict[str, str]:
+        """Knobs that mean nothing because the planner is not asked, or not so, with the reason."""
+        if any(self.unread()):
+            return {}
+        if self.given.codes is not None:
+            return dict.fromkeys(LM_KNOBS, "means nothing beside a plan that holds the codes")
+        if not self.thinking:
+            return dict.fromkeys(LM_KNOBS, "needs thinking")
+        idle = {}
+        if not self.use_cot_metas:
+            idle = dict.fromkeys(("use_cot_caption", "use_cot_language"), "needs use_cot_metas")
+        elif self.given.caption is not None:
+            idle["use_cot_caption"] = "means nothing beside a plan that holds the caption"
+        if self.lm_cfg_scale == 1:
+            idle["lm_negative_prompt"] = "needs an lm_cfg_scale above 1"
+        if self.lm_temperature == 0:
+            idle |= dict.fromkeys(("lm_top_p", "lm_top_k"), "needs an lm_temperature above 0")
+        return idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +402,6 @@ class EditRequest(SongRequest):
 
 
 ModeRequest = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest
-Request = ModeRequest | PlanRequest | DraftRequest
 
 MODES: Mapping[Mode, type[ModeRequest]] = MappingProxyType(
     {cls.mode: cls for cls in (GenerateRequest, CoverRequest, ExtendRequest, EditRequest, LyricsRequest)}
@@ -353,12 +411,6 @@ MODES: Mapping[Mode, type[ModeRequest]] = MappingProxyType(
 SONG_MODES: Mapping[Mode, type[SongRequest]] = MappingProxyType(
     {mode: cls for mode, cls in MODES.items() if issubclass(cls, SongRequest)}
 )
-
-
-REQUESTS: Mapping[str, type[Request]] = MappingProxyType(
-    {**cast("Mapping[str, type[Request]]", MODES), "plan": PlanRequest, **cast("Mapping[str, type[Request]]", DRAFTS)}
-)
-"""Everything that can be asked of the studio, by the name of its endpoint."""
 
 
 def audio_knobs(request_class: type) -> tuple[Knob, ...]:

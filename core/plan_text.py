@@ -1,26 +1,24 @@
-"""What a song's planner is asked, and a plan as text: to be read, edited and used again."""
+"""A plan as text: to be read, edited and used again."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import yaml
 
-from core.errors import Fault
-from core.knobs import knob
-from core.lyrics import PlannerKnobs
-from core.tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
-
-CODES_PER_S = 5
-CODEBOOK = 64_000
-"""Audio codes that mean something: those below this number."""
-
-PLAN_CHARS = 80_000
-"""Room for the codes of ten minutes, as tokens too."""
+from core.tables import (
+    BPM,
+    CODEBOOK,
+    CODES_PER_S,
+    DURATION_S,
+    KEYSCALES,
+    LANGUAGES,
+    PROMPT_CHARS,
+    TIME_SIGNATURES,
+)
 
 _FIELD = re.compile(r"([a-z_]+):(.*)", re.DOTALL)
 _CODE_TOKEN = re.compile(r"<\|audio_code_(\d+)\|>")
@@ -165,55 +163,3 @@ def _one_of(told: Mapping[str, str], name: str, choices: Sequence[str]) -> str |
     if typed is not None and typed not in choices:
         raise ValueError(f"must have a {name} that is one of {', '.join(choices)}")
     return typed
-
-
-LM_KNOBS = (
-    *("planner", "lm_temperature", "lm_top_p", "lm_top_k", "lm_repetition_penalty", "lm_cfg_scale"),
-    *("lm_negative_prompt", "lm_closed_turn", "use_cot_metas", "use_cot_caption", "use_cot_language"),
-)
-"""Knobs that mean something to a planner that is a language model, and to no other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanKnobs(PlannerKnobs):
-    """How a new song is planned: by a language model, by hand, or in part."""
-
-    thinking: bool = knob(True, group="plan")
-    use_cot_metas: bool = knob(True, group="planner")
-    use_cot_caption: bool = knob(True, group="planner")
-    use_cot_language: bool = knob(True, group="planner")
-    lm_cfg_scale: float = knob(2.0, group="planner", low=1, high=10, step=0.1)
-    lm_negative_prompt: str = knob("", group="planner", high=PROMPT_CHARS, lines=2)
-    lm_closed_turn: bool = knob(False, group="planner")
-    plan: str = knob("", group="plan", high=PLAN_CHARS, lines=4)
-
-    @cached_property
-    def given(self) -> PlanText:
-        """What the plan that was typed or edited says. Raises ValueError with the rule that it breaks."""
-        return read_plan(self.plan)
-
-    def unread(self) -> Iterator[Fault]:
-        """The fault of a plan that cannot be read."""
-        try:
-            _ = self.given
-        except ValueError as broken:
-            yield Fault("plan", self.plan, str(broken))
-
-    def unasked(self) -> dict[str, str]:
-        """Knobs that mean nothing because the planner is not asked, or not so, with the reason."""
-        if any(self.unread()):
-            return {}
-        if self.given.codes is not None:
-            return dict.fromkeys(LM_KNOBS, "means nothing beside a plan that holds the codes")
-        if not self.thinking:
-            return dict.fromkeys(LM_KNOBS, "needs thinking")
-        idle = {}
-        if not self.use_cot_metas:
-            idle = dict.fromkeys(("use_cot_caption", "use_cot_language"), "needs use_cot_metas")
-        elif self.given.caption is not None:
-            idle["use_cot_caption"] = "means nothing beside a plan that holds the caption"
-        if self.lm_cfg_scale == 1:
-            idle["lm_negative_prompt"] = "needs an lm_cfg_scale above 1"
-        if self.lm_temperature == 0:
-            idle |= dict.fromkeys(("lm_top_p", "lm_top_k"), "needs an lm_temperature above 0")
-        return idle

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from core.drafts import DraftRequest
 from core.errors import Fault, RequestError
 from core.knobs import set_in_vain
-from core.lyrics import DraftRequest, LyricsRequest
-from core.params import GUIDED, CoverRequest, GenerateRequest, Recipe, SongRequest
+from core.lyrics import LyricsRequest
+from core.params import GUIDED, CoverRequest, GenerateRequest, SongRequest
+from core.recipes import Recipe
 from core.solvers import SOLVERS, Solver, first_of
 from core.tables import MAX_SEED
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from core.lyrics import LyricsRequest
-from core.params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
-from core.plan_text import CODES_PER_S
+from core.params import EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.recipes import Recipe
 from core.resolve import solver_of
+from core.tables import CODES_PER_S
 from networks.machine import DeviceKind
 
 THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 200.0}

@@ -12,8 +12,9 @@ from typing import ClassVar, Protocol
 from checkpoints import find, table
 from core.errors import Fault, MissingWeights, RequestError
 from core.events import Progress
-from core.params import GenerateRequest, PlanRequest, Recipe, SongRequest
+from core.params import GenerateRequest, PlanRequest, SongRequest
 from core.plans import LONGEST_SUNG_S, Plan, Planner, Stretch
+from core.recipes import Recipe
 from core.resolve import refuse_muted, resolve
 from jobs import estimates
 from jobs.desk import Desk, Event

@@ -17,8 +17,9 @@ from core.errors import RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
 from core.knobs import to_json
-from core.params import Recipe, SongRequest, audio_knobs
+from core.params import SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, Facts
+from core.recipes import Recipe
 from core.resolve import refuse_muted, resolve
 from core.tables import SAMPLE_RATE
 from jobs import estimates

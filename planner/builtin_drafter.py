@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from core.drafts import Draft
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
-from core.lyrics import EnhanceRequest, InspireRequest, LyricsRequest, Tone, UnderstandRequest
+from core.lyrics import LyricsRequest, Tone
 from core.plans import length_from_words
 from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from library import audio

@@ -13,11 +13,10 @@ from huggingface_hub import constants
 
 from backend import Studio
 from cli import main as cli
-from core.drafts import Draft
+from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.errors import Cancelled, RequestError
 from core.events import Progress
 from core.knobs import knobs_of, parse
-from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.params import GenerateRequest
 from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from planner.builtin_drafter import (

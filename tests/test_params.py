@@ -13,19 +13,11 @@ import pytest
 import tooltips
 from checkpoints import table
 from cli import reference
+from core.drafts import DRAFTS
 from core.errors import Fault, RequestError
 from core.knobs import AUTO, Knob, knobs_of, parse, to_json
-from core.lyrics import DRAFTS
-from core.params import (
-    MODES,
-    SONG_MODES,
-    CoverRequest,
-    EditRequest,
-    ExtendRequest,
-    GenerateRequest,
-    Recipe,
-    SongRequest,
-)
+from core.params import MODES, SONG_MODES, CoverRequest, EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.recipes import Recipe
 from core.resolve import refuse_muted, resolve, seeded
 from core.tables import GROUPS, KEYSCALES, LANGUAGES
 

@@ -15,9 +15,9 @@ import pipeline
 from core.errors import RequestError
 from core.events import Progress
 from core.knobs import Knob, knobs_of, parse
-from core.params import SONG_MODES, Recipe
-from core.plan_text import LM_KNOBS
+from core.params import LM_KNOBS, SONG_MODES
 from core.plans import Facts
+from core.recipes import Recipe
 from core.resolve import resolve
 from networks.acestep import scenes as contexts
 from networks.acestep.open import open_runtime

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.drafts import Draft
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
 from core.knobs import parse
-from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
-from core.params import GenerateRequest
-from core.plan_text import LM_KNOBS, read_plan
+from core.params import LM_KNOBS, GenerateRequest
+from core.plan_text import read_plan
 from core.plans import Plan, Stretch
 from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from networks.lm.model import LanguageModel, open_language_model

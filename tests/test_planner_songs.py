@@ -15,11 +15,10 @@ import pipeline_plans
 from backend import Settings, Studio
 from checkpoints import table
 from cli import main as cli
-from core.drafts import Draft
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress
 from core.knobs import parse
-from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
 from core.params import GenerateRequest, PlanRequest
 from core.plans import Plan, Stretch, plan_text
 from core.tables import SAMPLE_RATE

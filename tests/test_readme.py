@@ -13,8 +13,8 @@ from huggingface_hub import metadata_load
 from checkpoints import table
 from cli import drafts as cli_drafts
 from cli import main as cli
+from core.drafts import DRAFTS
 from core.knobs import knobs_of, parse
-from core.lyrics import DRAFTS
 from core.params import MODES
 
 ROOT = Path(__file__).parent.parent

@@ -16,11 +16,12 @@ from safetensors.numpy import save_file
 from backend import Settings, Studio
 from checkpoints import table
 from core.adapters import read_choices
+from core.drafts import DRAFTS
 from core.errors import Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
-from core.lyrics import DRAFTS, WriterRecipe
-from core.params import MODES, SONG_MODES, GenerateRequest, Recipe
+from core.params import MODES, SONG_MODES, GenerateRequest
+from core.recipes import Recipe, WriterRecipe
 from core.tables import GROUPS, Mode
 from library.tracks import Record, Track
 from networks.machine import Machine

@@ -9,9 +9,8 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.drafts import Draft
+from core.drafts import DRAFTS, Draft, DraftKind
 from core.knobs import Json, knobs_of
-from core.lyrics import DRAFTS, DraftKind
 from core.params import GenerateRequest
 from ui import widgets as ui_widgets
 from ui.drafts import OWN, DraftTools, shared

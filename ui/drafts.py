@@ -9,8 +9,8 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+from core.drafts import DRAFTS, DraftKind
 from core.knobs import Knob, knobs_of
-from core.lyrics import DRAFTS, DraftKind
 from core.params import GenerateRequest
 from core.tables import Mode
 from ui import panes as ui_result

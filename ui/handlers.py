@@ -15,13 +15,14 @@ import tooltips
 from backend import Studio
 from checkpoints import find, table
 from checkpoints import writers as lyrics_writers
-from core.drafts import Draft
+from core.drafts import Draft, DraftKind
 from core.errors import Cancelled, RequestError, StudioError
 from core.events import TextDelta
 from core.knobs import AUTO, Value, knobs_of, parse
-from core.lyrics import DraftKind, LyricsRequest
-from core.params import MODES, SONG_MODES, Recipe
+from core.lyrics import LyricsRequest
+from core.params import MODES, SONG_MODES
 from core.plans import Plan
+from core.recipes import Recipe
 from core.tables import Mode
 from library.tracks import Track
 from lyrics.line_counts import compared

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from core.drafts import Draft
+from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
-from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
-from core.plan_text import CODES_PER_S
+from core.params import PlannerKnobs
 from core.plans import NO_WORDS
-from core.tables import DURATION_S, LYRICS_CHARS, PROMPT_CHARS
+from core.tables import CODES_PER_S, DURATION_S, LYRICS_CHARS, PROMPT_CHARS
 from networks.acestep import scenes as contexts
 from networks.lm.sampling import Sampler
 from planner.lm.grammar import FIELDS, LYRICS_TOKENS, Decoding, facts, lyrics_text

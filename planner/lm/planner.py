@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from core.events import Progress
-from core.lyrics import PlannerKnobs
-from core.params import GenerateRequest, SongRequest
-from core.plan_text import CODES_PER_S
+from core.params import GenerateRequest, PlannerKnobs, SongRequest
 from core.plans import NO_WORDS, Plan, Stretch, length_from_words
-from core.tables import PROMPT_CHARS
+from core.tables import CODES_PER_S, PROMPT_CHARS
 from networks.lm.model import LanguageModel, Session
 from networks.lm.sampling import Sampler, Sampling
 from networks.lm.vocabulary import IM_END, Piece, Vocabulary
