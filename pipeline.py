@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.events import Progress
+from core.music import NO_LANGUAGE, NO_WORDS
 from core.params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, SongRequest, Task
-from core.plans import NO_WORDS, Facts, Plan, Planner, Stretch
+from core.plans import Known, Plan, Planner, Span
 from core.recipes import Recipe
 from core.tables import MAX_SEED
 from library import audio
@@ -41,14 +42,14 @@ SHORTEST_FADE_S = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A source: its waveform `(2, S)` at the runtime's rate, and what its track knows about it, if it has one.
+    """A source: its waveform `(2, S)` at the runtime's rate, and what its track tells about it, if it has one.
 
     `latents` `(T, C)` were kept when it was rendered: they spare a second pass through the VAE. The waveform is
     `gain` times what they decode to.
     """
 
     audio: NDArray[np.float32]
-    facts: Facts | None = None
+    known: Known | None = None
     latents: NDArray[np.float16] | None = None
     gain: float = 1.0
 
@@ -80,7 +81,7 @@ class Job:
     def narrowed(self, index: int, duration_s: float) -> SongRequest:
         """The request of one variation alone, of that length: the first one's plan chose it for all."""
         chosen: dict[str, Any] = {"seed": self.seeds[index], "variations": 1}
-        if isinstance(self.request, GenerateRequest) and self.request.length_s is None and index > 0:
+        if isinstance(self.request, GenerateRequest) and self.request.music.duration_s is None and index > 0:
             chosen["duration_s"] = duration_s
         if self.request.retake_seed is not None:
             chosen["retake_seed"] = self.retake_seeds[index]
@@ -93,18 +94,18 @@ class Job:
     def duration_s(self, rate: int) -> float | None:
         """The song's length, as far as the request and the source say."""
         if isinstance(self.request, GenerateRequest):
-            return self.request.length_s
+            return self.request.music.duration_s
         return self.timeline(rate, 0.0).samples / rate
 
-    def stretch(self, rate: int, facts: Facts | None) -> Stretch:
+    def span(self, rate: int, known: Known | None) -> Span:
         """The part to be planned: the song, or the window and what surrounds it, in the song's own time."""
         if isinstance(self.request, GenerateRequest):
-            return Stretch(start_s=0.0, duration_s=self.request.length_s)
+            return Span(duration_s=self.request.music.duration_s)
         line = self.timeline(rate, 0.0)
         start, end = (sample / rate for sample in line.window)
-        known = facts or Facts()
+        known = known or Known()
         known = dataclasses.replace(known, anchor_s=known.anchor_s + line.offset / rate)
-        return Stretch(start_s=start, duration_s=end - start, surroundings=known)
+        return Span(start_s=start, duration_s=end - start, surroundings=known)
 
 
 def _later(seed: int | None, index: int) -> int:
@@ -229,11 +230,11 @@ class _Making:
         instruction = prompts.instruction_of(task, named or usual)
         texts, words = [], []
         for plan in self.plans:
-            metas = prompts.Metas(
-                bpm=plan.bpm, timesignature=plan.timesignature, keyscale=plan.keyscale, duration_s=seconds
-            )
-            texts.append(prompts.prompt_text(instruction, plan.caption if caption is None else caption, metas))
-            words.append(prompts.lyric_text(plan.vocal_language, plan.lyrics if lyrics is None else lyrics))
+            music = dataclasses.replace(plan.music, duration_s=seconds)
+            if caption is not None:
+                music = dataclasses.replace(music, caption=caption)
+            texts.append(prompts.prompt_text(instruction, music))
+            words.append(prompts.lyric_text(music.language or NO_LANGUAGE, music.lyrics if lyrics is None else lyrics))
         return self.runtime.condition(texts, words, [self._reference()] * len(texts))
 
     def _reference(self) -> Tensor | None:
@@ -324,8 +325,8 @@ class _Making:
     ) -> Iterator[sampler.Step]:
         """The steps of a flow edit from the source's words to the request's; the surroundings go back at the end."""
         assert scene.kept is not None
-        facts = self.job.source.facts if self.job.source else None
-        caption = request.source_prompt.strip() or (facts.caption if facts else "")
+        known = self.job.source.known if self.job.source else None
+        caption = request.source_prompt.strip() or (known.music.caption if known else "")
         words = self.condition(scene.task, caption, request.source_lyrics.strip() or NO_WORDS)
         morph = flow_edit.Morph(
             levels=levels,

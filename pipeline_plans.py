@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from core.events import Progress
 from core.params import GenerateRequest
-from core.plans import Facts, Plan, Planner, open_plan
+from core.plans import Known, Plan, Planner, open_plan
 from core.tables import DEFAULT_DURATION_S
 from library.analysis import listen
 
@@ -25,32 +25,32 @@ def plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
     """Progress; returns one plan for each variation, all of one length."""
     request = job.request
     yield Progress("planning")
-    facts = None if job.source is None else job.source.facts
-    if job.source is not None and facts is None and planner is not None:
+    known = None if job.source is None else job.source.known
+    if job.source is not None and known is None and planner is not None:
         yield Progress("planning", note="listening to the source")
-        facts = listen(job.source.audio, rate)
+        known = listen(job.source.audio, rate)
     if planner is None or not request.planned:
-        return [_unplanned(job, rate, facts)] * request.variations
-    stretch = job.stretch(rate, facts)
+        return [_unplanned(job, rate, known)] * request.variations
+    span = job.span(rate, known)
     plans: list[Plan] = []
     for seed in job.seeds:
-        for event in planner.plan(request, seed, stretch):
+        for event in planner.plan(request, seed, span):
             if isinstance(event, Plan):
                 plans.append(event)
             else:
                 yield event
-        stretch = dataclasses.replace(stretch, duration_s=plans[0].duration_s)
+        span = dataclasses.replace(span, duration_s=plans[0].duration_s)
     return plans
 
 
-def _unplanned(job: Job, rate: int, facts: Facts | None) -> Plan:
+def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
     """The plan without a planner: as it was given, or with what goes undecided said."""
     duration_s, codes, notes = job.duration_s(rate), None, []
     if isinstance(job.request, GenerateRequest):
-        codes = job.request.given.codes
+        codes = job.request.own_plan.codes
         if codes is None:
             notes.append(NO_PLANNER if job.request.thinking else SWITCHED_OFF)
     if duration_s is None:
         notes.append(f"nobody chose a length: {DEFAULT_DURATION_S:g} seconds")
-    plan = open_plan(job.request, duration_s or DEFAULT_DURATION_S, facts, tuple(notes))
+    plan = open_plan(job.request, duration_s or DEFAULT_DURATION_S, known, tuple(notes))
     return plan if codes is None else dataclasses.replace(plan, codes=codes, planner=BY_HAND)

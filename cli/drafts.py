@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -29,4 +28,4 @@ def run(
     studio = Studio(Settings(machine=machine))
     with contextlib.closing(studio), contextlib.closing(studio.run(request)) as events:
         for draft in with_bar(events):
-            sys.stdout.write(json.dumps(dataclasses.asdict(draft), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(draft.values(), ensure_ascii=False) + "\n")

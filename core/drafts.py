@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from core.errors import Fault
 from core.events import Progress
 from core.knobs import knob
+from core.music import NO_WORDS, Fact, Music
 from core.params import MusicKnobs, PlannerKnobs
 from core.tables import LANGUAGES, MAX_SEED, PROMPT_CHARS
 
@@ -63,22 +64,26 @@ DRAFTS: Mapping[DraftKind, type[DraftRequest]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """Proposed values for the form of Generate; None leaves a field as it is.
+    """Proposed facts for the form of Generate, which keeps what they leave open.
 
     `author` is who proposes, as the page shows it; `notes` is what the user should know about it. `seed` is that of
-    the dice, None where none were thrown.
+    the choices, None where nothing was left to chance.
     """
 
-    prompt: str | None = None
-    lyrics: str | None = None
-    duration_s: float | None = None
-    bpm: int | None = None
-    keyscale: str | None = None
-    timesignature: str | None = None
-    vocal_language: str | None = None
+    music: Music
     author: str
     seed: int | None = None
     notes: tuple[str, ...] = ()
+
+    def values(self) -> dict[str, Fact | tuple[str, ...] | None]:
+        """The draft as plain values, the facts by the names of their knobs: what clients and the page get.
+
+        None leaves a knob as it is; the lyrics of a song without words are empty.
+        """
+        facts = self.music.by_knob()
+        if facts["lyrics"] == NO_WORDS:
+            facts["lyrics"] = ""
+        return {**facts, "author": self.author, "seed": self.seed, "notes": self.notes}
 
 
 class Drafter(Protocol):

@@ -13,12 +13,13 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from core.adapters import AdapterChoice, read_choices
 from core.errors import Fault
 from core.knobs import Knob, knob, knobs_of, set_in_vain
 from core.lyrics import LyricsRequest
+from core.music import KNOBS, NO_LANGUAGE, NO_WORDS, Music
 from core.plan_text import PlanText, read_plan
 from core.solvers import SOLVERS, InferMethod
 from core.tables import (
@@ -65,6 +66,11 @@ class MusicKnobs:
     timesignature: TimeSignature | None = knob(group="music")
     vocal_language: str | None = knob(group="music", choices=LANGUAGES)
 
+    @property
+    def music(self) -> Music:
+        """The facts that these knobs say."""
+        return Music.of(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerKnobs:
@@ -101,14 +107,14 @@ class PlanKnobs(PlannerKnobs):
     plan: str = knob("", group="plan", high=PLAN_CHARS, lines=4)
 
     @cached_property
-    def given(self) -> PlanText:
+    def own_plan(self) -> PlanText:
         """What the plan that was typed or edited says. Raises ValueError with the rule that it breaks."""
         return read_plan(self.plan)
 
     def unread(self) -> Iterator[Fault]:
         """The fault of a plan that cannot be read."""
         try:
-            _ = self.given
+            _ = self.own_plan
         except ValueError as broken:
             yield Fault("plan", self.plan, str(broken))
 
@@ -116,14 +122,14 @@ class PlanKnobs(PlannerKnobs):
         """Knobs that mean nothing because the planner is not asked, or not so, with the reason."""
         if any(self.unread()):
             return {}
-        if self.given.codes is not None:
+        if self.own_plan.codes is not None:
             return dict.fromkeys(LM_KNOBS, "means nothing beside a plan that holds the codes")
         if not self.thinking:
             return dict.fromkeys(LM_KNOBS, "needs thinking")
         idle = {}
         if not self.use_cot_metas:
             idle = dict.fromkeys(("use_cot_caption", "use_cot_language"), "needs use_cot_metas")
-        elif self.given.caption is not None:
+        elif self.own_plan.music.caption:
             idle["use_cot_caption"] = "means nothing beside a plan that holds the caption"
         if self.lm_cfg_scale == 1:
             idle["lm_negative_prompt"] = "needs an lm_cfg_scale above 1"
@@ -162,6 +168,19 @@ class SongRequest(MusicKnobs):
     def planned(self) -> bool:
         """Whether a planner has anything to decide."""
         return True
+
+    @property
+    def wordless(self) -> bool:
+        """Whether nothing is sung."""
+        return not self.lyrics.strip()
+
+    @property
+    def music(self) -> Music:
+        """The facts that the request says; that nothing is sung is a fact too."""
+        return self._with_silence(super().music)
+
+    def _with_silence(self, music: Music) -> Music:
+        return dataclasses.replace(music, lyrics=NO_WORDS, language=NO_LANGUAGE) if self.wordless else music
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, with the reason: they must rest at their default."""
@@ -232,7 +251,7 @@ class GenerateRequest(PlanKnobs, SongRequest):
     @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide: not when it is switched off, or the plan is there already."""
-        return self.thinking and self.given.codes is None
+        return self.thinking and self.own_plan.codes is None
 
     @property
     def wordless(self) -> bool:
@@ -240,33 +259,20 @@ class GenerateRequest(PlanKnobs, SongRequest):
         return self.instrumental or not self.lyrics.strip()
 
     @property
-    def length_s(self) -> float | None:
-        """The song's length: the plan's if it has one."""
-        return self.given.duration_s or self.duration_s
-
-    def following(self) -> GenerateRequest:
-        """The request with what its plan says in place of what it said itself."""
-        given = self.given
-        return dataclasses.replace(
-            self,
-            prompt=given.caption or self.prompt,
-            duration_s=self.length_s,
-            bpm=given.bpm or self.bpm,
-            keyscale=given.keyscale or self.keyscale,
-            timesignature=cast("TimeSignature | None", given.timesignature) or self.timesignature,
-            vocal_language=given.language or self.vocal_language,
-        )
+    def music(self) -> Music:
+        """The facts that its plan says, then those of its own; that nothing is sung is a fact too."""
+        return self._with_silence(self.own_plan.music.over(Music.of(self)))
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, those of a planner that is not asked among them."""
         idle = super().idle() | self.unasked()
         if any(self.unread()) or not self.planned:
             return idle
-        song = self.following()
-        if song.bpm and song.keyscale and song.timesignature and song.duration_s:
+        music = self.music
+        if music.bpm and music.keyscale and music.timesignature and music.duration_s:
             cot = ("use_cot_metas", "use_cot_caption", "use_cot_language")
             idle |= dict.fromkeys(cot, "means nothing when tempo, key, metre and length are given")
-        elif self.wordless or song.vocal_language:
+        elif music.language:
             idle["use_cot_language"] = "means nothing when the language is known"
         return idle
 
@@ -276,18 +282,11 @@ class GenerateRequest(PlanKnobs, SongRequest):
         if unread := list(self.unread()):
             yield from unread
             return
-        given = self.given
         defaults = {knob.name: knob.default for knob in knobs_of(type(self))}
-        told = {
-            "bpm": given.bpm,
-            "keyscale": given.keyscale,
-            "timesignature": given.timesignature,
-            "vocal_language": given.language,
-            "duration_s": given.duration_s,
-        }
-        for name, value in told.items():
-            if value is not None and getattr(self, name) not in (None, defaults[name], value):
-                yield Fault(name, getattr(self, name), f"must be empty beside a plan that says {value}")
+        for fact, value in self.own_plan.music.facts().items():
+            own = getattr(self, KNOBS[fact])
+            if fact != "caption" and own not in (None, defaults[KNOBS[fact]], value):
+                yield Fault(KNOBS[fact], own, f"must be empty beside a plan that says {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     faults = list(set_in_vain(request, muted, recipe.fixed))
     if request.mode not in recipe.modes:
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
-    if isinstance(request, GenerateRequest) and recipe.planner == "composer" and request.given.codes is not None:
+    if isinstance(request, GenerateRequest) and recipe.planner == "composer" and request.own_plan.codes is not None:
         faults.append(
             Fault("plan", request.plan, "must hold no codes: this checkpoint has other ones than the planner")
         )

@@ -76,7 +76,7 @@ def evaluations(request: SongRequest, recipe: Recipe) -> float:
 def rendered_s(request: SongRequest, source_s: float | None) -> float:
     """Seconds of audio that one variation has, as far as that is known before it is planned."""
     if isinstance(request, GenerateRequest):
-        return request.length_s or PLANNED_S
+        return request.music.duration_s or PLANNED_S
     length = FALLBACK_SOURCE_S if source_s is None else source_s
     return length + request.extra_duration_s if isinstance(request, ExtendRequest) else length
 

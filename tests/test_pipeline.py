@@ -15,8 +15,9 @@ import pipeline
 from core.errors import RequestError
 from core.events import Progress
 from core.knobs import Knob, knobs_of, parse
+from core.music import Music
 from core.params import LM_KNOBS, SONG_MODES
-from core.plans import Facts
+from core.plans import Known
 from core.recipes import Recipe
 from core.resolve import resolve
 from networks.acestep import scenes as contexts
@@ -174,9 +175,9 @@ def test_kept_latents_stand_in_for_a_second_way_through_the_vae(runtime: Runtime
 
 def test_what_is_known_about_the_source_reaches_the_prompt(runtime: Runtime) -> None:
     job = job_of("extend")
-    known = Recording(audio=noise(SOURCE_S), facts=Facts(bpm=77, keyscale="D minor", timesignature="3"))
+    known = Recording(audio=noise(SOURCE_S), known=Known(music=Music(bpm=77, keyscale="D minor", timesignature="3")))
     (take,) = takes_of(Job(request=job.request, recipe=RECIPE, source=known), runtime)
-    assert (take.plan.bpm, take.plan.keyscale, take.plan.timesignature) == (77, "D minor", "3")
+    assert (take.plan.music.bpm, take.plan.music.keyscale, take.plan.music.timesignature) == (77, "D minor", "3")
 
 
 def test_a_song_that_would_be_longer_than_ten_minutes_is_refused(runtime: Runtime) -> None:

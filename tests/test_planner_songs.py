@@ -19,8 +19,9 @@ from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress
 from core.knobs import parse
+from core.music import Music
 from core.params import GenerateRequest, PlanRequest
-from core.plans import Plan, Stretch, plan_text
+from core.plans import Plan, Span, plan_text
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.estimates import Cost
@@ -157,7 +158,8 @@ def test_an_edited_plan_makes_another_song(studio: Studio) -> None:
 def test_facts_of_a_plan_count_as_the_users_own(studio: Studio) -> None:
     text = "bpm: 93\nkeyscale: F# minor\ncaption: solo piano\nduration: 12"
     plan = plan_of(studio, plan=text, use_cot_caption=True, duration_s=30)
-    assert (plan.bpm, plan.keyscale, plan.caption, plan.duration_s) == (93, "F# minor", "solo piano", 12)
+    music = Music(bpm=93, keyscale="F# minor", caption="solo piano", duration_s=12)
+    assert plan.music.over(music) == plan.music and music.over(plan.music) == plan.music
     assert len(plan.codes or ()) == 60
 
 
@@ -239,9 +241,9 @@ def test_a_variation_whose_length_was_planned_says_its_length() -> None:
 
 def test_the_composer_of_nano_follows_the_facts_of_a_plan_too() -> None:
     request = parse(GenerateRequest, {"prompt": "folk", "plan": "bpm: 93\nkeyscale: F# minor\nduration: 12", "seed": 1})
-    *_, plan = ComposerPlanner().plan(request, 1, Stretch(start_s=0, duration_s=request.length_s))
+    *_, plan = ComposerPlanner().plan(request, 1, Span(duration_s=request.music.duration_s))
     assert isinstance(plan, Plan)
-    assert (plan.bpm, plan.keyscale, plan.duration_s) == (93, "F# minor", 12)
+    assert (plan.music.bpm, plan.music.keyscale, plan.music.duration_s) == (93, "F# minor", 12)
 
 
 def save_tone(path: Path, pitch: int) -> None:
@@ -269,7 +271,7 @@ def test_forms_are_drafted_by_the_planner(studio: Studio, request_: Any) -> None
     assert isinstance(drafts[0], Draft)
     assert drafts[0] == drafts[1]
     assert (drafts[0].author, drafts[0].seed) == ("lm-1.7b", 4)
-    assert drafts[0].prompt and drafts[0].bpm
+    assert drafts[0].music.caption and drafts[0].music.bpm
 
 
 def test_a_recording_is_understood_through_its_codes(
@@ -282,7 +284,7 @@ def test_a_recording_is_understood_through_its_codes(
     for pitch in (900, 2000):
         save_tone(tmp_path / "tone.wav", pitch)
         drafts.append(list(studio.run(UnderstandRequest(src_audio=tmp_path / "tone.wav", seed=4)))[-1])
-    assert all(isinstance(draft, Draft) and draft.author == "lm-0.6b" and draft.prompt for draft in drafts)
+    assert all(isinstance(draft, Draft) and draft.author == "lm-0.6b" and draft.music.caption for draft in drafts)
     assert drafts[0] != drafts[1]
 
 

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from checkpoints.table import recipe_of
+from core.music import NO_WORDS, Music
 from core.params import Task
-from core.plans import NO_WORDS
-from networks.acestep.prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text
+from networks.acestep.prompts import END_OF_TEXT, instruction_of, lyric_text, prompt_text
 from planner.composer.styles import styles
 from training.captions import Ask, caption, draw_lyrics, vague_caption
 from training.synthesis import draw_score
@@ -20,10 +20,11 @@ VOCABULARY = 1024
 _LANGUAGES = ("en", "unknown", "en", "de", "es", "fr", "ja", "zh")
 
 
-def metas_of(ask: Ask, dice: np.random.Generator) -> Metas:
+def facts_of(ask: Ask, words: str, dice: np.random.Generator) -> Music:
     """What the prompt says about a piece; one fact in ten is left out."""
     told = dice.random(3) > 0.1
-    return Metas(
+    return Music(
+        caption=words,
         bpm=ask.score.bpm if told[0] else None,
         timesignature=str(ask.score.timesignature) if told[1] else None,
         keyscale=ask.score.keyscale if told[2] else None,
@@ -36,7 +37,7 @@ def prompt_of(ask: Ask, task: Task, dice: np.random.Generator, vague: bool = Fal
     instruction = instruction_of(task, recipe_of("nano").tracks if task == "complete" else ())
     words = vague_caption(dice) if vague else caption(ask.style, dice)
     language = str(dice.choice(_LANGUAGES)) if ask.lyrics else "unknown"
-    return prompt_text(instruction, words, metas_of(ask, dice)), lyric_text(language, ask.lyrics or NO_WORDS)
+    return prompt_text(instruction, facts_of(ask, words, dice)), lyric_text(language, ask.lyrics or NO_WORDS)
 
 
 def train_tokenizer(folder: Path, texts: int = 6000) -> None:

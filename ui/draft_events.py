@@ -9,8 +9,9 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.drafts import DRAFTS, Draft, DraftKind
+from core.drafts import DRAFTS, DraftKind
 from core.knobs import Json, knobs_of
+from core.music import KNOBS
 from core.params import GenerateRequest
 from ui import widgets as ui_widgets
 from ui.drafts import OWN, DraftTools, shared
@@ -19,10 +20,8 @@ from ui.form import Form
 from ui.handlers import Handlers
 from ui.runs import AT_ONCE, Updates, begin, rest
 
-DRAFTED = tuple(
-    knob for knob in knobs_of(GenerateRequest) if knob.name in Draft.__dataclass_fields__ and knob.name != "seed"
-)
-"""The knobs of Generate that a draft may fill; its seed is that of the draft's own dice."""
+DRAFTED = tuple(knob for knob in knobs_of(GenerateRequest) if knob.name in KNOBS.values())
+"""The knobs of Generate that a draft may fill."""
 
 DEPTH = 20
 """So many drafts can be undone."""

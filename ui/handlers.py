@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +44,7 @@ FAILED = "The studio failed; its log says why."
 SongOutput = tuple[object, object, str]
 """A sound file, its metadata and a line of progress; gr.skip() leaves what is there."""
 
-DraftOutput = tuple["dict[str, object] | None", str]
+DraftOutput = tuple["Mapping[str, object] | None", str]
 """The draft once it is there, and a line of progress."""
 
 PlanOutput = tuple[object, str, str]
@@ -129,9 +128,9 @@ class Handlers:
         try:
             for event in self.jobs.run(kind, values, session):
                 if isinstance(event, Draft):
-                    tempo = f"{event.bpm} bpm" if event.bpm else None
-                    facts = filter(None, ["drafted", event.author, tempo, event.keyscale])
-                    yield dataclasses.asdict(event), " · ".join(facts)
+                    tempo = f"{event.music.bpm} bpm" if event.music.bpm else None
+                    facts = filter(None, ["drafted", event.author, tempo, event.music.keyscale])
+                    yield event.values(), " · ".join(facts)
                 else:
                     yield None, str(event)
         except Cancelled:

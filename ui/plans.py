@@ -99,7 +99,7 @@ def wire_reuse(
 def _beside(text: str) -> dict[str, Value]:
     """What the form holds beside a plan, lest it contradicts it: its length, and nothing else that it tells."""
     plan = read_plan(text)
-    told = dict(zip(TOLD, (plan.bpm, plan.keyscale, plan.timesignature, plan.language), strict=True))
+    told = {name: value for name, value in plan.music.by_knob().items() if name in TOLD}
     knobs = {knob.name: knob for knob in knobs_of(GenerateRequest)}
     values = {name: ui_widgets.shown(knobs[name], None) for name, value in told.items() if value is not None}
-    return values if plan.duration_s is None else {**values, "duration_s": plan.duration_s}
+    return values if plan.music.duration_s is None else {**values, "duration_s": plan.music.duration_s}
