@@ -10,6 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from core.events import Progress
@@ -17,6 +18,7 @@ from core.music import NO_LANGUAGE, NO_WORDS
 from core.params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, SongRequest, Task
 from core.plans import Known, Plan, Planner, Span
 from core.recipes import Recipe
+from core.resolve import Rendering, rendering_of
 from core.tables import MAX_SEED
 from library import audio
 from networks.acestep import flow_edit, prompts, sampler
@@ -67,6 +69,11 @@ class Job:
     reference: Recording | None = None
     adapters: tuple[Adapter, ...] = ()
     planner_billions: float = 0.0
+
+    @cached_property
+    def rendering(self) -> Rendering:
+        """How it is rendered, every choice made."""
+        return rendering_of(self.request, self.recipe)
 
     @property
     def seeds(self) -> list[int]:
@@ -186,8 +193,7 @@ class _Making:
         if isinstance(request, CoverRequest) and request.task_type != "cover":
             return contexts.of_tracks(source, request.task_type)
         if isinstance(request, CoverRequest):
-            structure = request.cover_structure or recipe.structure
-            return contexts.cover(runtime, source, structure, recipe.task_of_latents)
+            return contexts.cover(runtime, source, job.rendering.structure, recipe.task_of_latents)
         if isinstance(request, EditRequest) and request.edit_mode == "flow":
             return contexts.flow(runtime, source, window, recipe)
         if guide is not None:
@@ -243,13 +249,8 @@ class _Making:
 
     def steps(self, scene: Scene) -> Iterator[sampler.Step]:
         """The steps of the denoising, or of a flow edit's morph."""
-        request = self.job.request
-        levels = sampler.noise_levels(
-            request.schedule or self.job.recipe.schedule,
-            request.inference_steps or self.job.recipe.inference_steps,
-            request.shift or self.job.recipe.shift,
-            request.custom_timesteps(),
-        )
+        request, rendering = self.job.request, self.job.rendering
+        levels = sampler.noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
         generators = [generator for seed in self.job.seeds for generator in sampler.generators_of(seed, 1)]
 
         def fresh(_: int) -> Tensor:
@@ -281,7 +282,7 @@ class _Making:
             levels=levels,
             view=sampler.View(context=scene.context, condition=self.condition(scene.task)),
             guidance=self._guidance(),
-            solver=request.solver or self.job.recipe.solver,
+            solver=self.job.rendering.solver.name,
             later=later,
             switch=switch,
             window=self._window(scene, noise, len(levels) - 1),
@@ -293,8 +294,8 @@ class _Making:
         request = self.job.request
         return sampler.Guidance(
             null=self.runtime.null_condition(),
-            scale=request.guidance_scale or self.job.recipe.guidance_scale,
-            rule="adg" if request.use_adg else request.guidance_rule or "apg",
+            scale=self.job.rendering.guidance_scale,
+            rule=self.job.rendering.guidance_rule,
             start=1.0 - request.cfg_interval_end,
             end=1.0 - request.cfg_interval_start,
         )

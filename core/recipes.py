@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.knobs import Value
-from core.params import Schedule, Structure, Task
+from core.params import GuidanceRule, Schedule, Structure, Task
 from core.solvers import first_of
 from core.tables import Mode
 
@@ -29,6 +29,7 @@ class Recipe:
     shift: float
     solver: str = first_of("ode").name
     schedule: Schedule = "linear"
+    guidance_rule: GuidanceRule = "apg"
     structure: Structure = "codes"
     task_of_latents: Task = "cover"
     planner: Literal["composer", "lm"] = "lm"

@@ -9,7 +9,7 @@ from statistics import median
 from core.lyrics import LyricsRequest
 from core.params import EditRequest, ExtendRequest, GenerateRequest, SongRequest
 from core.recipes import Recipe
-from core.resolve import solver_of
+from core.resolve import rendering_of
 from core.tables import CODES_PER_S
 from networks.machine import DeviceKind
 
@@ -64,10 +64,9 @@ class Cost:
 
 def evaluations(request: SongRequest, recipe: Recipe) -> float:
     """Forward passes of the DiT for one variation, counting only the guided steps twice."""
-    steps = float(len(request.custom_timesteps()) or request.inference_steps or recipe.inference_steps)
-    guided = (request.guidance_scale or recipe.guidance_scale) > 1
-    interval = request.cfg_interval_end - request.cfg_interval_start
-    passes = steps * (1.0 + (interval if guided else 0.0)) * solver_of(request, recipe).evaluations
+    rendering = rendering_of(request, recipe)
+    guided = request.cfg_interval_end - request.cfg_interval_start if rendering.guided else 0.0
+    passes = rendering.steps * rendering.solver.evaluations * (1.0 + guided)
     if isinstance(request, EditRequest) and request.edit_mode == "flow":
         passes *= 2 * request.n_avg
     return passes
