@@ -19,6 +19,7 @@ from core.adapters import AdapterChoice, read_choices
 from core.errors import Fault
 from core.knobs import Knob, knob, knobs_of, set_in_vain
 from core.lyrics import LyricsRequest
+from core.modes import Cover, Layout, Morph, RepaintMode, Seam, Structure, TrackTask
 from core.music import KNOBS, NO_LANGUAGE, NO_WORDS, Music
 from core.plan_text import PlanText, read_plan
 from core.solvers import SOLVERS, InferMethod
@@ -36,14 +37,11 @@ from core.tables import (
     TimeSignature,
 )
 
-Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 GuidanceRule = Literal["apg", "cfg"]
 Schedule = Literal["linear", "linear_quadratic"]
-Structure = Literal["codes", "latents"]
 CoverTask = Literal["cover", "lego", "extract", "complete"]
 Side = Literal["after", "before"]
 EditMode = Literal["repaint", "flow"]
-RepaintMode = Literal["conservative", "balanced", "aggressive"]
 
 TRACKS = (
     *("vocals", "backing_vocals", "drums", "bass", "guitar", "keyboard"),
@@ -165,6 +163,46 @@ class SongRequest(MusicKnobs):
     adapters: str = knob("", group="adapters", high=4000, lines=2)
 
     @property
+    def layout(self) -> Layout:
+        """Which parts of the song are new."""
+        return Layout()
+
+    @property
+    def from_source(self) -> bool:
+        """Whether the song is made from a recording, whose length it takes."""
+        return "src_audio" in self.required
+
+    @property
+    def cover(self) -> Cover | None:
+        """What is kept of the source, where its structure is what counts."""
+        return None
+
+    @property
+    def track_task(self) -> TrackTask | None:
+        """The single instruments to be made, if that is the task."""
+        return None
+
+    @property
+    def seam(self) -> Seam | None:
+        """How new and old meet, where the source stays around what is new."""
+        return None
+
+    @property
+    def morph(self) -> Morph | None:
+        """How the source becomes another, where it does not begin anew from noise."""
+        return None
+
+    @property
+    def own_plan(self) -> PlanText:
+        """The plan that the request brings along."""
+        return PlanText()
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether a language model is to plan the song; None where there is none that could."""
+        return None
+
+    @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide."""
         return True
@@ -249,6 +287,11 @@ class GenerateRequest(PlanKnobs, SongRequest):
     instrumental: bool = knob(False, group="main")
 
     @property
+    def thinks(self) -> bool:
+        """Whether a language model is to plan the song."""
+        return self.thinking
+
+    @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide: not when it is switched off, or the plan is there already."""
         return self.thinking and self.own_plan.codes is None
@@ -309,6 +352,18 @@ class CoverRequest(SongRequest):
     task_type: CoverTask = knob("cover", group="tracks")
     tracks: str = knob("", group="tracks", high=200)
 
+    @property
+    def cover(self) -> Cover | None:
+        """What is kept of the source, unless single instruments are asked for."""
+        if self.task_type != "cover":
+            return None
+        return Cover(steps=self.audio_cover_strength, noise=self.cover_noise_strength, structure=self.cover_structure)
+
+    @property
+    def track_task(self) -> TrackTask | None:
+        """The single instruments to be made, if that is the task."""
+        return None if self.task_type == "cover" else TrackTask(task=self.task_type, names=self.track_names())
+
     def track_names(self) -> tuple[str, ...]:
         """The tracks typed by the user, lower-case, in order."""
         return tuple(name.strip().lower().replace(" ", "_") for name in self.tracks.split(",") if name.strip())
@@ -351,10 +406,25 @@ class ExtendRequest(SongRequest):
     overlap_s: float = knob(2.0, group="region", low=0, high=5, step=0.1, unit="seconds")
     crossfade_s: float = knob(0.25, group="region", low=0.01, high=1, step=0.01, unit="seconds")
 
+    @property
+    def layout(self) -> Layout:
+        """Something new on one side of the source."""
+        before = self.side == "before"
+        return Layout(
+            before_s=self.extra_duration_s if before else 0.0,
+            after_s=0.0 if before else self.extra_duration_s,
+            overlap_s=self.overlap_s,
+        )
+
+    @property
+    def seam(self) -> Seam:
+        """The source held on to, and a crossfade of the length that is asked for."""
+        return Seam(repaint_mode="conservative", crossfade_s=self.crossfade_s)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(SongRequest):
-    """A recording with one stretch of it made anew."""
+    """A recording with one segment of it made anew."""
 
     mode: ClassVar[Mode] = "edit"
     required: ClassVar[tuple[str, ...]] = ("src_audio",)
@@ -372,14 +442,32 @@ class EditRequest(SongRequest):
     n_avg: int = knob(1, group="region", low=1, high=8, step=1)
 
     @property
+    def layout(self) -> Layout:
+        """A new segment."""
+        return Layout(segment_s=(self.segment_start_s, self.segment_end_s))
+
+    @property
+    def seam(self) -> Seam:
+        """The seam of the repaint mode, for a flow edit too."""
+        return Seam(repaint_mode=self.repaint_mode, strength=self.repaint_strength)
+
+    @property
+    def morph(self) -> Morph | None:
+        """The way of a flow edit, if it is one."""
+        if self.edit_mode != "flow":
+            return None
+        source = Music(caption=self.source_prompt.strip(), lyrics=self.source_lyrics.strip() or NO_WORDS)
+        return Morph(source=source, n_min=self.n_min, n_max=self.n_max, n_avg=self.n_avg)
+
+    @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide: a flow edit keeps the notes that are there."""
-        return self.edit_mode == "repaint"
+        return self.morph is None
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, with the reason."""
         idle = super().idle()
-        if self.edit_mode == "flow":
+        if self.morph is not None:
             names = ("infer_method", "solver", "retake_variance", "retake_seed")
             idle |= dict.fromkeys(names, "means nothing to a flow edit, which denoises in its own way")
         else:
@@ -396,7 +484,7 @@ class EditRequest(SongRequest):
             yield Fault("segment_end_s", self.segment_end_s, "must lie after segment_start_s")
         if self.n_max <= self.n_min:
             yield Fault("n_max", self.n_max, "must be larger than n_min")
-        if self.edit_mode == "flow" and not (self.prompt.strip() or self.lyrics.strip()):
+        if self.morph is not None and not (self.prompt.strip() or self.lyrics.strip()):
             yield Fault("prompt", self.prompt, "must say what the stretch becomes")
 
 

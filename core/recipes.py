@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.knobs import Value
-from core.params import GuidanceRule, Schedule, Structure, Task
+from core.modes import Structure, Task
+from core.params import GuidanceRule, Schedule
 from core.solvers import first_of
 from core.tables import Mode
 

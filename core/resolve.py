@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar
 
 from core.drafts import DraftRequest
 from core.errors import Fault, RequestError
-from core.knobs import set_in_vain
+from core.knobs import set_in_vain, to_json
 from core.lyrics import LyricsRequest
-from core.params import GUIDED, GenerateRequest, GuidanceRule, Schedule, SongRequest, Structure
+from core.modes import Structure
+from core.params import GUIDED, GuidanceRule, Schedule, SongRequest
 from core.recipes import Recipe
 from core.solvers import SOLVERS, Solver, first_of
 from core.tables import MAX_SEED
@@ -48,7 +49,7 @@ class Rendering:
 
 def rendering_of(request: SongRequest, recipe: Recipe) -> Rendering:
     """The request's choices and, where it makes none, the recipe's: the one place where the two meet."""
-    timesteps, structure = request.custom_timesteps(), getattr(request, "cover_structure", None)
+    timesteps, structure = request.custom_timesteps(), request.cover.structure if request.cover else None
     return Rendering(
         steps=len(timesteps) or request.inference_steps or recipe.inference_steps,
         schedule=request.schedule or recipe.schedule,
@@ -77,10 +78,9 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     faults = list(set_in_vain(request, muted, recipe.fixed))
     if request.mode not in recipe.modes:
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
-    if isinstance(request, GenerateRequest) and recipe.planner == "composer" and request.own_plan.codes is not None:
-        faults.append(
-            Fault("plan", request.plan, "must hold no codes: this checkpoint has other ones than the planner")
-        )
+    if recipe.planner == "composer" and request.own_plan.codes is not None:
+        rule = "must hold no codes: this checkpoint has other ones than the planner"
+        faults.append(Fault("plan", to_json(request)["plan"], rule))
     if faults:
         raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
 

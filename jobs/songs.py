@@ -35,7 +35,7 @@ from library.tracks import Record, Track, cache_key
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
-    from pipeline import Job, Recording, Take
+    from networks.acestep.job import Job, Recording, Take
 
 TITLE_CHARS = 60
 
@@ -174,7 +174,7 @@ def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: s
 
     Latents that were kept beside a track are of use to the same VAE alone.
     """
-    from pipeline import Job, Recording
+    from networks.acestep.job import Job, Recording
 
     recordings: dict[str, Recording] = {}
     for name, path in _sources(request):

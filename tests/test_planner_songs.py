@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pipeline_plans
+import pipeline
 from backend import Settings, Studio
 from checkpoints import table
 from cli import main as cli
@@ -27,8 +27,8 @@ from jobs import estimates
 from jobs.estimates import Cost
 from library import audio
 from library.tracks import Track
+from networks.acestep.job import Job
 from networks.machine import Machine
-from pipeline import Job
 from planner.composer.planner import ComposerPlanner
 from tests.tiny import save_tiny
 from tests.tiny_lm import save_lm
@@ -141,7 +141,7 @@ def test_a_plan_alone_is_the_plan_of_the_song(studio: Studio) -> None:
 def test_a_plan_that_is_used_again_makes_the_same_song(studio: Studio) -> None:
     first = song_of(studio)
     again = song_of(studio, plan=plan_text(first.plan), use_cot_caption=True)
-    assert again.plan["planner"] == pipeline_plans.BY_HAND
+    assert again.plan["planner"] == pipeline.BY_HAND
     assert again.plan["codes"] == first.plan["codes"]
     assert np.array_equal(latents_of(studio, again), latents_of(studio, first))
 
@@ -169,7 +169,7 @@ def test_without_a_planner_the_song_is_made_and_says_so(
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
     shutil.copytree(weights / "xl-turbo", tmp_path / "xl-turbo")
     track = song_of(studio, use_cot_caption=True)
-    assert track.notes == (pipeline_plans.NO_PLANNER,)
+    assert track.notes == (pipeline.NO_PLANNER,)
     assert "download lm-1.7b" in track.notes[0]
     with pytest.raises(MissingWeights, match=r"download lm-1\.7b"):
         plan_of(studio)
@@ -177,7 +177,7 @@ def test_without_a_planner_the_song_is_made_and_says_so(
 
 def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:
     track = song_of(studio, thinking=False, use_cot_caption=True)
-    assert track.notes == (pipeline_plans.SWITCHED_OFF,)
+    assert track.notes == (pipeline.SWITCHED_OFF,)
     assert "codes" not in track.plan
 
 

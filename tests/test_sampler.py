@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core import params, solvers
+from core.modes import RepaintMode
 from networks.acestep.flow_edit import Morph, flow_edit
 from networks.acestep.sampler import (
     GUIDANCE,
@@ -414,7 +415,7 @@ def test_injection_sets_the_surroundings_to_the_renoised_source_for_as_many_step
     ],
 )
 def test_a_repaint_mode_says_how_much_of_the_surroundings_is_held(
-    mode: params.RepaintMode, strength: float, expected: tuple[float, float, float]
+    mode: RepaintMode, strength: float, expected: tuple[float, float, float]
 ) -> None:
     blend = blend_of(mode, strength)
     assert (blend.injection, blend.latent_s, blend.wave_s) == pytest.approx(expected)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from core.params import Task
+from core.modes import Task
 from training.loop import Plan, load_average, train
 from training.networks import REFERENCE_FRAMES, condition_encoder, text_encoder, transformer
 from training.pairs import FRAMES, Pair, Pool, crop, encoder

@@ -27,9 +27,10 @@ from core.paths import DOCS, nano_folder
 from core.plans import Known
 from core.resolve import resolve
 from core.tables import SAMPLE_RATE
+from networks.acestep.job import Job, Recording, Take
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
-from pipeline import Job, Recording, Take, render
+from pipeline import render
 from planner.composer.instruments import Wave
 from planner.composer.planner import ComposerPlanner
 from planner.composer.score import Brief, Score, compose

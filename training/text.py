@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from checkpoints.table import recipe_of
+from core.modes import Task
 from core.music import NO_WORDS, Music
-from core.params import Task
 from networks.acestep.prompts import END_OF_TEXT, instruction_of, lyric_text, prompt_text
 from planner.composer.styles import styles
 from training.captions import Ask, caption, draw_lyrics, vague_caption

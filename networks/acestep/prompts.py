@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from core.modes import Task
 from core.music import Music
-from core.params import Task
 
 log = logging.getLogger(__name__)
 
