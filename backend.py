@@ -10,8 +10,9 @@ from pathlib import Path
 
 from checkpoints import table, writers
 from checkpoints.writers import Writer
-from core.params import Recipe, Request
 from core.paths import outputs_folder
+from core.recipes import Recipe
+from core.requests import Request
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.replica import Replica, State

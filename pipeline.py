@@ -10,25 +10,26 @@ import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.events import Progress
-from core.params import CoverRequest, EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest, Task
-from core.plans import NO_WORDS, Facts, Plan, Planner, Stretch
-from core.tables import MAX_SEED
+from core.modes import Morph, Seam, Task
+from core.music import NO_LANGUAGE, OPEN, Music
+from core.plans import Known, Plan, Planner, open_plan
+from core.tables import DEFAULT_DURATION_S
 from library import audio
+from library.analysis import listen
 from networks.acestep import flow_edit, prompts, sampler
 from networks.acestep import scenes as contexts
+from networks.acestep.job import Job, Take
 from networks.acestep.scenes import Scene
-from networks.acestep.timeline import Timeline, timeline_of
-from pipeline_plans import plans_of
+from networks.acestep.timeline import Timeline
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from networks.acestep.lora.adapter import Adapter
     from networks.acestep.runtime import Condition, Runtime
 
 AROUND_S = 0.5
@@ -37,94 +38,10 @@ AROUND_S = 0.5
 SHORTEST_FADE_S = 0.01
 """Crossfade beside a window at the least: a hard cut clicks."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """A source: its waveform `(2, S)` at the runtime's rate, and what its track knows about it, if it has one.
-
-    `latents` `(T, C)` were kept when it was rendered: they spare a second pass through the VAE. The waveform is
-    `gain` times what they decode to.
-    """
-
-    audio: NDArray[np.float32]
-    facts: Facts | None = None
-    latents: NDArray[np.float16] | None = None
-    gain: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A resolved request and all that goes with it. Plain data: it crosses processes.
-
-    `planner_billions` are the parameters of the language model that plans it; 0 where none does.
-    """
-
-    request: SongRequest
-    recipe: Recipe
-    source: Recording | None = None
-    reference: Recording | None = None
-    adapters: tuple[Adapter, ...] = ()
-    planner_billions: float = 0.0
-
-    @property
-    def seeds(self) -> list[int]:
-        """One seed for each variation, counting up from the request's."""
-        return [_later(self.request.seed, index) for index in range(self.request.variations)]
-
-    @property
-    def retake_seeds(self) -> list[int]:
-        """The second seed of each variation."""
-        return [_later(self.request.retake_seed, index) for index in range(self.request.variations)]
-
-    def narrowed(self, index: int, duration_s: float) -> SongRequest:
-        """The request of one variation alone, of that length: the first one's plan chose it for all."""
-        chosen: dict[str, Any] = {"seed": self.seeds[index], "variations": 1}
-        if isinstance(self.request, GenerateRequest) and self.request.length_s is None and index > 0:
-            chosen["duration_s"] = duration_s
-        if self.request.retake_seed is not None:
-            chosen["retake_seed"] = self.retake_seeds[index]
-        return dataclasses.replace(self.request, **chosen)
-
-    def timeline(self, rate: int, duration_s: float) -> Timeline:
-        """The song's layout; `duration_s` is the planned length of a song without a source."""
-        return timeline_of(self.request, 0 if self.source is None else self.source.audio.shape[1], rate, duration_s)
-
-    def duration_s(self, rate: int) -> float | None:
-        """The song's length, as far as the request and the source say."""
-        if isinstance(self.request, GenerateRequest):
-            return self.request.length_s
-        return self.timeline(rate, 0.0).samples / rate
-
-    def stretch(self, rate: int, facts: Facts | None) -> Stretch:
-        """The part to be planned: the song, or the window and what surrounds it, in the song's own time."""
-        if isinstance(self.request, GenerateRequest):
-            return Stretch(start_s=0.0, duration_s=self.request.length_s)
-        line = self.timeline(rate, 0.0)
-        start, end = (sample / rate for sample in line.window)
-        known = facts or Facts()
-        known = dataclasses.replace(known, anchor_s=known.anchor_s + line.offset / rate)
-        return Stretch(start_s=start, duration_s=end - start, surroundings=known)
-
-
-def _later(seed: int | None, index: int) -> int:
-    assert seed is not None, "the request is not resolved"
-    return (seed + index) % (MAX_SEED + 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Take:
-    """One rendered song: its waveform `(2, S)`, its latents `(T, C)`, the plan it follows, and its request.
-
-    `window` are the samples that are new, from the first to the one after the last. The waveform is `gain` times what
-    the latents decode to. The request is the job's, narrowed to this variation: rendering it again gives this take.
-    """
-
-    audio: NDArray[np.float32]
-    latents: NDArray[np.float16]
-    plan: Plan
-    request: SongRequest
-    window: tuple[int, int]
-    gain: float
+NO_PLANNER = "no planner is installed: rendered from the words alone; ./studio checkpoints download lm-1.7b brings one"
+SWITCHED_OFF = "the planner was switched off: rendered from the words alone"
+BY_HAND = "given"
+"""Who planned a song whose codes the user brought along."""
 
 
 def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Progress | Take]:
@@ -132,7 +49,7 @@ def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Prog
 
     Raises RequestError when the song would be too long.
     """
-    plans = yield from plans_of(job, planner, runtime.shape.sample_rate)
+    plans = yield from _plans_of(job, planner, runtime.shape.sample_rate)
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
     yield Progress("encoding")
     scene = making.scene()
@@ -141,6 +58,39 @@ def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Prog
     latents = yield from _watched(making.steps(scene))
     yield Progress("decoding")
     yield from making.takes(latents)
+
+
+def _plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress, None, list[Plan]]:
+    """Progress; returns one plan for each variation, all of one length."""
+    request = job.request
+    yield Progress("planning")
+    known = None if job.source is None else job.source.known
+    if job.source is not None and known is None and planner is not None:
+        yield Progress("planning", note="listening to the source")
+        known = listen(job.source.audio, rate)
+    if planner is None or not request.planned:
+        return [_unplanned(job, rate, known)] * request.variations
+    span = job.span(rate, known)
+    plans: list[Plan] = []
+    for seed in job.seeds:
+        for event in planner.plan(request, seed, span):
+            if isinstance(event, Plan):
+                plans.append(event)
+            else:
+                yield event
+        span = dataclasses.replace(span, duration_s=plans[0].duration_s)
+    return plans
+
+
+def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
+    """The plan without a planner: as it was given, or with what goes undecided said."""
+    duration_s, codes, notes = job.duration_s(rate), job.request.own_plan.codes, []
+    if codes is None and job.request.thinks is not None:
+        notes.append(NO_PLANNER if job.request.thinks else SWITCHED_OFF)
+    if duration_s is None:
+        notes.append(f"nobody chose a length: {DEFAULT_DURATION_S:g} seconds")
+    plan = open_plan(job.request, duration_s or DEFAULT_DURATION_S, known, tuple(notes))
+    return plan if codes is None else dataclasses.replace(plan, codes=codes, planner=BY_HAND)
 
 
 def _watched(steps: Iterable[sampler.Step]) -> Generator[Progress, None, Tensor]:
@@ -169,28 +119,28 @@ class _Making:
         return max(self.line.frames(self.runtime.shape), self.job.recipe.min_frames)
 
     def scene(self) -> Scene:
-        """What the DiT will see: the row of docs/modes.md that the request asks for."""
+        """What the DiT will see: the row of docs/modes.md that the request asks for by what it carries."""
         job, runtime, recipe = self.job, self.runtime, self.job.recipe
-        request, plan = job.request, self.plans[0]
-        guide = self._guide()
-        if isinstance(request, GenerateRequest):
-            if guide is not None:
-                return contexts.from_guide(guide, recipe.task_of_latents)
-            if plan.codes is not None:
-                return contexts.from_codes(runtime, [p.codes or () for p in self.plans], self.frames)
-            return contexts.from_words(runtime, self.frames)
-        source = self._source()
-        window = self.line.window_frames(runtime.shape)
-        if isinstance(request, CoverRequest) and request.task_type != "cover":
-            return contexts.of_tracks(source, request.task_type)
-        if isinstance(request, CoverRequest):
-            structure = request.cover_structure or recipe.structure
-            return contexts.cover(runtime, source, structure, recipe.task_of_latents)
-        if isinstance(request, EditRequest) and request.edit_mode == "flow":
+        request, guide = job.request, self._guide()
+        if not request.from_source:
+            return self._new_song(guide)
+        source, window = self._source(), self.line.window_frames(runtime.shape)
+        if request.track_task is not None:
+            return contexts.of_tracks(source, request.track_task.task)
+        if request.cover is not None:
+            return contexts.cover(runtime, source, job.rendering.structure, recipe.task_of_latents)
+        if request.morph is not None:
             return contexts.flow(runtime, source, window, recipe)
         if guide is not None:
             return contexts.guided_repaint(source, guide, window, recipe.task_of_latents)
         return contexts.repaint(runtime, source, window)
+
+    def _new_song(self, guide: Tensor | None) -> Scene:
+        if guide is not None:
+            return contexts.from_guide(guide, self.job.recipe.task_of_latents)
+        if self.plans[0].codes is not None:
+            return contexts.from_codes(self.runtime, [plan.codes or () for plan in self.plans], self.frames)
+        return contexts.from_words(self.runtime, self.frames)
 
     def _fit(self, latents: Tensor) -> Tensor:
         return contexts.fit(latents, self.frames, self.runtime.silence(self.frames))
@@ -220,19 +170,19 @@ class _Making:
             waves.append(wave[:, left : stop + around])
         return contexts.place(contexts.encode(self.runtime, waves), left // hop, self.runtime.silence(self.frames))
 
-    def condition(self, task: Task, caption: str | None = None, lyrics: str | None = None) -> Condition:
-        """The words under the instruction of a task, one item for each variation; given words replace the plan's."""
-        request, seconds = self.job.request, self.line.samples / self.runtime.shape.sample_rate
-        named = request.track_names() if isinstance(request, CoverRequest) and request.task_type == task else ()
+    def condition(self, task: Task, source: Music | None = None) -> Condition:
+        """The words under the instruction of a task, one item for each variation; a `source` is called by its own."""
+        seconds, asked = self.line.samples / self.runtime.shape.sample_rate, self.job.request.track_task
+        named = asked.names if asked is not None and asked.task == task else ()
         usual = self.job.recipe.tracks if task == self.job.recipe.task_of_latents else ()
         instruction = prompts.instruction_of(task, named or usual)
         texts, words = [], []
         for plan in self.plans:
-            metas = prompts.Metas(
-                bpm=plan.bpm, timesignature=plan.timesignature, keyscale=plan.keyscale, duration_s=seconds
-            )
-            texts.append(prompts.prompt_text(instruction, plan.caption if caption is None else caption, metas))
-            words.append(prompts.lyric_text(plan.vocal_language, plan.lyrics if lyrics is None else lyrics))
+            music = dataclasses.replace(plan.music, duration_s=seconds)
+            if source is not None:
+                music = dataclasses.replace(music, caption=source.caption, lyrics=source.lyrics)
+            texts.append(prompts.prompt_text(instruction, music))
+            words.append(prompts.lyric_text(music.language or NO_LANGUAGE, music.lyrics))
         return self.runtime.condition(texts, words, [self._reference()] * len(texts))
 
     def _reference(self) -> Tensor | None:
@@ -241,20 +191,15 @@ class _Making:
 
     def steps(self, scene: Scene) -> Iterator[sampler.Step]:
         """The steps of the denoising, or of a flow edit's morph."""
-        request = self.job.request
-        levels = sampler.noise_levels(
-            request.schedule or self.job.recipe.schedule,
-            request.inference_steps or self.job.recipe.inference_steps,
-            request.shift or self.job.recipe.shift,
-            request.custom_timesteps(),
-        )
+        request, rendering = self.job.request, self.job.rendering
+        levels = sampler.noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
         generators = [generator for seed in self.job.seeds for generator in sampler.generators_of(seed, 1)]
 
         def fresh(_: int) -> Tensor:
             return sampler.draw_noise(generators, self.frames, self.runtime.shape.channels).to(scene.context.device)
 
-        if isinstance(request, EditRequest) and request.edit_mode == "flow":
-            return self._morph(request, scene, levels, fresh)
+        if request.morph is not None:
+            return self._morphing(request.morph, scene, levels, fresh)
         noise = fresh(0)
         if request.retake_variance > 0:
             others = [g for seed in self.job.retake_seeds for g in sampler.generators_of(seed, 1)]
@@ -265,21 +210,21 @@ class _Making:
     def _denoising(
         self, scene: Scene, levels: tuple[float, ...], noise: Tensor, fresh: Callable[[int], Tensor]
     ) -> Iterator[sampler.Step]:
-        request, x = self.job.request, noise
+        cover, x = self.job.request.cover, noise
         later, switch = None, 0
-        if isinstance(request, CoverRequest) and request.task_type == "cover":
-            if request.cover_noise_strength > 0 and scene.kept is not None:
-                levels = sampler.levels_from(levels, request.cover_noise_strength)
+        if cover is not None:
+            if cover.noise > 0 and scene.kept is not None:
+                levels = sampler.levels_from(levels, cover.noise)
                 x = sampler.renoise(scene.kept, noise, levels[0])
-            if request.audio_cover_strength < 1:
-                switch = int(request.audio_cover_strength * (len(levels) - 1))
+            if cover.steps < 1:
+                switch = int(cover.steps * (len(levels) - 1))
                 words = contexts.from_words(self.runtime, self.frames)
                 later = sampler.View(context=words.context, condition=self.condition(words.task))
         run = sampler.DenoiseInputs(
             levels=levels,
             view=sampler.View(context=scene.context, condition=self.condition(scene.task)),
             guidance=self._guidance(),
-            solver=request.solver or self.job.recipe.solver,
+            solver=self.job.rendering.solver.name,
             later=later,
             switch=switch,
             window=self._window(scene, noise, len(levels) - 1),
@@ -291,23 +236,21 @@ class _Making:
         request = self.job.request
         return sampler.Guidance(
             null=self.runtime.null_condition(),
-            scale=request.guidance_scale or self.job.recipe.guidance_scale,
-            rule="adg" if request.use_adg else request.guidance_rule or "apg",
+            scale=self.job.rendering.guidance_scale,
+            rule=self.job.rendering.guidance_rule,
             start=1.0 - request.cfg_interval_end,
             end=1.0 - request.cfg_interval_start,
         )
 
-    def _blend(self) -> sampler.Blend:
-        request = self.job.request
-        if isinstance(request, EditRequest):
-            return sampler.blend_of(request.repaint_mode, request.repaint_strength)
-        assert isinstance(request, ExtendRequest)
-        return dataclasses.replace(sampler.blend_of("conservative", 0.0), wave_s=request.crossfade_s)
+    def _blend(self, seam: Seam) -> sampler.Blend:
+        blend = sampler.blend_of(seam.repaint_mode, seam.strength)
+        return blend if seam.crossfade_s is None else dataclasses.replace(blend, wave_s=seam.crossfade_s)
 
     def _window(self, scene: Scene, noise: Tensor, steps: int) -> sampler.RepaintWindow | None:
-        if scene.window is None or scene.kept is None:
+        seam = self.job.request.seam
+        if scene.window is None or scene.kept is None or seam is None:
             return None
-        blend, (start, stop) = self._blend(), scene.window
+        blend, (start, stop) = self._blend(seam), scene.window
         ramp = max(1, round(blend.latent_s * self.runtime.shape.frames_hz))
         return sampler.RepaintWindow(
             start=start,
@@ -318,22 +261,21 @@ class _Making:
             ramp=ramp,
         )
 
-    def _morph(
-        self, request: EditRequest, scene: Scene, levels: tuple[float, ...], fresh: Callable[[int], Tensor]
+    def _morphing(
+        self, asked: Morph, scene: Scene, levels: tuple[float, ...], fresh: Callable[[int], Tensor]
     ) -> Iterator[sampler.Step]:
         """The steps of a flow edit from the source's words to the request's; the surroundings go back at the end."""
         assert scene.kept is not None
-        facts = self.job.source.facts if self.job.source else None
-        caption = request.source_prompt.strip() or (facts.caption if facts else "")
-        words = self.condition(scene.task, caption, request.source_lyrics.strip() or NO_WORDS)
+        known = self.job.source.known if self.job.source else None
+        words = self.condition(scene.task, asked.source.over(known.music if known else OPEN))
         morph = flow_edit.FlowEditInputs(
             levels=levels,
             source=sampler.View(context=scene.context, condition=words),
             target=sampler.View(context=scene.context, condition=self.condition(scene.task)),
             guidance=self._guidance(),
-            n_min=request.n_min,
-            n_max=request.n_max,
-            n_avg=request.n_avg,
+            n_min=asked.n_min,
+            n_max=asked.n_max,
+            n_avg=asked.n_avg,
         )
         clean = scene.kept.expand(len(self.plans), -1, -1)
         window = self._window(scene, clean, len(levels) - 1)
@@ -361,11 +303,11 @@ class _Making:
 
         Beside a source the level is the source's: there, rare peaks are cut off instead.
         """
-        recording = self.job.source
-        if recording is None or isinstance(self.job.request, CoverRequest):
+        recording, seam = self.job.source, self.job.request.seam
+        if recording is None or seam is None:
             limited = audio.limit_peak(wave)
             return limited, 1.0 / max(1.0, float(abs(wave).max(initial=0.0)))
         gain = recording.gain if recording.latents is not None else 1.0
-        fade = round(max(SHORTEST_FADE_S, self._blend().wave_s) * self.runtime.shape.sample_rate)
+        fade = round(max(SHORTEST_FADE_S, self._blend(seam).wave_s) * self.runtime.shape.sample_rate)
         inside = (gain * wave).clip(-1.0, 1.0)
         return audio.splice(self.line.place(recording.audio), inside, self.line.window, fade), gain

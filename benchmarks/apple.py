@@ -28,10 +28,10 @@ from core.events import Progress
 from core.params import GenerateRequest
 from core.paths import nano_folder
 from core.resolve import resolve
+from networks.acestep.job import Job, Take
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
 from networks.machine import Bits, DType, RuntimeName
-from pipeline import Job, Take
 from planner.composer.planner import ComposerPlanner
 
 ROOT = Path(__file__).parent.parent

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from core.errors import Fault, RequestError
-from core.params import GUIDED, Recipe
-from core.plan_text import LM_KNOBS
+from core.params import GUIDED, LM_KNOBS
+from core.recipes import Recipe
 from networks.acestep.published import TEXT_ENCODER_BILLIONS, VAE_BILLIONS
 
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]

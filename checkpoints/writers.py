@@ -10,7 +10,8 @@ from checkpoints import table
 from checkpoints.find import Installed, checkpoint, installed
 from core.errors import Fault, MissingWeights, RequestError
 from core.knobs import set_in_vain
-from core.lyrics import LyricsRequest, WriterRecipe
+from core.lyrics import LyricsRequest
+from core.recipes import WriterRecipe
 
 BUILT_IN = "built-in"
 

@@ -27,8 +27,9 @@ from core.events import Progress, TextDelta
 from core.files import write_whole
 from core.knobs import Knob, knobs_of, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, REQUESTS, SONG_MODES, Request
+from core.params import MODES, SONG_MODES
 from core.plans import Plan
+from core.requests import REQUESTS, Request
 from library.tracks import Track
 from networks.machine import Bits, DeviceKind, DType, Machine, RuntimeName
 
@@ -160,7 +161,7 @@ def _run(request: Request, machine: Machine, output: Output) -> None:
                 case Plan():
                     _print(_json(result.summary()) if output.as_json else result.to_text())
                 case Draft():
-                    _print(_json(dataclasses.asdict(result)))
+                    _print(_json(result.values()))
     if output.out is not None and not songs:
         _save(words.encode(), output.out)
 

@@ -6,8 +6,8 @@ docs/knobs.md is written whole, of docs/apple.md the table of memory.
 from __future__ import annotations
 
 import tooltips
+from core.drafts import DRAFTS
 from core.knobs import Knob, knobs_of
-from core.lyrics import DRAFTS
 from core.params import MODES
 from core.paths import DOCS
 from core.tables import GROUPS

@@ -1,118 +1,21 @@
-"""The requests and knobs of the language models: the planner's, the lyric writer's, and drafts of a form."""
+"""What a lyric writer is asked."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from core.errors import Fault
-from core.knobs import Value, knob, set_in_vain
-from core.tables import (
-    BPM,
-    KEYSCALES,
-    LANGUAGES,
-    LYRICS_CHARS,
-    MAX_SEED,
-    PROMPT_CHARS,
-    SUNG_LANGUAGES,
-    Mode,
-    TimeSignature,
-)
+from core.knobs import knob, set_in_vain
+from core.tables import MAX_SEED, PROMPT_CHARS, SUNG_LANGUAGES, Mode
 
 Rhyme = Literal["strict", "loose", "none"]
 Tone = Literal["hopeful", "tender", "sad", "angry", "playful", "dreamy"]
 
 SHORT_SECTION_LINES = 2
 """Lines of a pre-chorus, a post-chorus and an outro, for which there are no knobs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MusicKnobs:
-    """The words and the musical facts of a song."""
-
-    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
-    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
-    bpm: int | None = knob(group="music", low=BPM[0], high=BPM[1], step=1, unit="beats per minute")
-    keyscale: str | None = knob(group="music", choices=KEYSCALES)
-    timesignature: TimeSignature | None = knob(group="music")
-    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannerKnobs:
-    """How the 5 Hz planner, a language model, chooses its words: shared by whatever asks it something.
-
-    `planner` names its checkpoint; None takes the best that is installed.
-    """
-
-    planner: str | None = knob(group="planner", high=80)
-    lm_temperature: float = knob(0.85, group="planner", low=0, high=2, step=0.05)
-    lm_top_p: float = knob(0.9, group="planner", low=0.01, high=1, step=0.01)
-    lm_top_k: int = knob(0, group="planner", low=0, high=1000, step=1)
-    lm_repetition_penalty: float = knob(1.0, group="planner", low=1, high=2, step=0.05)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspireRequest(PlannerKnobs):
-    """A whole form from one line."""
-
-    query: str = knob("", group="main", high=PROMPT_CHARS, lines=2)
-    instrumental: bool = knob(False, group="main")
-    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
-    seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnhanceRequest(PlannerKnobs, MusicKnobs):
-    """A fuller prompt and better set lyrics from those that are there; given facts stay as they are."""
-
-    seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
-
-    def combinations(self) -> Iterator[Fault]:
-        """Faults that only several values together can have."""
-        if not (self.prompt.strip() or self.lyrics.strip()):
-            yield Fault("prompt", self.prompt, "must not be empty when the lyrics are empty too")
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnderstandRequest(PlannerKnobs):
-    """The words and facts that would describe a recording."""
-
-    src_audio: Path | None = knob(group="main")
-    lm_temperature: float = knob(0.3, group="planner", low=0, high=2, step=0.05)
-    lm_top_p: float = knob(1.0, group="planner", low=0.01, high=1, step=0.01)
-    seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
-
-    def combinations(self) -> Iterator[Fault]:
-        """Faults that a value has although it is of the right type."""
-        if self.src_audio is None:
-            yield Fault("src_audio", None, "must be given: an audio file")
-
-
-DraftRequest = InspireRequest | EnhanceRequest | UnderstandRequest
-DraftKind = Literal["inspire", "enhance", "understand"]
-
-DRAFTS: Mapping[DraftKind, type[DraftRequest]] = MappingProxyType(
-    {"inspire": InspireRequest, "enhance": EnhanceRequest, "understand": UnderstandRequest}
-)
-"""What fills the form of Generate for the user."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriterRecipe:
-    """What a lyric writer cannot do, as `params.Recipe` tells it of a checkpoint that renders songs.
-
-    `muted` maps a knob's name to the reason why it means nothing to this writer; `fixed` are the values that such
-    knobs have in effect. `writer` is its name.
-    """
-
-    writer: str
-    muted: Mapping[str, str] = field(default_factory=dict)
-    fixed: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

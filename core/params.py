@@ -1,35 +1,47 @@
-"""The spine: every knob, every request, every mode, and how "choose for me" becomes a number.
+"""The spine: the knobs and requests of the modes.
 
-Whatever shows, checks, sends, saves or documents a knob derives from the tables here.
+Whatever shows, checks, sends, saves or documents a knob derives from the tables here. Requests that make no song are
+in lyrics.py and drafts.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from core.adapters import AdapterChoice, read_choices
 from core.errors import Fault
-from core.knobs import Knob, Value, knob, knobs_of, set_in_vain
-from core.lyrics import DRAFTS, DraftRequest, LyricsRequest, MusicKnobs
-from core.plan_text import PlanKnobs
-from core.tables import DEFAULT_DURATION_S, DURATION_S, LYRICS_CHARS, MAX_SEED, PROMPT_CHARS, Mode, TimeSignature
+from core.knobs import Knob, knob, knobs_of, set_in_vain
+from core.lyrics import LyricsRequest
+from core.modes import Cover, Layout, Morph, RepaintMode, Seam, Structure, TrackTask
+from core.music import KNOBS, NO_LANGUAGE, NO_WORDS, Music
+from core.plan_text import PlanText, read_plan
+from core.solvers import SOLVERS, InferMethod
+from core.tables import (
+    BPM,
+    DEFAULT_DURATION_S,
+    DURATION_S,
+    KEYSCALES,
+    LANGUAGES,
+    LYRICS_CHARS,
+    MAX_SEED,
+    PLAN_CHARS,
+    PROMPT_CHARS,
+    Mode,
+    TimeSignature,
+)
 
-Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
-InferMethod = Literal["ode", "sde"]
-Solver = Literal["euler", "heun", "dpm3m", "pingpong"]
 GuidanceRule = Literal["apg", "cfg"]
 Schedule = Literal["linear", "linear_quadratic"]
-Structure = Literal["codes", "latents"]
 CoverTask = Literal["cover", "lego", "extract", "complete"]
 Side = Literal["after", "before"]
 EditMode = Literal["repaint", "flow"]
-RepaintMode = Literal["conservative", "balanced", "aggressive"]
 
 TRACKS = (
     *("vocals", "backing_vocals", "drums", "bass", "guitar", "keyboard"),
@@ -40,40 +52,88 @@ TRACKS = (
 GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 """Knobs that shape guidance: where there is none they mean nothing."""
 
-SDE_SOLVERS: tuple[Solver, ...] = ("pingpong",)
+
+@dataclass(frozen=True, kw_only=True)
+class MusicKnobs:
+    """The words and the musical facts of a song."""
+
+    prompt: str = knob("", group="main", high=PROMPT_CHARS, lines=3)
+    lyrics: str = knob("", group="main", high=LYRICS_CHARS, lines=8)
+    bpm: int | None = knob(group="music", low=BPM[0], high=BPM[1], step=1, unit="beats per minute")
+    keyscale: str | None = knob(group="music", choices=KEYSCALES)
+    timesignature: TimeSignature | None = knob(group="music")
+    vocal_language: str | None = knob(group="music", choices=LANGUAGES)
+
+    @property
+    def music(self) -> Music:
+        """The facts that these knobs say."""
+        return Music.of(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a checkpoint wants to be run, and what it cannot do.
+class PlannerKnobs:
+    """How the 5 Hz planner, a language model, chooses its words: shared by whatever asks it something.
 
-    `fixed` are the values that muted knobs have in effect, which may be given as well. `task_of_latents` is the
-    instruction under which the checkpoint accepts raw latents as its structure; `muted` maps a knob's name to the
-    reason why it means nothing here: such a knob is disabled in the page and refused when it is set by name. `modes`
-    are the song modes it serves. `tracks` are named in the instruction of `task_of_latents`. `min_frames` is the
-    shortest song, in latent frames, that it was trained on. `dit_tflop` and `vae_tflop` are the arithmetic of one
-    forward pass for a second of audio: the estimate of the time a job takes.
+    `planner` names its checkpoint; None takes the best that is installed.
     """
 
-    inference_steps: int
-    guidance_scale: float
-    shift: float
-    solver: Solver = "euler"
-    schedule: Schedule = "linear"
-    structure: Structure = "codes"
-    task_of_latents: Task = "cover"
-    planner: Literal["composer", "lm"] = "lm"
-    tracks: tuple[str, ...] = ()
-    min_frames: int = 0
-    dit_tflop: float = 0.105
-    vae_tflop: float = 0.122
-    modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
-    muted: Mapping[str, str] = field(default_factory=dict)
-    fixed: Mapping[str, Value] = field(default_factory=dict)
+    planner: str | None = knob(group="planner", high=80)
+    lm_temperature: float = knob(0.85, group="planner", low=0, high=2, step=0.05)
+    lm_top_p: float = knob(0.9, group="planner", low=0.01, high=1, step=0.01)
+    lm_top_k: int = knob(0, group="planner", low=0, high=1000, step=1)
+    lm_repetition_penalty: float = knob(1.0, group="planner", low=1, high=2, step=0.05)
 
-    def __getstate__(self) -> dict[str, object]:
-        """The fields, tables as plain dicts: a job takes its recipe into the leased process, where no view can go."""
-        return {**vars(self), "muted": dict(self.muted), "fixed": dict(self.fixed)}
+
+LM_KNOBS = (
+    *("planner", "lm_temperature", "lm_top_p", "lm_top_k", "lm_repetition_penalty", "lm_cfg_scale"),
+    *("lm_negative_prompt", "lm_closed_turn", "use_cot_metas", "use_cot_caption", "use_cot_language"),
+)
+"""Knobs that mean something to a planner that is a language model, and to no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanKnobs(PlannerKnobs):
+    """How a new song is planned: by a language model, by hand, or in part."""
+
+    thinking: bool = knob(True, group="plan")
+    use_cot_metas: bool = knob(True, group="planner")
+    use_cot_caption: bool = knob(True, group="planner")
+    use_cot_language: bool = knob(True, group="planner")
+    lm_cfg_scale: float = knob(2.0, group="planner", low=1, high=10, step=0.1)
+    lm_negative_prompt: str = knob("", group="planner", high=PROMPT_CHARS, lines=2)
+    lm_closed_turn: bool = knob(False, group="planner")
+    plan: str = knob("", group="plan", high=PLAN_CHARS, lines=4)
+
+    @cached_property
+    def own_plan(self) -> PlanText:
+        """What the plan that was typed or edited says. Raises ValueError with the rule that it breaks."""
+        return read_plan(self.plan)
+
+    def unread(self) -> Iterator[Fault]:
+        """The fault of a plan that cannot be read."""
+        try:
+            _ = self.own_plan
+        except ValueError as broken:
+            yield Fault("plan", self.plan, str(broken))
+
+    def unasked(self) -> dict[str, str]:
+        """Knobs that mean nothing because the planner is not asked, or not so, with the reason."""
+        if any(self.unread()):
+            return {}
+        if self.own_plan.codes is not None:
+            return dict.fromkeys(LM_KNOBS, "means nothing beside a plan that holds the codes")
+        if not self.thinking:
+            return dict.fromkeys(LM_KNOBS, "needs thinking")
+        idle = {}
+        if not self.use_cot_metas:
+            idle = dict.fromkeys(("use_cot_caption", "use_cot_language"), "needs use_cot_metas")
+        elif self.own_plan.music.caption:
+            idle["use_cot_caption"] = "means nothing beside a plan that holds the caption"
+        if self.lm_cfg_scale == 1:
+            idle["lm_negative_prompt"] = "needs an lm_cfg_scale above 1"
+        if self.lm_temperature == 0:
+            idle |= dict.fromkeys(("lm_top_p", "lm_top_k"), "needs an lm_temperature above 0")
+        return idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +149,7 @@ class SongRequest(MusicKnobs):
     inference_steps: int | None = knob(group="diffusion", low=1, high=200, step=1)
     guidance_scale: float | None = knob(group="diffusion", low=1, high=30, step=0.1)
     infer_method: InferMethod | None = knob(group="diffusion")
-    solver: Solver | None = knob(group="diffusion")
+    solver: str | None = knob(group="diffusion", choices=tuple(SOLVERS))
     retake_variance: float = knob(0.0, group="diffusion", low=0, high=1, step=0.05)
     retake_seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
     variations: int = knob(1, group="diffusion", low=1, high=4, step=1)
@@ -103,9 +163,62 @@ class SongRequest(MusicKnobs):
     adapters: str = knob("", group="adapters", high=4000, lines=2)
 
     @property
+    def layout(self) -> Layout:
+        """Which parts of the song are new."""
+        return Layout()
+
+    @property
+    def from_source(self) -> bool:
+        """Whether the song is made from a recording, whose length it takes."""
+        return "src_audio" in self.required
+
+    @property
+    def cover(self) -> Cover | None:
+        """What is kept of the source, where its structure is what counts."""
+        return None
+
+    @property
+    def track_task(self) -> TrackTask | None:
+        """The single instruments to be made, if that is the task."""
+        return None
+
+    @property
+    def seam(self) -> Seam | None:
+        """How new and old meet, where the source stays around what is new."""
+        return None
+
+    @property
+    def morph(self) -> Morph | None:
+        """How the source becomes another, where it does not begin anew from noise."""
+        return None
+
+    @property
+    def own_plan(self) -> PlanText:
+        """The plan that the request brings along."""
+        return PlanText()
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether a language model is to plan the song; None where there is none that could."""
+        return None
+
+    @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide."""
         return True
+
+    @property
+    def wordless(self) -> bool:
+        """Whether nothing is sung."""
+        return not self.lyrics.strip()
+
+    @property
+    def music(self) -> Music:
+        """The facts that the request says; that nothing is sung is a fact too."""
+        return self._with_silence(super().music)
+
+    def _with_silence(self, music: Music) -> Music:
+        return dataclasses.replace(music, lyrics=NO_WORDS, language=NO_LANGUAGE) if self.wordless else music
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, with the reason: they must rest at their default."""
@@ -127,7 +240,7 @@ class SongRequest(MusicKnobs):
                 yield Fault(name, None, "must be given: an audio file")
         if self.cfg_interval_start > self.cfg_interval_end:
             yield Fault("cfg_interval_end", self.cfg_interval_end, "must not lie before cfg_interval_start")
-        if self.infer_method and self.solver and (self.infer_method == "sde") != (self.solver in SDE_SOLVERS):
+        if self.infer_method and self.solver and self.infer_method != SOLVERS[self.solver].method:
             yield Fault("solver", self.solver, f"does not go with infer_method {self.infer_method}")
         yield from set_in_vain(self, self.idle())
         try:
@@ -174,9 +287,14 @@ class GenerateRequest(PlanKnobs, SongRequest):
     instrumental: bool = knob(False, group="main")
 
     @property
+    def thinks(self) -> bool:
+        """Whether a language model is to plan the song."""
+        return self.thinking
+
+    @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide: not when it is switched off, or the plan is there already."""
-        return self.thinking and self.given.codes is None
+        return self.thinking and self.own_plan.codes is None
 
     @property
     def wordless(self) -> bool:
@@ -184,33 +302,20 @@ class GenerateRequest(PlanKnobs, SongRequest):
         return self.instrumental or not self.lyrics.strip()
 
     @property
-    def length_s(self) -> float | None:
-        """The song's length: the plan's if it has one."""
-        return self.given.duration_s or self.duration_s
-
-    def following(self) -> GenerateRequest:
-        """The request with what its plan says in place of what it said itself."""
-        given = self.given
-        return dataclasses.replace(
-            self,
-            prompt=given.caption or self.prompt,
-            duration_s=self.length_s,
-            bpm=given.bpm or self.bpm,
-            keyscale=given.keyscale or self.keyscale,
-            timesignature=cast("TimeSignature | None", given.timesignature) or self.timesignature,
-            vocal_language=given.language or self.vocal_language,
-        )
+    def music(self) -> Music:
+        """The facts that its plan says, then those of its own; that nothing is sung is a fact too."""
+        return self._with_silence(self.own_plan.music.over(Music.of(self)))
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, those of a planner that is not asked among them."""
         idle = super().idle() | self.unasked()
         if any(self.unread()) or not self.planned:
             return idle
-        song = self.following()
-        if song.bpm and song.keyscale and song.timesignature and song.duration_s:
+        music = self.music
+        if music.bpm and music.keyscale and music.timesignature and music.duration_s:
             cot = ("use_cot_metas", "use_cot_caption", "use_cot_language")
             idle |= dict.fromkeys(cot, "means nothing when tempo, key, metre and length are given")
-        elif self.wordless or song.vocal_language:
+        elif music.language:
             idle["use_cot_language"] = "means nothing when the language is known"
         return idle
 
@@ -220,18 +325,11 @@ class GenerateRequest(PlanKnobs, SongRequest):
         if unread := list(self.unread()):
             yield from unread
             return
-        given = self.given
         defaults = {knob.name: knob.default for knob in knobs_of(type(self))}
-        told = {
-            "bpm": given.bpm,
-            "keyscale": given.keyscale,
-            "timesignature": given.timesignature,
-            "vocal_language": given.language,
-            "duration_s": given.duration_s,
-        }
-        for name, value in told.items():
-            if value is not None and getattr(self, name) not in (None, defaults[name], value):
-                yield Fault(name, getattr(self, name), f"must be empty beside a plan that says {value}")
+        for fact, value in self.own_plan.music.facts().items():
+            own = getattr(self, KNOBS[fact])
+            if fact != "caption" and own not in (None, defaults[KNOBS[fact]], value):
+                yield Fault(KNOBS[fact], own, f"must be empty beside a plan that says {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +351,18 @@ class CoverRequest(SongRequest):
     cover_structure: Structure | None = knob(group="diffusion")
     task_type: CoverTask = knob("cover", group="tracks")
     tracks: str = knob("", group="tracks", high=200)
+
+    @property
+    def cover(self) -> Cover | None:
+        """What is kept of the source, unless single instruments are asked for."""
+        if self.task_type != "cover":
+            return None
+        return Cover(steps=self.audio_cover_strength, noise=self.cover_noise_strength, structure=self.cover_structure)
+
+    @property
+    def track_task(self) -> TrackTask | None:
+        """The single instruments to be made, if that is the task."""
+        return None if self.task_type == "cover" else TrackTask(task=self.task_type, names=self.track_names())
 
     def track_names(self) -> tuple[str, ...]:
         """The tracks typed by the user, lower-case, in order."""
@@ -296,10 +406,25 @@ class ExtendRequest(SongRequest):
     overlap_s: float = knob(2.0, group="region", low=0, high=5, step=0.1, unit="seconds")
     crossfade_s: float = knob(0.25, group="region", low=0.01, high=1, step=0.01, unit="seconds")
 
+    @property
+    def layout(self) -> Layout:
+        """Something new on one side of the source."""
+        before = self.side == "before"
+        return Layout(
+            before_s=self.extra_duration_s if before else 0.0,
+            after_s=0.0 if before else self.extra_duration_s,
+            overlap_s=self.overlap_s,
+        )
+
+    @property
+    def seam(self) -> Seam:
+        """The source held on to, and a crossfade of the length that is asked for."""
+        return Seam(repaint_mode="conservative", crossfade_s=self.crossfade_s)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(SongRequest):
-    """A recording with one stretch of it made anew."""
+    """A recording with one segment of it made anew."""
 
     mode: ClassVar[Mode] = "edit"
     required: ClassVar[tuple[str, ...]] = ("src_audio",)
@@ -317,14 +442,32 @@ class EditRequest(SongRequest):
     n_avg: int = knob(1, group="region", low=1, high=8, step=1)
 
     @property
+    def layout(self) -> Layout:
+        """A new segment."""
+        return Layout(segment_s=(self.segment_start_s, self.segment_end_s))
+
+    @property
+    def seam(self) -> Seam:
+        """The seam of the repaint mode, for a flow edit too."""
+        return Seam(repaint_mode=self.repaint_mode, strength=self.repaint_strength)
+
+    @property
+    def morph(self) -> Morph | None:
+        """The way of a flow edit, if it is one."""
+        if self.edit_mode != "flow":
+            return None
+        source = Music(caption=self.source_prompt.strip(), lyrics=self.source_lyrics.strip() or NO_WORDS)
+        return Morph(source=source, n_min=self.n_min, n_max=self.n_max, n_avg=self.n_avg)
+
+    @property
     def planned(self) -> bool:
         """Whether a planner has anything to decide: a flow edit keeps the notes that are there."""
-        return self.edit_mode == "repaint"
+        return self.morph is None
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, with the reason."""
         idle = super().idle()
-        if self.edit_mode == "flow":
+        if self.morph is not None:
             names = ("infer_method", "solver", "retake_variance", "retake_seed")
             idle |= dict.fromkeys(names, "means nothing to a flow edit, which denoises in its own way")
         else:
@@ -341,12 +484,11 @@ class EditRequest(SongRequest):
             yield Fault("segment_end_s", self.segment_end_s, "must lie after segment_start_s")
         if self.n_max <= self.n_min:
             yield Fault("n_max", self.n_max, "must be larger than n_min")
-        if self.edit_mode == "flow" and not (self.prompt.strip() or self.lyrics.strip()):
+        if self.morph is not None and not (self.prompt.strip() or self.lyrics.strip()):
             yield Fault("prompt", self.prompt, "must say what the stretch becomes")
 
 
 ModeRequest = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest
-Request = ModeRequest | PlanRequest | DraftRequest
 
 MODES: Mapping[Mode, type[ModeRequest]] = MappingProxyType(
     {cls.mode: cls for cls in (GenerateRequest, CoverRequest, ExtendRequest, EditRequest, LyricsRequest)}
@@ -356,12 +498,6 @@ MODES: Mapping[Mode, type[ModeRequest]] = MappingProxyType(
 SONG_MODES: Mapping[Mode, type[SongRequest]] = MappingProxyType(
     {mode: cls for mode, cls in MODES.items() if issubclass(cls, SongRequest)}
 )
-
-
-REQUESTS: Mapping[str, type[Request]] = MappingProxyType(
-    {**cast("Mapping[str, type[Request]]", MODES), "plan": PlanRequest, **cast("Mapping[str, type[Request]]", DRAFTS)}
-)
-"""Everything that can be asked of the studio, by the name of its endpoint."""
 
 
 def audio_knobs(request_class: type) -> tuple[Knob, ...]:

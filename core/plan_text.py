@@ -1,58 +1,68 @@
-"""What a song's planner is asked, and a plan as text: to be read, edited and used again."""
+"""A plan as text: to be read, edited and used again."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from types import MappingProxyType
 
 import yaml
 
-from core.errors import Fault
-from core.knobs import knob
-from core.lyrics import PlannerKnobs
-from core.tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, PROMPT_CHARS, TIME_SIGNATURES
-
-CODES_PER_S = 5
-CODEBOOK = 64_000
-"""Audio codes that mean something: those below this number."""
-
-PLAN_CHARS = 80_000
-"""Room for the codes of ten minutes, as tokens too."""
+from core.music import OPEN, Music
+from core.tables import (
+    BPM,
+    CODEBOOK,
+    CODES_PER_S,
+    DURATION_S,
+    KEYSCALES,
+    LANGUAGES,
+    PROMPT_CHARS,
+    TIME_SIGNATURES,
+)
 
 _FIELD = re.compile(r"([a-z_]+):(.*)", re.DOTALL)
 _CODE_TOKEN = re.compile(r"<\|audio_code_(\d+)\|>")
-_NAMES = ("bpm", "caption", "duration", "keyscale", "language", "timesignature", "codes")
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "bpm": "bpm",
+        "caption": "caption",
+        "duration_s": "duration",
+        "keyscale": "keyscale",
+        "language": "language",
+        "timesignature": "timesignature",
+    }
+)
+"""The names that the 5 Hz planner has for the facts it decides, in its order."""
+
+_CODES = "codes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanText:
-    """What a text says about a song; None is left open. `codes` are the whole song's, five a second."""
+    """What a text says about a song. `codes` are the whole song's, five a second; None is left open."""
 
-    bpm: int | None = None
-    caption: str | None = None
-    duration_s: float | None = None
-    keyscale: str | None = None
-    language: str | None = None
-    timesignature: str | None = None
+    music: Music = OPEN
     codes: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         """The text: names as the planner writes them, in its order."""
-        codes = None if self.codes is None else " ".join(map(str, self.codes))
-        seconds = None if self.duration_s is None else f"{self.duration_s:g}"
-        values = (self.bpm, self._caption(), seconds, self.keyscale, self.language, self.timesignature, codes)
-        told = zip(_NAMES, values, strict=True)
-        return "".join(f"{name}: {value}\n" for name, value in told if value is not None)
+        facts = self.music.facts()
+        lines = {name: facts[fact] for fact, name in NAMES.items() if fact in facts}
+        if "caption" in lines:
+            lines["caption"] = _on_one_line(self.music.caption)
+        if self.music.duration_s is not None:
+            lines["duration"] = f"{self.music.duration_s:g}"
+        if self.codes is not None:
+            lines[_CODES] = " ".join(map(str, self.codes))
+        return "".join(f"{name}: {value}\n" for name, value in lines.items())
 
-    def _caption(self) -> str | None:
-        """The caption on one line; one that begins with a quotation mark is quoted once more."""
-        if self.caption is None:
-            return None
-        line = " ".join(self.caption.split())
-        return json.dumps(line, ensure_ascii=False) if line[:1] in ("'", '"') else line
+
+def _on_one_line(caption: str) -> str:
+    """The caption as a value; one that begins with a quotation mark is quoted once more."""
+    line = " ".join(caption.split())
+    return json.dumps(line, ensure_ascii=False) if line[:1] in ("'", '"') else line
 
 
 def fields(text: str) -> dict[str, str]:
@@ -101,26 +111,26 @@ def read_output(text: str) -> tuple[dict[str, str], tuple[int, ...]]:
 
 
 def read_plan(text: str) -> PlanText:
-    """The plan that the text tells, as a planner wrote it or as `PlanText` writes it; nothing for an empty text.
+    """The plan in a text, as a planner wrote it or as `PlanText` writes it; an empty text leaves everything open.
 
     Raises ValueError with the rule that it breaks.
     """
-    told, tokens = read_output(text)
-    if unknown := sorted(told.keys() - {*_NAMES, "genres"}):
-        raise ValueError(f"must name {', '.join(_NAMES)}, not {unknown[0][:40]}")
-    codes = _codes(told["codes"]) if "codes" in told else tokens or None
-    plan = PlanText(
-        bpm=_whole(told, "bpm", BPM),
-        caption=told.get("caption") or None,
-        duration_s=_seconds(told, codes),
-        keyscale=_one_of(told, "keyscale", KEYSCALES),
-        language=_one_of(told, "language", LANGUAGES),
-        timesignature=_one_of(told, "timesignature", TIME_SIGNATURES),
-        codes=codes,
+    lines, tokens = read_output(text)
+    names = (*NAMES.values(), _CODES)
+    if unknown := sorted(lines.keys() - {*names, "genres"}):
+        raise ValueError(f"must name {', '.join(names)}, not {unknown[0][:40]}")
+    codes = _codes(lines[_CODES]) if _CODES in lines else tokens or None
+    music = Music(
+        caption=lines.get("caption", ""),
+        duration_s=_seconds(lines, codes),
+        bpm=_whole(lines, "bpm", BPM),
+        keyscale=_one_of(lines, "keyscale", KEYSCALES),
+        timesignature=_one_of(lines, "timesignature", TIME_SIGNATURES),
+        language=_one_of(lines, "language", LANGUAGES),
     )
-    if plan.caption is not None and len(plan.caption) > PROMPT_CHARS:
+    if len(music.caption) > PROMPT_CHARS:
         raise ValueError(f"must have a caption of at most {PROMPT_CHARS} characters")
-    return plan
+    return PlanText(music=music, codes=codes)
 
 
 def _codes(text: str) -> tuple[int, ...]:
@@ -133,10 +143,10 @@ def _codes(text: str) -> tuple[int, ...]:
     return codes
 
 
-def _seconds(told: Mapping[str, str], codes: Sequence[int] | None) -> float | None:
-    """The length of the song: as told, or as long as the codes are. Raises ValueError when the two do not agree."""
+def _seconds(lines: Mapping[str, str], codes: Sequence[int] | None) -> float | None:
+    """The song's length as written, or that of the codes. Raises ValueError when the two do not agree."""
     low, high = DURATION_S
-    typed = told.get("duration") or None
+    typed = lines.get("duration") or None
     if typed is None and codes is None:
         return None
     try:
@@ -151,8 +161,8 @@ def _seconds(told: Mapping[str, str], codes: Sequence[int] | None) -> float | No
     return seconds
 
 
-def _whole(told: Mapping[str, str], name: str, bounds: tuple[int, int]) -> int | None:
-    typed = told.get(name) or None
+def _whole(lines: Mapping[str, str], name: str, bounds: tuple[int, int]) -> int | None:
+    typed = lines.get(name) or None
     if typed is None:
         return None
     if not (typed.isascii() and typed.isdigit() and bounds[0] <= int(typed) <= bounds[1]):
@@ -160,60 +170,8 @@ def _whole(told: Mapping[str, str], name: str, bounds: tuple[int, int]) -> int |
     return int(typed)
 
 
-def _one_of(told: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
-    typed = told.get(name) or None
+def _one_of(lines: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
+    typed = lines.get(name) or None
     if typed is not None and typed not in choices:
         raise ValueError(f"must have a {name} that is one of {', '.join(choices)}")
     return typed
-
-
-LM_KNOBS = (
-    *("planner", "lm_temperature", "lm_top_p", "lm_top_k", "lm_repetition_penalty", "lm_cfg_scale"),
-    *("lm_negative_prompt", "lm_closed_turn", "use_cot_metas", "use_cot_caption", "use_cot_language"),
-)
-"""Knobs that mean something to a planner that is a language model, and to no other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanKnobs(PlannerKnobs):
-    """How a new song is planned: by a language model, by hand, or in part."""
-
-    thinking: bool = knob(True, group="plan")
-    use_cot_metas: bool = knob(True, group="planner")
-    use_cot_caption: bool = knob(True, group="planner")
-    use_cot_language: bool = knob(True, group="planner")
-    lm_cfg_scale: float = knob(2.0, group="planner", low=1, high=10, step=0.1)
-    lm_negative_prompt: str = knob("", group="planner", high=PROMPT_CHARS, lines=2)
-    lm_closed_turn: bool = knob(False, group="planner")
-    plan: str = knob("", group="plan", high=PLAN_CHARS, lines=4)
-
-    @cached_property
-    def given(self) -> PlanText:
-        """What the plan that was typed or edited says. Raises ValueError with the rule that it breaks."""
-        return read_plan(self.plan)
-
-    def unread(self) -> Iterator[Fault]:
-        """The fault of a plan that cannot be read."""
-        try:
-            _ = self.given
-        except ValueError as broken:
-            yield Fault("plan", self.plan, str(broken))
-
-    def unasked(self) -> dict[str, str]:
-        """Knobs that mean nothing because the planner is not asked, or not so, with the reason."""
-        if any(self.unread()):
-            return {}
-        if self.given.codes is not None:
-            return dict.fromkeys(LM_KNOBS, "means nothing beside a plan that holds the codes")
-        if not self.thinking:
-            return dict.fromkeys(LM_KNOBS, "needs thinking")
-        idle = {}
-        if not self.use_cot_metas:
-            idle = dict.fromkeys(("use_cot_caption", "use_cot_language"), "needs use_cot_metas")
-        elif self.given.caption is not None:
-            idle["use_cot_caption"] = "means nothing beside a plan that holds the caption"
-        if self.lm_cfg_scale == 1:
-            idle["lm_negative_prompt"] = "needs an lm_cfg_scale above 1"
-        if self.lm_temperature == 0:
-            idle |= dict.fromkeys(("lm_top_p", "lm_top_k"), "needs an lm_temperature above 0")
-        return idle

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from core.events import Progress
-from core.params import GenerateRequest, SongRequest
+from core.music import KNOBS, NO_LANGUAGE, OPEN, Fact, Music
+from core.params import SongRequest
 from core.plan_text import PlanText
-from core.tables import DEFAULT_DURATION_S, DURATION_S, PROMPT_CHARS
+from core.tables import (
+    BPM,
+    DEFAULT_DURATION_S,
+    DURATION_S,
+    KEYSCALES,
+    LANGUAGES,
+    LONGEST_S,
+    PROMPT_CHARS,
+    TIME_SIGNATURES,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-NO_WORDS = "[Instrumental]"
-"""The lyrics that ACE-Step was trained on for songs without words."""
 
 LINE_S = 3.5
 """A sung line takes about two bars at a middling tempo."""
@@ -25,117 +34,128 @@ LONGEST_SUNG_S = 240.0
 """No planner is assumed to write more where nobody asks for a length."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known about a recording: told by its track, or heard by analysis (then `heard` is true).
+_IN_SIDECARS: Mapping[str, str] = MappingProxyType({**KNOBS, "caption": "caption"})
+"""The names that the facts of a plan have in a track."""
 
-    `anchor_s` is the time of a downbeat. None means unknown.
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known about a recording: from its track, or by listening (then `listened` is true).
+
+    `anchor_s` is the time of a downbeat.
     """
 
-    caption: str = ""
-    bpm: int | None = None
-    keyscale: str | None = None
-    timesignature: str | None = None
+    music: Music = OPEN
     anchor_s: float = 0.0
-    heard: bool = False
+    listened: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The decisions of a planner for one song; None is left open.
+    """The decisions of a planner for one song, its length among them.
 
     `guide` is a rough rendering `(2, S)` of the music to make, at the runtime's sample rate, over the whole window
     (for Generate: the song); `codes` are audio codes of the whole song. A plan holds one of them or neither.
     """
 
-    caption: str
-    lyrics: str
-    duration_s: float
-    bpm: int | None = None
-    keyscale: str | None = None
-    timesignature: str | None = None
-    vocal_language: str = "unknown"
+    music: Music
     anchor_s: float = 0.0
     planner: str = "none"
     notes: tuple[str, ...] = ()
     guide: NDArray[np.float32] | None = None
     codes: tuple[int, ...] | None = None
 
-    def summary(self) -> dict[str, str | float | int | None]:
+    @property
+    def duration_s(self) -> float:
+        """The length of what is planned."""
+        assert self.music.duration_s is not None, "a plan has a length"
+        return self.music.duration_s
+
+    def summary(self) -> dict[str, Fact | None]:
         """The decisions as plain values for the sidecar: what was chosen, the guide apart."""
-        told: dict[str, str | float | int | None] = {
+        values: dict[str, Fact | None] = {
             "planner": self.planner,
-            "caption": self.caption,
-            "lyrics": self.lyrics,
-            "duration_s": self.duration_s,
-            "bpm": self.bpm,
-            "keyscale": self.keyscale,
-            "timesignature": self.timesignature,
-            "vocal_language": self.vocal_language,
+            **{name: getattr(self.music, fact) for fact, name in _IN_SIDECARS.items()},
             "anchor_s": self.anchor_s,
             "notes": "; ".join(self.notes),
         }
-        return told if self.codes is None else {**told, "codes": " ".join(map(str, self.codes))}
+        return values if self.codes is None else {**values, "codes": " ".join(map(str, self.codes))}
 
     def to_text(self) -> str:
         """The plan as the knob `plan` takes it."""
         return plan_text(self.summary())
 
 
-def plan_text(summary: Mapping[str, object]) -> str:
-    """The plan of a track, told by its summary, as the knob `plan` takes it; empty when nothing was planned."""
-    if not summary:
-        return ""
-    codes, low = str(summary.get("codes") or ""), DURATION_S[0]
-    seconds, bpm = float(str(summary.get("duration_s") or 0)), summary.get("bpm")
-    return str(
-        PlanText(
-            bpm=None if bpm is None else int(str(bpm)),
-            caption=str(summary.get("caption") or "")[:PROMPT_CHARS] or None,
-            duration_s=seconds if seconds >= low else None,
-            keyscale=str(summary.get("keyscale") or "") or None,
-            language=str(summary.get("vocal_language") or "") or None,
-            timesignature=str(summary.get("timesignature") or "") or None,
-            codes=tuple(map(int, codes.split())) or None,
-        )
+def music_in(summary: Mapping[str, object]) -> Music:
+    """The facts in the plan of a track; what cannot be one is left open, for sidecars can be edited."""
+    values = {fact: summary.get(name) for fact, name in _IN_SIDECARS.items()}
+    bpm = _number(values["bpm"], *BPM)
+    return Music(
+        caption=str(values["caption"] or ""),
+        lyrics=str(values["lyrics"] or ""),
+        duration_s=_number(values["duration_s"], 0, LONGEST_S),
+        bpm=None if bpm is None else int(bpm),
+        keyscale=_one_of(values["keyscale"], KEYSCALES),
+        timesignature=_one_of(values["timesignature"], TIME_SIGNATURES),
+        language=_one_of(values["language"], LANGUAGES),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """The part of the timeline that is to be planned: its length, where it starts, and what surrounds it."""
+def _number(value: object, low: float, high: float) -> float | None:
+    # The range leaves out NaN, and whole numbers too large to become a float.
+    return float(value) if isinstance(value, int | float) and low <= value <= high else None
 
-    start_s: float
-    duration_s: float | None
-    surroundings: Facts | None = None
+
+def _one_of(value: object, choices: Sequence[str]) -> str | None:
+    return value if isinstance(value, str) and value in choices else None
+
+
+def known_from(summary: Mapping[str, object]) -> Known:
+    """What the plan of a track tells about its recording."""
+    anchor_s = _number(summary.get("anchor_s"), -LONGEST_S, 2 * LONGEST_S)
+    return Known(music=music_in(summary), anchor_s=anchor_s or 0.0)
+
+
+def plan_text(summary: Mapping[str, object]) -> str:
+    """The plan of a track as the knob `plan` takes it; empty when nothing was planned."""
+    if not summary:
+        return ""
+    music = music_in(summary)
+    shown_s = music.duration_s if (music.duration_s or 0.0) >= DURATION_S[0] else None
+    music = dataclasses.replace(music, caption=music.caption[:PROMPT_CHARS], duration_s=shown_s)
+    codes = str(summary.get("codes") or "").split()
+    known = bool(codes) and all(code.isdecimal() for code in codes)
+    return str(PlanText(music=music, codes=tuple(map(int, codes)) if known else None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """The part of a song's timeline that is to be planned: all of it, or a window and what is known of the rest.
+
+    `start_s` counts from the song's start; `duration_s` is None where the length is left to the planner.
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    surroundings: Known | None = None
 
 
 class Planner(Protocol):
     """Decides what the user left open."""
 
-    def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
+    def plan(self, request: SongRequest, seed: int, span: Span) -> Iterator[Progress | Plan]:
         """Progress while it decides, then exactly one Plan. The same request and seed give the same plan."""
         ...
 
 
-def open_plan(request: SongRequest, duration_s: float, facts: Facts | None = None, notes: tuple[str, ...] = ()) -> Plan:
-    """The plan that decides nothing: the user's values, then what is known about the source."""
-    known = facts or Facts()
-    if isinstance(request, GenerateRequest):
-        request, instrumental = request.following(), request.wordless
-    else:
-        instrumental = not request.lyrics.strip()
-    return Plan(
-        caption=request.prompt.strip() or known.caption,
-        lyrics=NO_WORDS if instrumental else request.lyrics,
-        duration_s=duration_s,
-        bpm=request.bpm or known.bpm,
-        keyscale=request.keyscale or known.keyscale,
-        timesignature=request.timesignature or known.timesignature,
-        vocal_language="unknown" if instrumental else request.vocal_language or "unknown",
-        anchor_s=known.anchor_s,
-        notes=notes,
-    )
+def open_plan(request: SongRequest, duration_s: float, known: Known | None = None, notes: tuple[str, ...] = ()) -> Plan:
+    """The plan that decides nothing: the user's values, then what is known about the source.
+
+    The words of a recording and their language are not those of what is made of it.
+    """
+    known = known or Known()
+    music = request.music.over(dataclasses.replace(known.music, lyrics="", language=NO_LANGUAGE))
+    return Plan(music=dataclasses.replace(music, duration_s=duration_s), anchor_s=known.anchor_s, notes=notes)
 
 
 def length_from_words(lyrics: str) -> float:

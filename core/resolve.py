@@ -4,57 +4,118 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
+from core.drafts import DraftRequest
 from core.errors import Fault, RequestError
-from core.knobs import set_in_vain
-from core.params import GUIDED, SDE_SOLVERS, CoverRequest, GenerateRequest, Recipe, SongRequest
+from core.knobs import set_in_vain, to_json
+from core.lyrics import LyricsRequest
+from core.modes import Structure
+from core.params import GUIDED, GuidanceRule, Schedule, SongRequest
+from core.recipes import Recipe
+from core.solvers import SOLVERS, Solver, first_of
 from core.tables import MAX_SEED
 
+Rng = Callable[[int], int]
+"""`rng(n)` returns a random whole number from 0 to n - 1."""
+
 Song = TypeVar("Song", bound=SongRequest)
+Asked = TypeVar("Asked", bound=SongRequest | LyricsRequest | DraftRequest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """How a song is rendered: every choice that a request may leave to the checkpoint, made.
+
+    `timesteps`, if there are any, are noise levels that replace schedule and shift; they are as many as `steps`.
+    `structure` is what a cover keeps of its source.
+    """
+
+    steps: int
+    schedule: Schedule
+    shift: float
+    timesteps: tuple[float, ...]
+    solver: Solver
+    guidance_scale: float
+    guidance_rule: GuidanceRule | Literal["adg"]
+    structure: Structure
+
+    @property
+    def guided(self) -> bool:
+        """Whether there is any guidance."""
+        return self.guidance_scale > 1
+
+
+def rendering_of(request: SongRequest, recipe: Recipe) -> Rendering:
+    """The request's choices and, where it makes none, the recipe's: the one place where the two meet."""
+    timesteps, structure = request.custom_timesteps(), request.cover.structure if request.cover else None
+    return Rendering(
+        steps=len(timesteps) or request.inference_steps or recipe.inference_steps,
+        schedule=request.schedule or recipe.schedule,
+        shift=request.shift or recipe.shift,
+        timesteps=timesteps,
+        solver=_solver(request, recipe),
+        guidance_scale=request.guidance_scale or recipe.guidance_scale,
+        guidance_rule="adg" if request.use_adg else request.guidance_rule or recipe.guidance_rule,
+        structure=structure or recipe.structure,
+    )
+
+
+def _solver(request: SongRequest, recipe: Recipe) -> Solver:
+    """The solver that is asked for, by name or by the kind of its equation; else the recipe's."""
+    if request.solver is not None:
+        return SOLVERS[request.solver]
+    usual = SOLVERS[recipe.solver]
+    return usual if request.infer_method in (None, usual.method) else first_of(request.infer_method)
 
 
 def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
-    """Nothing; raises RequestError for every knob that was set although it means nothing to the checkpoint."""
+    """Raise RequestError with every knob that was set although it means nothing to the checkpoint."""
     muted = dict(recipe.muted)
-    if (request.guidance_scale or recipe.guidance_scale) <= 1:
+    if not rendering_of(request, recipe).guided:
         muted = dict.fromkeys(GUIDED, "needs a guidance_scale above 1") | muted
     faults = list(set_in_vain(request, muted, recipe.fixed))
     if request.mode not in recipe.modes:
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
-    if isinstance(request, GenerateRequest) and recipe.planner == "composer" and request.given.codes is not None:
-        faults.append(
-            Fault("plan", request.plan, "must hold no codes: this checkpoint has other ones than the planner")
-        )
+    if recipe.planner == "composer" and request.own_plan.codes is not None:
+        rule = "must hold no codes: this checkpoint has other ones than the planner"
+        faults.append(Fault("plan", to_json(request)["plan"], rule))
     if faults:
         raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
 
 
-def resolve(request: Song, recipe: Recipe, draw: Callable[[int], int]) -> Song:
-    """The request with every choice made that does not belong to the planner; the only place where dice are thrown.
+def seeded(request: Asked, rng: Rng) -> Asked:
+    """The request with a seed: its own, or one that is drawn. Whoever needs a seed asks for it here."""
+    return request if request.seed is not None else dataclasses.replace(request, seed=_drawn(rng))
 
-    `draw(n)` returns a random integer below n. Prompt, lyrics and metadata stay as the user gave them: what the planner
-    adds stands in the plan. A knob that means nothing to the checkpoint, or beside the others, stays empty or takes
-    the value that it has in effect. Resolving a resolved request changes nothing.
+
+def _drawn(rng: Rng) -> int:
+    return rng(MAX_SEED + 1)
+
+
+def resolve(request: Song, recipe: Recipe, rng: Rng) -> Song:
+    """The request with every choice made that does not belong to the planner.
+
+    Prompt, lyrics and metadata stay as the user gave them: what the planner adds stands in the plan. A knob that means
+    nothing to the checkpoint, or beside the others, stays empty or takes the value that it has in effect. Resolving a
+    resolved request changes nothing, and neither does it change the `rendering_of` a request.
     """
-    ode_solver = recipe.solver if recipe.solver not in SDE_SOLVERS else "euler"
-    solver = request.solver or {"ode": ode_solver, "sde": SDE_SOLVERS[0], None: recipe.solver}[request.infer_method]
+    rendering = rendering_of(request, recipe)
     chosen: dict[str, Any] = {
-        "seed": draw(MAX_SEED + 1) if request.seed is None else request.seed,
-        "inference_steps": request.inference_steps or recipe.inference_steps,
-        "guidance_scale": request.guidance_scale or recipe.guidance_scale,
-        "shift": request.shift or recipe.shift,
-        "schedule": request.schedule or recipe.schedule,
-        "solver": solver,
-        "infer_method": "sde" if solver in SDE_SOLVERS else "ode",
+        "seed": seeded(request, rng).seed,
+        "inference_steps": rendering.steps,
+        "guidance_scale": rendering.guidance_scale,
+        "shift": rendering.shift,
+        "schedule": rendering.schedule,
+        "solver": rendering.solver.name,
+        "infer_method": rendering.solver.method,
+        "cover_structure": rendering.structure,
     }
-    if chosen["guidance_scale"] > 1:
-        chosen["guidance_rule"] = request.guidance_rule or "apg"
+    if rendering.guided:
+        chosen["guidance_rule"] = rendering.guidance_rule
     if request.retake_variance > 0 and request.retake_seed is None:
-        chosen["retake_seed"] = draw(MAX_SEED + 1)
-    if isinstance(request, CoverRequest):
-        chosen["cover_structure"] = request.cover_structure or recipe.structure
+        chosen["retake_seed"] = _drawn(rng)
     silent = {*recipe.muted, *request.idle()}
-    fixed = {name: value for name, value in recipe.fixed.items() if hasattr(request, name)}
-    alive = {name: value for name, value in chosen.items() if name not in silent}
-    return dataclasses.replace(request, **{**alive, **fixed})
+    alive = {name: value for name, value in chosen.items() if name not in silent} | dict(recipe.fixed)
+    return dataclasses.replace(request, **{name: value for name, value in alive.items() if hasattr(request, name)})

@@ -71,3 +71,10 @@ DEFAULT_DURATION_S = 30.0
 MAX_SEED = 2**31 - 1
 PROMPT_CHARS = 2000
 LYRICS_CHARS = 8000
+
+CODES_PER_S = 5
+CODEBOOK = 64_000
+"""Audio codes that mean something: those below this number."""
+
+PLAN_CHARS = 80_000
+"""Room for the codes of ten minutes, as tokens too."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from checkpoints import find, table
-from core.drafts import Draft
+from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.errors import RequestError
 from core.events import Progress
 from core.knobs import knobs_of, set_in_vain
-from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
+from core.params import PlannerKnobs
 from core.tables import MAX_SEED
 from jobs import estimates
 from jobs.desk import Desk, Event

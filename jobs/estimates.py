@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from core.lyrics import LyricsRequest
-from core.params import EditRequest, ExtendRequest, GenerateRequest, Recipe, SongRequest
-from core.plan_text import CODES_PER_S
+from core.params import SongRequest
+from core.recipes import Recipe
+from core.resolve import rendering_of
+from core.tables import CODES_PER_S
 from networks.machine import DeviceKind
 
 THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 200.0}
@@ -62,29 +64,24 @@ class Cost:
 
 def evaluations(request: SongRequest, recipe: Recipe) -> float:
     """Forward passes of the DiT for one variation, counting only the guided steps twice."""
-    steps = float(len(request.custom_timesteps()) or request.inference_steps or recipe.inference_steps)
-    guided = (request.guidance_scale or recipe.guidance_scale) > 1
-    interval = request.cfg_interval_end - request.cfg_interval_start
-    passes = steps * (1.0 + (interval if guided else 0.0))
-    if (request.solver or recipe.solver) == "heun":
-        passes += steps
-    if isinstance(request, EditRequest) and request.edit_mode == "flow":
-        passes *= 2 * request.n_avg
-    return passes
+    rendering = rendering_of(request, recipe)
+    guided = request.cfg_interval_end - request.cfg_interval_start if rendering.guided else 0.0
+    passes = rendering.steps * rendering.solver.evaluations * (1.0 + guided)
+    return passes if request.morph is None else 2 * request.morph.n_avg * passes
 
 
 def rendered_s(request: SongRequest, source_s: float | None) -> float:
     """Seconds of audio that one variation has, as far as that is known before it is planned."""
-    if isinstance(request, GenerateRequest):
-        return request.length_s or PLANNED_S
-    length = FALLBACK_SOURCE_S if source_s is None else source_s
-    return length + request.extra_duration_s if isinstance(request, ExtendRequest) else length
+    if not request.from_source:
+        return request.music.duration_s or PLANNED_S
+    added_s = request.layout.before_s + request.layout.after_s
+    return added_s + (FALLBACK_SOURCE_S if source_s is None else source_s)
 
 
 def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
     """Rendering a song of that length, all its variations: the DiT's passes, and the VAE there and back."""
     dit = recipe.dit_tflop * evaluations(request, recipe)
-    passes_of_vae = 1 if isinstance(request, GenerateRequest) and recipe.planner != "composer" else 2
+    passes_of_vae = 2 if request.from_source or recipe.planner == "composer" else 1
     return Cost(tflop=request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop))
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import cast
 
-from core.lyrics import EnhanceRequest, InspireRequest, LyricsRequest, UnderstandRequest
-from core.params import SONG_MODES, PlanRequest, Request
+from core.drafts import EnhanceRequest, InspireRequest, UnderstandRequest
+from core.lyrics import LyricsRequest
+from core.params import SONG_MODES, PlanRequest
+from core.requests import Request
 from jobs.desk import Kind
 from jobs.drafts import Drafts
 from jobs.plans import Plans

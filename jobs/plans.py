@@ -12,8 +12,9 @@ from typing import ClassVar, Protocol
 from checkpoints import find, table
 from core.errors import Fault, MissingWeights, RequestError
 from core.events import Progress
-from core.params import GenerateRequest, PlanRequest, Recipe, SongRequest
-from core.plans import LONGEST_SUNG_S, Plan, Planner, Stretch
+from core.params import GenerateRequest, PlanRequest, SongRequest
+from core.plans import LONGEST_SUNG_S, Plan, Planner, Span
+from core.recipes import Recipe
 from core.resolve import refuse_muted, resolve
 from jobs import estimates
 from jobs.desk import Desk, Event
@@ -104,7 +105,7 @@ class PlanWork:
         """Progress, then the Plan."""
         planner = PLANNERS[self.planner].opened(models)
         assert planner is not None and self.request.seed is not None
-        yield from planner.plan(self.request, self.request.seed, Stretch(start_s=0.0, duration_s=self.request.length_s))
+        yield from planner.plan(self.request, self.request.seed, Span(duration_s=self.request.music.duration_s))
 
 
 class Plans:
@@ -122,7 +123,7 @@ class Plans:
         kind = PLANNERS[recipe.planner]
         kind.check(request)
         resolved, needs = resolve(request, recipe, secrets.randbelow), kind.needs(request)
-        cost = estimates.planning(resolved.length_s or LONGEST_SUNG_S, billions_of(needs))
+        cost = estimates.planning(resolved.music.duration_s or LONGEST_SUNG_S, billions_of(needs))
         work = PlanWork(request=resolved, planner=recipe.planner, needs=needs, cost=cost)
         yield from desk.replica.perform(work, stop)
 

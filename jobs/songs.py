@@ -10,15 +10,16 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from checkpoints import find, table
 from core.errors import RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
 from core.knobs import to_json
-from core.params import Recipe, SongRequest, audio_knobs
-from core.plans import LONGEST_SUNG_S, Facts
+from core.params import SongRequest, audio_knobs
+from core.plans import LONGEST_SUNG_S, known_from
+from core.recipes import Recipe
 from core.resolve import refuse_muted, resolve
 from core.tables import SAMPLE_RATE
 from jobs import estimates
@@ -34,7 +35,7 @@ from library.tracks import Record, Track
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
-    from pipeline import Job, Recording, Take
+    from networks.acestep.job import Job, Recording, Take
 
 TITLE_CHARS = 60
 
@@ -173,14 +174,14 @@ def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: s
 
     Latents that were kept beside a track are of use to the same VAE alone.
     """
-    from pipeline import Job, Recording
+    from networks.acestep.job import Job, Recording
 
     recordings: dict[str, Recording] = {}
     for name, path in _sources(request):
         recording = Recording(audio=audio.load(path, name))
         if track := desk.library.find_audio(hashes[name]):
-            latents = desk.library.latents(track) if track.vae == vae else None
-            recording = dataclasses.replace(recording, facts=_facts_of(track), latents=latents, gain=track.gain)
+            latents, known = desk.library.latents(track) if track.vae == vae else None, known_from(track.plan)
+            recording = dataclasses.replace(recording, known=known, latents=latents, gain=track.gain)
         recordings[name] = recording
     source = recordings.get("src_audio")
     job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
@@ -207,16 +208,4 @@ def _recorded(record: Record, take: Take, number: int) -> Record:
         gain=take.gain,
         window_start_s=start / SAMPLE_RATE,
         window_end_s=end / SAMPLE_RATE,
-    )
-
-
-def _facts_of(track: Track) -> Facts:
-    """What a track knows about its own music."""
-    plan = track.plan
-    return Facts(
-        caption=str(plan.get("caption") or ""),
-        bpm=cast("int | None", plan.get("bpm")),
-        keyscale=cast("str | None", plan.get("keyscale")),
-        timesignature=cast("str | None", plan.get("timesignature")),
-        anchor_s=cast(float, plan.get("anchor_s") or 0.0),
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from core.plans import Facts
+from core.music import Music
+from core.plans import Known
 from core.tables import BPM, NOTES
 from library import beats
 from library.chroma import pitch_classes
@@ -27,7 +28,7 @@ PROFILES = {
 }
 
 
-def listen(audio: NDArray[np.float32], sample_rate: int) -> Facts:
+def listen(audio: NDArray[np.float32], sample_rate: int) -> Known:
     """The tempo, key and first downbeat of a waveform `(2, S)`; a field is None where nothing was found.
 
     The metre is not heard: four beats are assumed for the downbeat.
@@ -39,7 +40,7 @@ def listen(audio: NDArray[np.float32], sample_rate: int) -> Facts:
     bpm, anchor_s = _beats(mono)
     if bpm:
         anchor_s += offset / sample_rate
-    return Facts(bpm=bpm, keyscale=key_of(mono, ANALYSIS_HZ), anchor_s=anchor_s, heard=True)
+    return Known(music=Music(bpm=bpm, keyscale=key_of(mono, ANALYSIS_HZ)), anchor_s=anchor_s, listened=True)
 
 
 def _beats(mono: NDArray[np.float32]) -> tuple[int | None, float]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from core.drafts import Draft
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
-from core.lyrics import EnhanceRequest, InspireRequest, LyricsRequest, Tone, UnderstandRequest
+from core.lyrics import LyricsRequest, Tone
+from core.music import NO_LANGUAGE, NO_WORDS, Music
 from core.plans import length_from_words
-from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
+from core.tables import BPM, LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from library import audio
 from library.analysis import listen
 from lyrics.brief import subject_of
@@ -36,7 +37,7 @@ STANZA_LINES = 4
 
 NO_MODEL = "a small program, not a language model: planner weights do more"
 NO_STYLE = "no style that it knows is named: the instruments are left open"
-NO_WORDS = "tempo and key were found by listening; style and words need planner weights"
+NOTHING_BUT_FACTS = "tempo and key were found by listening; style and words need planner weights"
 GENERAL_WORDS = "it knows English only and found none in the line: the lyrics are general ones"
 OTHER_LANGUAGE = "its words would be English: the lyrics are left as they are"
 
@@ -49,7 +50,7 @@ _MOODS: Mapping[Tone | None, str] = {
     "dreamy": "hazy",
 }
 _MOOD_OF_SCALE = {"major": "bright", "minor": "moody"}
-_TEMPOS = ((84, "slow"), (112, "mid-tempo"), (300, "fast"))
+_TEMPOS = ((84, "slow"), (112, "mid-tempo"), (BPM[1], "fast"))
 """The word for tempos up to so many beats per minute."""
 
 
@@ -62,36 +63,34 @@ class BuiltinDrafter:
         """One Progress, then a caption that holds the line, words on it, and the facts that the composer would take."""
         yield Progress("planning", note="drafting")
         line = " ".join(request.query.split())
-        score = compose(Brief(prompt=line, duration_s=SCORE_S, seed=seed))
+        score = compose(Brief(music=Music(caption=line, duration_s=SCORE_S), seed=seed))
         subject = subject_of(line)
         notes = [NO_MODEL]
         if line and not names_style(line.lower()):
             notes.append(NO_STYLE)
-        english = request.vocal_language in (None, "en", "unknown")
+        english = request.vocal_language in (None, "en", NO_LANGUAGE)
         lyrics = ""
         if not request.instrumental and english:
             lyrics = _words(line, seed)
             notes += [GENERAL_WORDS] if line and not subject.is_english else []
         elif not request.instrumental:
             notes.append(OTHER_LANGUAGE)
-        yield Draft(
-            prompt=fuller(line, score, subject.tone),
-            lyrics=lyrics if english or request.instrumental else None,
+        music = Music(
+            caption=fuller(line, score, subject.tone),
+            lyrics=lyrics or (NO_WORDS if english or request.instrumental else ""),
             duration_s=length_from_words(lyrics) if lyrics else None,
             bpm=score.bpm,
             keyscale=score.keyscale,
             timesignature=str(score.timesignature),
-            vocal_language="en" if lyrics else None,
-            author=DRAFTER,
-            notes=tuple(notes),
+            language="en" if lyrics else None,
         )
+        yield Draft(music=music, author=DRAFTER, notes=tuple(notes))
 
     def enhance(self, request: EnhanceRequest, seed: int) -> Iterator[Progress | Draft]:
-        """One Progress, then the prompt with more said and the lyrics under tags; None for what needs nothing."""
+        """One Progress, then the prompt with more said and the lyrics under tags; what needs nothing is left open."""
         yield Progress("planning", note="drafting")
-        score = compose(
-            Brief(prompt=request.prompt, bpm=request.bpm, keyscale=request.keyscale, duration_s=SCORE_S, seed=seed)
-        )
+        given = Music(caption=request.prompt, bpm=request.bpm, keyscale=request.keyscale, duration_s=SCORE_S)
+        score = compose(Brief(music=given, seed=seed))
         prompt = fuller(request.prompt, score, subject_of(f"{request.prompt}\n{request.lyrics}").tone)
         lyrics = sectioned(request.lyrics)
         notes = [NO_MODEL]
@@ -99,19 +98,15 @@ class BuiltinDrafter:
             notes.append(NO_STYLE)
         if prompt == request.prompt and lyrics is None:
             notes.append("it has nothing to add")
-        yield Draft(
-            prompt=None if prompt == request.prompt else prompt,
-            lyrics=lyrics,
-            author=DRAFTER,
-            notes=tuple(notes),
-        )
+        music = Music(caption="" if prompt == request.prompt else prompt, lyrics=lyrics or "")
+        yield Draft(music=music, author=DRAFTER, notes=tuple(notes))
 
     def understand(self, request: UnderstandRequest) -> Iterator[Progress | Draft]:
-        """One Progress, then tempo and key; None for what cannot be heard. Raises RequestError for no usable audio."""
+        """One Progress, then tempo and key, where they are found. Raises RequestError for no usable audio."""
         assert request.src_audio is not None
         yield Progress("listening", note="listening")
-        facts = listen(audio.load(request.src_audio, "src_audio"), SAMPLE_RATE)
-        yield Draft(bpm=facts.bpm, keyscale=facts.keyscale, author=LISTENER, notes=(NO_WORDS,))
+        known = listen(audio.load(request.src_audio, "src_audio"), SAMPLE_RATE)
+        yield Draft(music=known.music, author=LISTENER, notes=(NOTHING_BUT_FACTS,))
 
 
 def fuller(prompt: str, score: Score, tone: Tone | None) -> str:

@@ -18,7 +18,8 @@ from gradio_client.exceptions import AppError
 
 from checkpoints import table
 from core.knobs import AUTO
-from core.params import REQUESTS, SONG_MODES
+from core.params import SONG_MODES
+from core.requests import REQUESTS
 from tests.conftest import App
 from tests.visitor import Visitor, strict
 from ui.page import SESSIONS_KEPT

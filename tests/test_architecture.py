@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from core.knobs import Knob, knobs_of
-from core.params import MODES, REQUESTS
+from core.params import MODES
+from core.requests import REQUESTS
 
 ROOT = Path(__file__).parent.parent
 

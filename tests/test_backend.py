@@ -26,7 +26,8 @@ from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress, TextDelta
 from core.knobs import parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, GenerateRequest, Request
+from core.params import MODES, GenerateRequest
+from core.requests import Request
 from core.tables import SAMPLE_RATE
 from library import audio
 from library.tracks import Track

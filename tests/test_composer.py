@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
 from core.errors import RequestError
-from core.tables import KEYSCALES
+from core.music import KNOBS, Music
+from core.tables import KEYSCALES, TIME_SIGNATURES
 from planner.composer.score import Brief, Score, compose, parse_key, sketch
 from planner.composer.styles import section_kinds, styles
 
@@ -27,8 +28,10 @@ Never let me drift away
 """
 
 
-def brief(**changes: object) -> Brief:
-    return dataclasses.replace(Brief(prompt="a pop song", duration_s=20.0, seed=7), **changes)  # type: ignore[arg-type]
+def brief(**changes: Any) -> Brief:
+    """A brief, of which facts as well as the rest may be changed by name."""
+    facts = {name: changes.pop(name) for name in KNOBS if name in changes}
+    return Brief(music=Music(**{"caption": "a pop song", "duration_s": 20.0, **facts}), **{"seed": 7, **changes})
 
 
 def level_of(score: Score, start_s: float, end_s: float) -> float:
@@ -44,7 +47,7 @@ def test_equal_briefs_give_equal_sketches_and_another_seed_gives_another_tune() 
 
 
 def test_what_is_asked_for_is_kept_and_what_is_left_open_is_chosen() -> None:
-    asked = compose(brief(bpm=77, keyscale="B♭ minor", timesignature=3))
+    asked = compose(brief(bpm=77, keyscale="B♭ minor", timesignature="3"))
     assert (asked.bpm, asked.keyscale, asked.timesignature) == (77, "B♭ minor", 3)
     chosen = compose(brief())
     low, high = styles()["pop"].bpm
@@ -56,7 +59,7 @@ def test_what_is_asked_for_is_kept_and_what_is_left_open_is_chosen() -> None:
 @pytest.mark.parametrize("style", styles())
 @pytest.mark.parametrize("keyscale", ["C major", "F# minor", "E♭ major"])
 def test_every_note_that_does_not_walk_lies_in_the_key(style: str, keyscale: str) -> None:
-    score = compose(brief(prompt=style, keyscale=keyscale, bpm=100, timesignature=4))
+    score = compose(brief(caption=style, keyscale=keyscale, bpm=100, timesignature="4"))
     tonic, mode = parse_key(keyscale)
     inside = [(note.pitch - tonic) % 12 in SCALES[mode] for note in score.notes]
     assert np.mean(inside) > 0.97
@@ -64,14 +67,14 @@ def test_every_note_that_does_not_walk_lies_in_the_key(style: str, keyscale: str
 
 @pytest.mark.parametrize(("metre", "beats"), [(2, 2), (3, 3), (4, 4), (6, 2)])
 def test_the_bass_falls_on_the_bars_of_the_metre(metre: int, beats: int) -> None:
-    score = compose(brief(prompt="ambient", bpm=60, timesignature=metre, duration_s=24.0))
+    score = compose(brief(caption="ambient", bpm=60, timesignature=str(metre), duration_s=24.0))
     starts = [note.start_s for note in score.notes if note.part == "bass"]
     assert starts == pytest.approx(np.arange(0, 24, beats).tolist())
 
 
 def test_every_key_and_metre_of_the_request_can_be_composed() -> None:
     for keyscale in KEYSCALES:
-        for metre in (2, 3, 4, 6):
+        for metre in TIME_SIGNATURES:
             score = compose(brief(keyscale=keyscale, timesignature=metre, duration_s=4.0))
             assert score.keyscale == keyscale
             assert score.notes
@@ -141,16 +144,16 @@ def test_lyrics_in_a_script_without_vowels_are_sung_letter_by_letter() -> None:
     ],
 )
 def test_the_words_of_the_prompt_choose_the_style(prompt: str, style: str) -> None:
-    assert compose(brief(prompt=prompt)).style == style
+    assert compose(brief(caption=prompt)).style == style
 
 
 def test_words_of_mood_tempo_and_metre_are_heard() -> None:
-    assert compose(brief(prompt="techno 141 bpm")).bpm == 141
-    assert compose(brief(prompt="sad pop")).keyscale.endswith("minor")
-    assert compose(brief(prompt="happy pop")).keyscale.endswith("major")
-    assert compose(brief(prompt="folk waltz")).timesignature == 3
-    slow = [compose(brief(prompt="slow pop", seed=seed)).bpm for seed in range(20)]
-    fast = [compose(brief(prompt="fast pop", seed=seed)).bpm for seed in range(20)]
+    assert compose(brief(caption="techno 141 bpm")).bpm == 141
+    assert compose(brief(caption="sad pop")).keyscale.endswith("minor")
+    assert compose(brief(caption="happy pop")).keyscale.endswith("major")
+    assert compose(brief(caption="folk waltz")).timesignature == 3
+    slow = [compose(brief(caption="slow pop", seed=seed)).bpm for seed in range(20)]
+    fast = [compose(brief(caption="fast pop", seed=seed)).bpm for seed in range(20)]
     assert max(slow) < min(fast)
 
 
@@ -162,7 +165,7 @@ def test_fixing_one_value_leaves_the_other_choices_as_they_were() -> None:
 
 @pytest.mark.parametrize("anchor_s", [0.0, 0.7, -3.3, 500.2])
 def test_bars_are_laid_from_the_anchor(anchor_s: float) -> None:
-    score = compose(brief(prompt="ambient", bpm=60, timesignature=4, anchor_s=anchor_s, opens=False, closes=False))
+    score = compose(brief(caption="ambient", bpm=60, timesignature="4", anchor_s=anchor_s, opens=False, closes=False))
     starts = np.array([note.start_s for note in score.notes if note.part == "bass" and note.start_s > 0])
     assert np.abs((starts - anchor_s + 2.0) % 4.0 - 2.0).max() < 1e-6
 
@@ -178,7 +181,7 @@ def test_every_section_feel_is_reached_by_a_tag() -> None:
 
 
 def test_the_summary_says_style_tempo_metre_key_and_form() -> None:
-    score = compose(brief(lyrics=SONG, duration_s=40.0, bpm=120, keyscale="G major", timesignature=4))
+    score = compose(brief(lyrics=SONG, duration_s=40.0, bpm=120, keyscale="G major", timesignature="4"))
     assert score.summary().startswith("pop, 120 bpm, 4/4, G major: intro 0:00, verse 1 0:")
 
 
@@ -187,7 +190,7 @@ def test_the_summary_says_style_tempo_metre_key_and_form() -> None:
     [
         ({"bpm": 29}, "bpm"),
         ({"bpm": 301}, "bpm"),
-        ({"timesignature": 5}, "timesignature"),
+        ({"timesignature": "5"}, "timesignature"),
         ({"duration_s": 0.4}, "duration_s"),
         ({"keyscale": "H major"}, "keyscale"),
     ],

@@ -29,7 +29,7 @@ from checkpoints.table import COMPANION, DIFFUSERS_SONG, LANGUAGE_MODEL, ORIGINA
 from cli import main as cli
 from core.errors import Busy, Cancelled, CheckpointError, MissingWeights, RequestError, StudioError
 from core.events import Transfer
-from core.params import Recipe
+from core.recipes import Recipe
 from tests.hub_server import Fault, Hub, serving
 from tests.tiny import save_tiny
 

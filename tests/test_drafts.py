@@ -13,11 +13,11 @@ from huggingface_hub import constants
 
 from backend import Studio
 from cli import main as cli
-from core.drafts import Draft
+from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.errors import Cancelled, RequestError
 from core.events import Progress
 from core.knobs import knobs_of, parse
-from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
+from core.music import KNOBS, NO_WORDS, Music
 from core.params import GenerateRequest
 from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from planner.builtin_drafter import (
@@ -111,44 +111,44 @@ def sections(lyrics: str) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
 def test_a_draft_holds_its_line_and_is_a_request_that_generate_takes(line: str, seed: int) -> None:
     draft = inspired(line, seed)
-    assert draft.prompt is not None and draft.prompt.startswith(" ".join(line.split()))
+    assert draft.music.caption.startswith(" ".join(line.split()))
     names = {knob.name for knob in DRAFTED}
-    values = {name: getattr(draft, name) for name in names}
+    values = {name: value for name, value in draft.values().items() if name in names}
     assert None not in values.values()
-    request = parse(GenerateRequest, values)
-    assert (request.bpm, request.keyscale, request.timesignature) == (draft.bpm, draft.keyscale, draft.timesignature)
+    assert parse(GenerateRequest, values).music == draft.music
 
 
 def test_the_same_line_and_seed_give_the_same_draft_and_another_seed_another() -> None:
     assert inspired("techno", 3) == inspired("techno", 3)
-    assert len({inspired("techno", seed).bpm for seed in range(8)}) > 1
-    assert len({inspired("techno", seed).lyrics for seed in range(3)}) == 3
+    assert len({inspired("techno", seed).music.bpm for seed in range(8)}) > 1
+    assert len({inspired("techno", seed).music.lyrics for seed in range(3)}) == 3
 
 
 def test_every_drafted_section_has_as_many_lines_as_the_others() -> None:
-    found = sections(inspired("rain on a tin roof").lyrics or "")
+    found = sections(inspired("rain on a tin roof").music.lyrics)
     assert [tag for tag, _ in found] == ["[verse]", "[chorus]", "[verse]", "[chorus]"]
     assert [len(lines) for _, lines in found] == [4, 4, 4, 4]
     assert found[1] == found[3]
 
 
 def test_the_length_fits_the_words_and_is_left_alone_without_any() -> None:
-    assert inspired("rain").duration_s == 16 * 3.5
+    assert inspired("rain").music.duration_s == 16 * 3.5
     silent = inspired("rain", instrumental=True)
-    assert (silent.lyrics, silent.duration_s, silent.vocal_language) == ("", None, None)
+    assert silent.music.lyrics == NO_WORDS
+    assert [silent.values()[name] for name in ("lyrics", "duration_s", "vocal_language")] == ["", None, None]
 
 
 def test_words_in_a_language_that_the_writer_does_not_know_are_left_to_the_user() -> None:
     draft = inspired("ein Lied vom Regen", vocal_language="de")
-    assert draft.lyrics is None and draft.vocal_language is None
+    assert draft.values()["lyrics"] is None and draft.values()["vocal_language"] is None
     assert OTHER_LANGUAGE in draft.notes
     assert GENERAL_WORDS in inspired("夜の雨").notes
 
 
 def test_what_the_line_says_of_tempo_and_metre_is_taken_at_its_word() -> None:
-    assert inspired("epic metal, 160 bpm").bpm == 160
-    assert inspired("a waltz").timesignature == "3"
-    assert "fast" not in (inspired("slow techno").prompt or "").split(", ")
+    assert inspired("epic metal, 160 bpm").music.bpm == 160
+    assert inspired("a waltz").music.timesignature == "3"
+    assert "fast" not in (inspired("slow techno").music.caption or "").split(", ")
 
 
 # ---- a prompt --------------------------------------------------------------------------------------------------------
@@ -158,39 +158,39 @@ def test_what_the_line_says_of_tempo_and_metre_is_taken_at_its_word() -> None:
 def test_a_fuller_prompt_keeps_its_style_and_names_its_players(name: str) -> None:
     dice = np.random.default_rng(0)
     for word in styles()[name].words:
-        prompt = enhanced(word).prompt or ""
+        prompt = enhanced(word).music.caption
         assert prompt.startswith(word)
         assert style_of(prompt, dice) == style_of(word, dice)
     assert all(style_of(players, dice) == name for players in styles()[name].players if names_style(players))
-    assert sum(players in (enhanced(name).prompt or "") for players in styles()[name].players) >= 2
+    assert sum(players in enhanced(name).music.caption for players in styles()[name].players) >= 2
 
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
 def test_enhancing_twice_adds_nothing_more(line: str) -> None:
     if not line:
         return
-    once = enhanced(line).prompt or line
+    once = enhanced(line).music.caption or line
     assert once.startswith(line)
     assert len(once) <= PROMPT_CHARS
-    assert enhanced(once).prompt is None
+    assert not enhanced(once).music.caption
 
 
 def test_what_is_in_the_prompt_is_not_said_again() -> None:
-    prompt = enhanced("lofi hip hop, live drums, sad, slow").prompt
+    prompt = enhanced("lofi hip hop, live drums, sad, slow").music.caption
     assert prompt == "lofi hip hop, live drums, sad, slow, warm Rhodes, soft bass"
 
 
 def test_a_style_that_the_composer_does_not_know_gets_no_players() -> None:
     draft = enhanced("reggae dub")
     assert NO_STYLE in draft.notes
-    assert not any(players in (draft.prompt or "") for style in styles().values() for players in style.players)
+    assert not any(players in draft.music.caption for style in styles().values() for players in style.players)
 
 
 def test_given_facts_stay_and_are_what_the_added_words_speak_of() -> None:
     draft = enhanced("techno", bpm=60, keyscale="C major", timesignature="3", vocal_language="fr")
-    assert (draft.bpm, draft.keyscale, draft.timesignature, draft.vocal_language) == (None, None, None, None)
-    assert (draft.prompt or "").endswith("bright, slow")
-    assert (enhanced("techno", bpm=180, keyscale="C minor").prompt or "").endswith("moody, fast")
+    assert draft.music.facts().keys() == {"caption"}
+    assert draft.music.caption.endswith("bright, slow")
+    assert enhanced("techno", bpm=180, keyscale="C minor").music.caption.endswith("moody, fast")
 
 
 # ---- lyrics ----------------------------------------------------------------------------------------------------------
@@ -219,9 +219,9 @@ def test_lyrics_that_have_tags_or_no_room_for_them_are_left_as_they_are(lyrics: 
 
 
 def test_enhanced_lyrics_are_set_once() -> None:
-    set_once = enhanced("lofi", STANZAS).lyrics
+    set_once = enhanced("lofi", STANZAS).music.lyrics
     assert set_once == sectioned(STANZAS)
-    assert enhanced("lofi", set_once or "").lyrics is None
+    assert not enhanced("lofi", set_once).music.lyrics
 
 
 # ---- the studio ------------------------------------------------------------------------------------------------------
@@ -229,8 +229,7 @@ def test_enhanced_lyrics_are_set_once() -> None:
 
 def test_a_recording_is_understood_by_listening_and_says_so(studio: Studio, recording: Path) -> None:
     draft = drafted(studio, UnderstandRequest(src_audio=recording))
-    assert (draft.bpm, draft.keyscale, draft.author, draft.seed) == (120, "A minor", LISTENER, None)
-    assert (draft.prompt, draft.lyrics, draft.timesignature) == (None, None, None)
+    assert (draft.music, draft.author, draft.seed) == (Music(bpm=120, keyscale="A minor"), LISTENER, None)
     assert "planner weights" in draft.notes[0]
 
 
@@ -280,7 +279,7 @@ def test_drafts_are_printed_as_one_json_line(capsys: pytest.CaptureFixture[str],
     assert (draft["author"], draft["seed"], draft["lyrics"]) == (DRAFTER, 5, "")
     assert fuller["lyrics"].startswith("[verse]\nFirst it rains")
     assert (heard["bpm"], heard["keyscale"], heard["prompt"]) == (120, "A minor", None)
-    assert set(draft) == set(Draft.__dataclass_fields__)
+    assert list(draft) == [*KNOBS.values(), "author", "seed", "notes"]
 
 
 @pytest.mark.parametrize(
@@ -304,5 +303,5 @@ def test_a_wrong_flag_of_a_draft_is_answered_with_field_value_and_rule(
 
 def test_a_draft_fills_knobs_of_generate_only_and_never_the_seed() -> None:
     names = {knob.name for knob in DRAFTED}
-    assert names == set(Draft.__dataclass_fields__) - {"author", "seed", "notes"}
+    assert names == set(KNOBS.values())
     assert names <= {knob.name for knob in knobs_of(GenerateRequest)}

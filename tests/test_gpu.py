@@ -25,8 +25,9 @@ from torch import Tensor
 from backend import Settings, Studio
 from core.knobs import parse
 from core.params import SONG_MODES, GenerateRequest
-from core.plans import Plan, Stretch
+from core.plans import Plan, Span
 from library.tracks import Track
+from networks.acestep.job import Take
 from networks.acestep.lora.adapter import describe
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
@@ -35,7 +36,6 @@ from networks.lm.model import LanguageModel, open_language_model
 from networks.lm.torch_kv_cache import HEADROOM, KvCache
 from networks.lm.torch_model import TorchModel
 from networks.machine import DType, Machine
-from pipeline import Take
 from planner.lm.planner import LmPlanner
 from tests.parity import GOLDENS, Golden, relative_error
 from tests.test_parity import ADAPTED
@@ -410,7 +410,7 @@ def plan_on(folder: Path, device: str) -> Plan:
     planner = LmPlanner(opened_model, "tiny", caption_tokens=40)
     asked: dict[str, Any] = {"prompt": "slow waltz", "lyrics": "[verse]\nRain on the roof", "duration_s": 30}
     request = parse(GenerateRequest, asked)
-    *_, plan = planner.plan(request, 7, Stretch(start_s=0, duration_s=30))
+    *_, plan = planner.plan(request, 7, Span(start_s=0, duration_s=30))
     planner.close()
     assert isinstance(plan, Plan)
     return plan

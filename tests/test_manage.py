@@ -19,7 +19,7 @@ from checkpoints.manage import Verified, import_folder, remove, verify
 from checkpoints.table import DIFFUSERS_SONG, LANGUAGE_MODEL, Checkpoint
 from cli import main as cli
 from core.errors import CheckpointError, RequestError, StudioError
-from core.params import Recipe
+from core.recipes import Recipe
 from tests.tiny import save_tiny
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -32,6 +32,7 @@ from core.resolve import resolve
 from jobs.models import Models
 from jobs.work import Need
 from library.tracks import Track
+from networks.acestep.job import Job, Take
 from networks.acestep.layouts import SILENCE_KEY, original_configs
 from networks.acestep.lora.adapter import Adapter, describe
 from networks.acestep.mlx.networks import build
@@ -41,7 +42,6 @@ from networks.acestep.published import CONFIGS
 from networks.acestep.runtime import Runtime
 from networks.acestep.torch.parts import build_parts
 from networks.machine import RUNTIMES, Bits, Choice, Machine, RuntimeName, default_runtime
-from pipeline import Job, Take
 from planner.composer.planner import ComposerPlanner
 from tests.parity import GOLDENS, relative_error
 from tests.test_layouts import shard

@@ -13,7 +13,8 @@ from safetensors import safe_open
 import training.measures as measure
 from checkpoints.find import checkpoint as find
 from checkpoints.table import recipe_of
-from networks.acestep.prompts import Metas, instruction_of, lyric_text, prompt_text
+from core.music import Music
+from networks.acestep.prompts import instruction_of, lyric_text, prompt_text
 from planner.composer.score import Brief, Score, compose, sketch
 from training.synthesis import styled
 
@@ -33,7 +34,7 @@ def nano(folder: Path) -> AceStepPipeline:
 
 
 def score_of(seed: int, prompt: str = "jazz", duration_s: float = 10.0, **chosen: object) -> Score:
-    return compose(Brief(prompt=prompt, duration_s=duration_s, seed=seed, **chosen))  # type: ignore[arg-type]
+    return compose(Brief(music=Music(caption=prompt, duration_s=duration_s, **chosen), seed=seed))  # type: ignore[arg-type]
 
 
 def rendered(nano: AceStepPipeline, score: Score, prompt: str, seed: int = 0) -> np.ndarray:
@@ -136,8 +137,9 @@ def test_any_text_can_be_tokenised_and_comes_back(nano: AceStepPipeline) -> None
 def test_a_usual_prompt_fits_well_within_the_limit_of_256_tokens(nano: AceStepPipeline) -> None:
     recipe = recipe_of("nano")
     instruction = instruction_of(recipe.task_of_latents, recipe.tracks)
-    metas = Metas(bpm=120, timesignature="4", keyscale="F# minor", duration_s=30.0)
-    text = prompt_text(instruction, "A melancholic folk song with fingerpicking, perfect for a rainy night.", metas)
+    caption = "A melancholic folk song with fingerpicking, perfect for a rainy night."
+    music = Music(caption=caption, bpm=120, timesignature="4", keyscale="F# minor", duration_s=30.0)
+    text = prompt_text(instruction, music)
     assert len(nano.tokenizer(text).input_ids) < 90
     end = nano.tokenizer("<|endoftext|>").input_ids
     assert len(end) == 1

@@ -13,20 +13,21 @@ import pytest
 import tooltips
 from checkpoints import table
 from cli import reference
+from core.drafts import DRAFTS
 from core.errors import Fault, RequestError
 from core.knobs import AUTO, Knob, knobs_of, parse, to_json
-from core.lyrics import DRAFTS
 from core.params import (
+    GUIDED,
     MODES,
     SONG_MODES,
     CoverRequest,
     EditRequest,
     ExtendRequest,
     GenerateRequest,
-    Recipe,
     SongRequest,
 )
-from core.resolve import refuse_muted, resolve
+from core.recipes import Recipe
+from core.resolve import refuse_muted, rendering_of, resolve, seeded
 from core.tables import GROUPS, KEYSCALES, LANGUAGES
 
 RECIPE = Recipe(inference_steps=27, guidance_scale=7.0, shift=1.5)
@@ -160,6 +161,47 @@ def test_resolve_fills_what_was_left_open_and_keeps_what_was_asked() -> None:
     assert (resolved.inference_steps, resolved.guidance_scale, resolved.shift) == (9, 7.0, 1.5)
     assert (resolved.seed, resolved.solver, resolved.infer_method) == (2**31 - 1, "euler", "ode")
     assert resolved.bpm is None
+
+
+@pytest.mark.parametrize("name", table.PREFERRED)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"infer_method": "sde"},
+        {"solver": "heun", "shift": 2, "inference_steps": 9},
+        {"timesteps": "1, 0.5"},
+        {"use_adg": True, "guidance_scale": 3},
+        {"guidance_rule": "cfg", "guidance_scale": 3},
+    ],
+    ids=str,
+)
+def test_a_request_is_rendered_alike_before_and_after_it_is_resolved(name: str, values: dict[str, object]) -> None:
+    recipe = table.recipe_of(name)
+    if name.endswith("turbo") and "guidance_scale" in values:
+        return
+    for cls in SONG_MODES.values():
+        request = parse(cls, {**GIVEN[cls.mode], **values})
+        resolved = resolve(request, recipe, random.randrange)
+        assert rendering_of(resolved, recipe) == rendering_of(request, recipe)
+        assert resolved.seed is not None
+        silent = {*recipe.muted, *resolved.idle(), *(() if rendering_of(resolved, recipe).guided else GUIDED)}
+        for knob in ("inference_steps", "guidance_scale", "shift", "schedule", "solver", "guidance_rule"):
+            assert getattr(resolved, knob) is not None or knob in silent
+
+
+def test_a_cover_renders_the_structure_that_it_asks_for_else_the_recipes() -> None:
+    nano = table.recipe_of("nano")
+    asked = parse(CoverRequest, {**GIVEN["cover"], "cover_structure": "codes"})
+    assert rendering_of(asked, nano).structure == "codes"
+    assert rendering_of(parse(CoverRequest, GIVEN["cover"]), nano).structure == nano.structure == "latents"
+
+
+def test_every_request_with_a_seed_is_seeded_in_one_way() -> None:
+    for request_class in REQUESTS.values():
+        request = seeded(request_class(), lambda n: n - 1)
+        assert request.seed == 2**31 - 1
+        assert seeded(request, lambda n: 0) == request
 
 
 def test_seed_zero_is_a_seed() -> None:

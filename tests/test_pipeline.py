@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,15 +16,18 @@ from numpy.typing import NDArray
 import pipeline
 from core.errors import RequestError
 from core.events import Progress
-from core.knobs import Knob, knobs_of, parse
-from core.params import SONG_MODES, Recipe
-from core.plan_text import LM_KNOBS
-from core.plans import Facts
+from core.knobs import Knob, knob, knobs_of, parse
+from core.modes import Layout, Seam
+from core.music import Music
+from core.params import LM_KNOBS, SONG_MODES, SongRequest
+from core.plans import Known
+from core.recipes import Recipe
 from core.resolve import resolve
+from jobs import estimates
 from networks.acestep import scenes as contexts
+from networks.acestep.job import Job, Recording, Take
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
-from pipeline import Job, Recording, Take
 from tests.tiny import RATE, save_tiny
 
 Wave = NDArray[np.float32]
@@ -174,9 +179,9 @@ def test_kept_latents_stand_in_for_a_second_way_through_the_vae(runtime: Runtime
 
 def test_what_is_known_about_the_source_reaches_the_prompt(runtime: Runtime) -> None:
     job = job_of("extend")
-    known = Recording(audio=noise(SOURCE_S), facts=Facts(bpm=77, keyscale="D minor", timesignature="3"))
+    known = Recording(audio=noise(SOURCE_S), known=Known(music=Music(bpm=77, keyscale="D minor", timesignature="3")))
     (take,) = takes_of(Job(request=job.request, recipe=RECIPE, source=known), runtime)
-    assert (take.plan.bpm, take.plan.keyscale, take.plan.timesignature) == (77, "D minor", "3")
+    assert (take.plan.music.bpm, take.plan.music.keyscale, take.plan.music.timesignature) == (77, "D minor", "3")
 
 
 def test_a_song_that_would_be_longer_than_ten_minutes_is_refused(runtime: Runtime) -> None:
@@ -217,6 +222,53 @@ def test_a_new_stretch_keeps_the_level_of_a_source_that_was_turned_down(
 def test_a_window_beyond_the_source_is_refused_with_its_length(runtime: Runtime) -> None:
     with pytest.raises(RequestError, match=r"segment_end_s = 12\.0: .* 10\.25 seconds long"):
         takes_of(job_of("edit", segment_end_s=12), runtime)
+
+
+# ---- modes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prelude(SongRequest):
+    """A mode that nobody else knows: four seconds before a recording."""
+
+    mode: ClassVar[Any] = "prelude"
+    required: ClassVar[tuple[str, ...]] = ("src_audio",)
+
+    src_audio: Path | None = knob(group="main")
+
+    @property
+    def layout(self) -> Layout:
+        """Something new before the source."""
+        return Layout(before_s=4.0, overlap_s=0.5)
+
+    @property
+    def seam(self) -> Seam:
+        """A crossfade of a tenth of a second."""
+        return Seam(repaint_mode="conservative", crossfade_s=0.1)
+
+
+def test_a_new_mode_is_a_request_class_that_says_what_it_makes(runtime: Runtime) -> None:
+    asked = parse(Prelude, {**WORDS, "src_audio": "source.wav"})
+    source = noise(SOURCE_S)
+    job = Job(request=resolve(asked, RECIPE, lambda n: 77), recipe=RECIPE, source=Recording(audio=source))
+    (take,) = takes_of(job, runtime)
+    new, touched = 4 * RATE, round(0.6 * RATE)
+    assert take.window == (0, new + RATE // 2)
+    assert np.array_equal(take.audio[:, new + touched :], source[:, touched:])
+    assert estimates.rendered_s(asked, SOURCE_S) == SOURCE_S + 4
+    assert estimates.evaluations(asked, RECIPE) == 2 * RECIPE.inference_steps
+
+
+def test_a_flow_edit_costs_both_descriptions_in_every_draw() -> None:
+    plain, flow = (
+        parse(SONG_MODES["edit"], {**ASKED["edit"], **values}) for values in ({}, {"edit_mode": "flow", "n_avg": 3})
+    )
+    assert estimates.evaluations(flow, RECIPE) == 6 * estimates.evaluations(plain, RECIPE)
+
+
+def test_a_step_of_heun_costs_two_evaluations() -> None:
+    euler, heun = (parse(SONG_MODES["generate"], {**WORDS, "solver": solver}) for solver in ("euler", "heun"))
+    assert estimates.evaluations(heun, RECIPE) == 2 * estimates.evaluations(euler, RECIPE)
 
 
 # ---- every knob is alive ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import CheckpointError, RequestError
 from core.knobs import parse
+from core.music import Fact, Music
 from core.params import GenerateRequest
 from core.plan_text import PlanText, read_output, read_plan
 from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
@@ -22,7 +23,7 @@ from networks.lm.vocabulary import Vocabulary, open_vocabulary
 from planner.lm.grammar import FIELDS, Decoding, Forced, caption, codes, facts, lyrics_text
 from planner.lm.planner import follow
 from planner.lm.prompts import (
-    Fact,
+    facts_of,
     facts_text,
     format_prompt,
     generate_prompt,
@@ -196,7 +197,7 @@ def test_two_thousand_random_plans_parse_and_are_in_range(words: Vocabulary, tab
         assert known["caption"] and "\n" not in str(known["caption"])
         assert all(0 <= code < CODES for code in tokens)
         again = read_plan(written)
-        assert (again.bpm, again.keyscale, again.duration_s) == (known["bpm"], known["keyscale"], known["duration"])
+        assert facts_of(again.music) == known
         assert again.codes == (tokens or None)
         controls = [token for token in ids if token in words.control_ids]
         assert controls == [words.control("<think>"), words.control("</think>"), *(tables.codes[c] for c in tokens)]
@@ -293,7 +294,7 @@ def test_whole_lines_hold_tokens_that_lie_across_the_name_and_the_value(words: V
 
 def test_a_language_that_yaml_takes_for_false_stays_a_language(words: Vocabulary, tables: TokenTables) -> None:
     assert facts_text({"language": "no"}) == "language: 'no'\n"
-    assert read_plan("language: 'no'").language == read_plan("language: no").language == "no"
+    assert read_plan("language: 'no'") == read_plan("language: no") == PlanText(music=Music(language="no"))
 
 
 def test_a_decoding_that_is_left_closes_its_session(words: Vocabulary, tables: TokenTables) -> None:
@@ -313,14 +314,16 @@ def test_a_decoding_that_is_left_closes_its_session(words: Vocabulary, tables: T
     ["calm piano", "</think> <|audio_code_7|>", '"all of it"', "'tis", "codes: 1 2", "bpm: 3", "- a: [b] #c", "日本"],
 )
 def test_a_plan_is_read_as_it_was_written(caption_: str) -> None:
-    plan = PlanText(bpm=92, caption=caption_, duration_s=12.5, language="no", codes=tuple(range(62)))
+    plan = PlanText(music=Music(bpm=92, caption=caption_, duration_s=12.5, language="no"), codes=tuple(range(62)))
     assert read_plan(str(plan)) == plan
 
 
 def test_a_plan_in_a_planners_own_words_is_read_too() -> None:
     tokens = "".join(f"<|audio_code_{code}|>" for code in range(50))
     plan = read_plan(f"<think>\nbpm: 92\ncaption: 'a: b'\nkeyscale: C major\n</think>\n\n{tokens}")
-    assert plan == PlanText(bpm=92, caption="a: b", keyscale="C major", duration_s=10, codes=tuple(range(50)))
+    assert plan == PlanText(
+        music=Music(bpm=92, caption="a: b", keyscale="C major", duration_s=10), codes=tuple(range(50))
+    )
 
 
 @pytest.mark.parametrize(
@@ -347,7 +350,7 @@ def test_a_plan_in_a_planners_own_words_is_read_too() -> None:
 )
 def test_a_plan_that_breaks_a_rule_is_refused_with_it(text: str, rule: str | None) -> None:
     if rule is None:
-        assert read_plan(text).bpm == 92
+        assert read_plan(text).music.bpm == 92
         return
     with pytest.raises(RequestError, match=rule):
         parse(GenerateRequest, {"prompt": "x", "plan": text})
@@ -378,4 +381,4 @@ def test_knobs_that_mean_nothing_beside_the_others_are_refused(values: dict[str,
 
 def test_values_that_say_the_same_as_the_plan_are_taken() -> None:
     request = parse(GenerateRequest, {"prompt": "x", "plan": "bpm: 92\nduration: 20", "bpm": 92, "duration_s": 20})
-    assert (request.length_s, request.following().bpm) == (20, 92)
+    assert (request.music.duration_s, request.music.bpm) == (20, 92)

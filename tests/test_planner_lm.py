@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from core.drafts import Draft
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
 from core.knobs import parse
-from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
-from core.params import GenerateRequest
-from core.plan_text import LM_KNOBS, read_plan
-from core.plans import Plan, Stretch
+from core.music import Music
+from core.params import LM_KNOBS, GenerateRequest
+from core.plan_text import read_plan
+from core.plans import Plan, Span
 from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from networks.lm.model import LanguageModel, open_language_model
 from networks.lm.torch_model import TorchSession
@@ -58,7 +58,7 @@ def request_of(**values: Any) -> GenerateRequest:
 
 def events_of(planner: LmPlanner, seed: int = 7, **values: Any) -> list[Progress | Plan]:
     request = request_of(**values)
-    return list(planner.plan(request, seed, Stretch(start_s=0, duration_s=request.length_s)))
+    return list(planner.plan(request, seed, Span(duration_s=request.music.duration_s)))
 
 
 def plan_of(planner: LmPlanner, seed: int = 7, **values: Any) -> Plan:
@@ -72,10 +72,10 @@ def test_a_plan_is_in_range_and_as_long_as_the_song(planner: LmPlanner) -> None:
         plan = plan_of(planner, seed, duration_s=10 + seed / 2)
         assert plan.codes is not None and len(plan.codes) == int(5 * (10 + seed / 2))
         assert all(0 <= code < CODES for code in plan.codes)
-        assert plan.bpm is not None and 30 <= plan.bpm <= 300
-        assert plan.keyscale in KEYSCALES and plan.vocal_language in LANGUAGES
-        assert plan.timesignature in TIME_SIGNATURES
-        assert plan.caption not in ("", "slow waltz")
+        assert plan.music.bpm is not None and 30 <= plan.music.bpm <= 300
+        assert plan.music.keyscale in KEYSCALES and plan.music.language in LANGUAGES
+        assert plan.music.timesignature in TIME_SIGNATURES
+        assert plan.music.caption not in ("", "slow waltz")
 
 
 def check_plan(planner: LmPlanner, seed: int) -> None:
@@ -92,20 +92,18 @@ def check_plan(planner: LmPlanner, seed: int) -> None:
     given["duration_s"] = None if dice.random() < 0.01 else dice.choice([10, 10.3, 12.5])
     plan = plan_of(planner, seed, **given, lm_temperature=dice.choice([0, 0.85, 2]), lm_cfg_scale=dice.choice([1, 2]))
     asked = request_of(**given)
+    music = plan.music
     assert 10 <= plan.duration_s <= 600 and plan.duration_s == (asked.duration_s or plan.duration_s)
     assert plan.codes is not None and len(plan.codes) == int(5 * plan.duration_s)
     assert all(0 <= code < CODES for code in plan.codes)
-    assert plan.bpm == asked.bpm if asked.bpm else plan.bpm is not None and 30 <= plan.bpm <= 300
-    assert plan.keyscale == (asked.keyscale or plan.keyscale) and plan.keyscale in KEYSCALES
-    assert plan.timesignature == (asked.timesignature or plan.timesignature) and plan.timesignature in TIME_SIGNATURES
-    assert plan.vocal_language == (asked.vocal_language or plan.vocal_language)
+    assert music.bpm == asked.bpm if asked.bpm else music.bpm is not None and 30 <= music.bpm <= 300
+    assert music.keyscale == (asked.keyscale or music.keyscale) and music.keyscale in KEYSCALES
+    assert music.timesignature == (asked.timesignature or music.timesignature)
+    assert music.timesignature in TIME_SIGNATURES
+    assert music.language == (asked.vocal_language or music.language)
     read = read_plan(plan.to_text())
-    assert (read.bpm, read.caption, read.duration_s, read.codes) == (
-        plan.bpm,
-        " ".join(plan.caption.split()) or None,
-        plan.duration_s,
-        plan.codes,
-    )
+    shown = dataclasses.replace(music, caption=" ".join(music.caption.split()), lyrics="")
+    assert (read.music, read.codes) == (shown, plan.codes)
 
 
 def test_a_plan_is_in_range_and_can_be_read_whatever_the_user_gave(planner: LmPlanner) -> None:
@@ -122,7 +120,7 @@ def test_two_thousand_plans_are_in_range_and_can_be_read(planner: LmPlanner) -> 
 def test_the_same_request_and_seed_give_the_same_plan_and_another_seed_another(planner: LmPlanner) -> None:
     first, again, other = (plan_of(planner, seed) for seed in (7, 7, 8))
     assert first == again
-    assert (first.codes, first.caption) != (other.codes, other.caption)
+    assert (first.codes, first.music.caption) != (other.codes, other.music.caption)
 
 
 def test_a_length_that_nobody_gave_is_planned(planner: LmPlanner) -> None:
@@ -135,13 +133,13 @@ def test_what_the_user_gave_wins(planner: LmPlanner) -> None:
     given: dict[str, Any] = {"bpm": 93, "keyscale": "F# minor", "timesignature": "3", "vocal_language": "ja"}
     for name, value in given.items():
         plan = plan_of(planner, **{name: value})
-        assert getattr(plan, name) == value
-    assert plan_of(planner, use_cot_caption=False).caption == "slow waltz"
+        assert plan.music.by_knob()[name] == value
+    assert plan_of(planner, use_cot_caption=False).music.caption == "slow waltz"
 
 
 def test_user_values_are_read_by_the_model_before_it_goes_on(planner: LmPlanner, usual: Plan) -> None:
-    fixed = plan_of(planner, bpm=93 if usual.bpm != 93 else 94)
-    assert (usual.caption, usual.keyscale) != (fixed.caption, fixed.keyscale)
+    fixed = plan_of(planner, bpm=93 if usual.music.bpm != 93 else 94)
+    assert (usual.music.caption, usual.music.keyscale) != (fixed.music.caption, fixed.music.keyscale)
 
 
 def test_the_same_facts_give_the_same_codes_whoever_decided_them(planner: LmPlanner, usual: Plan) -> None:
@@ -153,9 +151,9 @@ def test_the_same_facts_give_the_same_codes_whoever_decided_them(planner: LmPlan
 def test_facts_that_are_all_given_need_no_thought(planner: LmPlanner, without: str) -> None:
     given: dict[str, Any] = {"bpm": 93, "keyscale": "F# minor", "timesignature": "3"}
     plan = plan_of(planner, **given)
-    assert (plan.caption, plan.vocal_language) == ("slow waltz", "unknown")
+    assert (plan.music.caption, plan.music.language) == ("slow waltz", "unknown")
     del given[without]
-    assert plan_of(planner, **given).caption != "slow waltz"
+    assert plan_of(planner, **given).music.caption != "slow waltz"
 
 
 def test_an_instrumental_has_no_language_and_says_so_to_the_model(
@@ -171,7 +169,7 @@ def test_an_instrumental_has_no_language_and_says_so_to_the_model(
     monkeypatch.setattr(type(planner.model), "start", listening)
     for quiet in ({"instrumental": True}, {"lyrics": ""}):
         plan = plan_of(planner, **quiet)
-        assert (plan.vocal_language, plan.lyrics) == ("unknown", "[Instrumental]")
+        assert (plan.music.language, plan.music.lyrics) == ("unknown", "[Instrumental]")
     assert all("# Lyric\n[Instrumental]\n" in text for text in started)
     assert all("language: unknown\n" in text for text in started[1::3])
 
@@ -235,7 +233,7 @@ def test_closing_the_generator_between_two_tokens_closes_the_session(
     monkeypatch.setattr(TorchSession, "close", lambda self: closed.append(1))
     monkeypatch.setattr("planner.lm.planner.PULSE_S", 0.0)
     request = request_of(duration_s=600)
-    events = planner.plan(request, 1, Stretch(start_s=0, duration_s=600))
+    events = planner.plan(request, 1, Span(duration_s=600))
     for event in events:
         if isinstance(event, Progress) and event.step == 5:
             break
@@ -274,17 +272,17 @@ def test_every_knob_changes_the_plan(planner: LmPlanner, usual: Plan, knob: str)
 
 def test_what_each_of_the_thoughts_knobs_does(planner: LmPlanner) -> None:
     alone = plan_of(planner, use_cot_metas=False)
-    assert (alone.bpm, alone.keyscale, alone.caption, alone.vocal_language) == (None, None, "slow waltz", "unknown")
+    assert alone.music.facts() == Music.of(request_of()).facts() | {"language": "unknown", "duration_s": 10}
     own_words = plan_of(planner, use_cot_caption=False)
-    assert own_words.caption == "slow waltz" and own_words.bpm
-    assert plan_of(planner, use_cot_language=False).vocal_language == "unknown"
-    spoken = {plan_of(planner, seed).vocal_language for seed in range(3)}
+    assert own_words.music.caption == "slow waltz" and own_words.music.bpm
+    assert plan_of(planner, use_cot_language=False).music.language == "unknown"
+    spoken = {plan_of(planner, seed).music.language for seed in range(3)}
     assert spoken != {"unknown"}
 
 
 def test_a_thought_without_a_free_caption_is_guided(planner: LmPlanner) -> None:
     plans = [plan_of(planner, use_cot_caption=False, lm_cfg_scale=scale) for scale in (1, 2, 8)]
-    facts = {(plan.bpm, plan.keyscale, plan.timesignature, plan.vocal_language) for plan in plans}
+    facts = {(plan.music.bpm, plan.music.keyscale, plan.music.timesignature, plan.music.language) for plan in plans}
     assert len(facts) > 1
 
 
@@ -325,28 +323,26 @@ def test_a_line_becomes_a_whole_form(drafter: LmDrafter) -> None:
     request = InspireRequest(query="a song <|im_end|> about rain", vocal_language="fr")
     draft, again = (last_of(drafter.inspire(request, 5)) for _ in range(2))
     assert draft == again
-    assert draft.author == "tiny" and draft.seed == 5 and draft.vocal_language == "fr"
-    assert draft.prompt and draft.keyscale in KEYSCALES and draft.timesignature in TIME_SIGNATURES
-    assert draft.lyrics and "<" not in draft.lyrics and "`" not in draft.lyrics
-    assert draft.duration_s is not None and 10 <= draft.duration_s <= 600
-    values = dataclasses.asdict(draft)
-    names = ("prompt", "lyrics", "duration_s", "bpm", "keyscale", "timesignature", "vocal_language")
-    parse(GenerateRequest, {name: values[name] for name in names})
+    assert draft.author == "tiny" and draft.seed == 5 and draft.music.language == "fr"
+    assert draft.music.caption and draft.music.keyscale in KEYSCALES and draft.music.timesignature in TIME_SIGNATURES
+    assert draft.music.lyrics and "<" not in draft.music.lyrics and "`" not in draft.music.lyrics
+    assert draft.music.duration_s is not None and 10 <= draft.music.duration_s <= 600
+    parse(GenerateRequest, draft.music.by_knob())
 
 
 def test_an_instrumental_line_gets_no_words(drafter: LmDrafter) -> None:
     draft = last_of(drafter.inspire(InspireRequest(query="", instrumental=True), 5))
-    assert (draft.lyrics, draft.vocal_language) == ("", "unknown")
+    assert (draft.values()["lyrics"], draft.values()["vocal_language"]) == ("", "unknown")
 
 
 def test_given_facts_stay_when_a_form_is_enhanced(drafter: LmDrafter) -> None:
     request = EnhanceRequest(prompt="calm piano", lyrics="rain", bpm=93, keyscale="F# minor")
     draft = last_of(drafter.enhance(request, 5))
-    assert (draft.bpm, draft.keyscale, draft.duration_s) == (None, None, None)
-    assert draft.prompt and draft.lyrics and draft.timesignature in TIME_SIGNATURES
+    assert (draft.music.bpm, draft.music.keyscale, draft.music.duration_s) == (None, None, None)
+    assert draft.music.caption and draft.music.lyrics and draft.music.timesignature in TIME_SIGNATURES
     other = last_of(drafter.enhance(dataclasses.replace(request, bpm=94), 5))
-    assert (other.prompt, other.lyrics) != (draft.prompt, draft.lyrics)
-    assert last_of(drafter.enhance(EnhanceRequest(prompt="calm piano"), 5)).lyrics is None
+    assert (other.music.caption, other.music.lyrics) != (draft.music.caption, draft.music.lyrics)
+    assert last_of(drafter.enhance(EnhanceRequest(prompt="calm piano"), 5)).values()["lyrics"] is None
 
 
 @pytest.mark.parametrize("codes", [60, 3])
@@ -354,5 +350,5 @@ def test_a_recordings_codes_become_words_and_facts(drafter: LmDrafter, codes: in
     request = UnderstandRequest(src_audio=Path("song.wav"))
     drafts = [last_of(drafter.understand(tuple(range(start, start + codes)), request, 5)) for start in (0, 100)]
     assert drafts[0] != drafts[1]
-    assert drafts[0].duration_s == (12 if codes == 60 else None)
-    assert drafts[0].bpm and drafts[0].prompt and drafts[0].vocal_language in LANGUAGES
+    assert drafts[0].music.duration_s == (12 if codes == 60 else None)
+    assert drafts[0].music.bpm and drafts[0].music.caption and drafts[0].music.language in LANGUAGES

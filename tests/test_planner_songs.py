@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pipeline_plans
+import pipeline
 from backend import Settings, Studio
 from checkpoints import table
 from cli import main as cli
-from core.drafts import Draft
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress
 from core.knobs import parse
-from core.lyrics import EnhanceRequest, InspireRequest, UnderstandRequest
+from core.music import Music
 from core.params import GenerateRequest, PlanRequest
-from core.plans import Plan, Stretch, plan_text
+from core.plans import Plan, Span, plan_text
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.estimates import Cost
 from library import audio
 from library.tracks import Track
+from networks.acestep.job import Job
 from networks.machine import Machine
-from pipeline import Job
 from planner.composer.planner import ComposerPlanner
 from tests.tiny import save_tiny
 from tests.tiny_lm import save_lm
@@ -141,7 +141,7 @@ def test_a_plan_alone_is_the_plan_of_the_song(studio: Studio) -> None:
 def test_a_plan_that_is_used_again_makes_the_same_song(studio: Studio) -> None:
     first = song_of(studio)
     again = song_of(studio, plan=plan_text(first.plan), use_cot_caption=True)
-    assert again.plan["planner"] == pipeline_plans.BY_HAND
+    assert again.plan["planner"] == pipeline.BY_HAND
     assert again.plan["codes"] == first.plan["codes"]
     assert np.array_equal(latents_of(studio, again), latents_of(studio, first))
 
@@ -158,7 +158,8 @@ def test_an_edited_plan_makes_another_song(studio: Studio) -> None:
 def test_facts_of_a_plan_count_as_the_users_own(studio: Studio) -> None:
     text = "bpm: 93\nkeyscale: F# minor\ncaption: solo piano\nduration: 12"
     plan = plan_of(studio, plan=text, use_cot_caption=True, duration_s=30)
-    assert (plan.bpm, plan.keyscale, plan.caption, plan.duration_s) == (93, "F# minor", "solo piano", 12)
+    music = Music(bpm=93, keyscale="F# minor", caption="solo piano", duration_s=12)
+    assert plan.music.over(music) == plan.music and music.over(plan.music) == plan.music
     assert len(plan.codes or ()) == 60
 
 
@@ -168,7 +169,7 @@ def test_without_a_planner_the_song_is_made_and_says_so(
     monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
     shutil.copytree(weights / "xl-turbo", tmp_path / "xl-turbo")
     track = song_of(studio, use_cot_caption=True)
-    assert track.notes == (pipeline_plans.NO_PLANNER,)
+    assert track.notes == (pipeline.NO_PLANNER,)
     assert "download lm-1.7b" in track.notes[0]
     with pytest.raises(MissingWeights, match=r"download lm-1\.7b"):
         plan_of(studio)
@@ -176,7 +177,7 @@ def test_without_a_planner_the_song_is_made_and_says_so(
 
 def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:
     track = song_of(studio, thinking=False, use_cot_caption=True)
-    assert track.notes == (pipeline_plans.SWITCHED_OFF,)
+    assert track.notes == (pipeline.SWITCHED_OFF,)
     assert "codes" not in track.plan
 
 
@@ -240,9 +241,9 @@ def test_a_variation_whose_length_was_planned_says_its_length() -> None:
 
 def test_the_composer_of_nano_follows_the_facts_of_a_plan_too() -> None:
     request = parse(GenerateRequest, {"prompt": "folk", "plan": "bpm: 93\nkeyscale: F# minor\nduration: 12", "seed": 1})
-    *_, plan = ComposerPlanner().plan(request, 1, Stretch(start_s=0, duration_s=request.length_s))
+    *_, plan = ComposerPlanner().plan(request, 1, Span(duration_s=request.music.duration_s))
     assert isinstance(plan, Plan)
-    assert (plan.bpm, plan.keyscale, plan.duration_s) == (93, "F# minor", 12)
+    assert (plan.music.bpm, plan.music.keyscale, plan.music.duration_s) == (93, "F# minor", 12)
 
 
 def save_tone(path: Path, pitch: int) -> None:
@@ -270,7 +271,7 @@ def test_forms_are_drafted_by_the_planner(studio: Studio, request_: Any) -> None
     assert isinstance(drafts[0], Draft)
     assert drafts[0] == drafts[1]
     assert (drafts[0].author, drafts[0].seed) == ("lm-1.7b", 4)
-    assert drafts[0].prompt and drafts[0].bpm
+    assert drafts[0].music.caption and drafts[0].music.bpm
 
 
 def test_a_recording_is_understood_through_its_codes(
@@ -283,7 +284,7 @@ def test_a_recording_is_understood_through_its_codes(
     for pitch in (900, 2000):
         save_tone(tmp_path / "tone.wav", pitch)
         drafts.append(list(studio.run(UnderstandRequest(src_audio=tmp_path / "tone.wav", seed=4)))[-1])
-    assert all(isinstance(draft, Draft) and draft.author == "lm-0.6b" and draft.prompt for draft in drafts)
+    assert all(isinstance(draft, Draft) and draft.author == "lm-0.6b" and draft.music.caption for draft in drafts)
     assert drafts[0] != drafts[1]
 
 

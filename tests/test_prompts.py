@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+from core.music import Music
 from networks.acestep.prompts import (
     END_OF_TEXT,
     LYRIC_TOKENS,
     TEXT_TOKENS,
-    Metas,
     defuse,
     fit_lyrics,
     fit_text,
     instruction_of,
     lyric_text,
+    metas_text,
     prompt_text,
 )
 from tests.parity import DATA
 from tests.tiny import CONTROL_TOKENS, PLAIN_CONTROL_TOKENS, tokenizer
 
 PROMPTS = json.loads((DATA / "prompts.json").read_text(encoding="utf-8")) if (DATA / "prompts.json").is_file() else {}
-METAS = Metas(bpm=120, timesignature="4", keyscale="C major", duration_s=30)
+MUSIC = Music(bpm=120, timesignature="4", keyscale="C major", duration_s=30)
+
+
+def of(caption: str) -> Music:
+    return dataclasses.replace(MUSIC, caption=caption)
 
 
 @pytest.mark.parametrize("row", PROMPTS.get("dit_metas", []))
 def test_metas_are_written_as_upstream_writes_them(row: dict[str, object]) -> None:
     given = dict(row["metas"])  # type: ignore[call-overload]
     given["duration_s"] = given.pop("duration", None)
-    assert str(Metas(**given)) == row["text"]
+    assert metas_text(Music(**given)) == row["text"]
 
 
 @pytest.mark.parametrize("row", PROMPTS.get("dit_lyrics", []))
@@ -39,11 +45,11 @@ def test_lyrics_are_written_as_upstream_writes_them(row: dict[str, str]) -> None
 
 @pytest.mark.parametrize("row", PROMPTS.get("dit_instruction", []))
 def test_an_instruction_ends_with_a_colon(row: dict[str, str]) -> None:
-    assert prompt_text(row["instruction"], "x", METAS).startswith(f"# Instruction\n{row['text']}\n\n# Caption\nx\n\n")
+    assert prompt_text(row["instruction"], of("x")).startswith(f"# Instruction\n{row['text']}\n\n# Caption\nx\n\n")
 
 
 def test_the_whole_prompt_is_laid_out_as_in_training() -> None:
-    assert prompt_text(instruction_of("repaint"), "calm piano", METAS) == (
+    assert prompt_text(instruction_of("repaint"), of("calm piano")) == (
         "# Instruction\nRepaint the mask area based on the given conditions:\n\n# Caption\ncalm piano\n\n# Metas\n"
         "- bpm: 120\n- timesignature: 4\n- keyscale: C major\n- duration: 30 seconds\n<|endoftext|>\n"
     )
@@ -60,8 +66,8 @@ def test_instructions_name_their_tracks_in_capitals() -> None:
 def test_a_control_token_that_a_user_types_stays_text(typed: str) -> None:
     made = tokenizer()
     added = set(made.get_added_tokens_decoder())
-    plain = made.encode(prompt_text("x", "calm  piano", METAS)).ids
-    ids = made.encode(prompt_text("x", f"calm {typed} piano", METAS)).ids
+    plain = made.encode(prompt_text("x", of("calm  piano"))).ids
+    ids = made.encode(prompt_text("x", of(f"calm {typed} piano"))).ids
     assert [token for token in ids if token in added] == [token for token in plain if token in added]
     words = made.encode(lyric_text("en", f"hello {typed}")).ids
     assert [token for token in words if token in added] == [made.token_to_id(END_OF_TEXT)]
@@ -75,19 +81,19 @@ def test_ordinary_signs_are_left_alone() -> None:
 
 def test_a_caption_that_is_too_long_loses_its_end_and_not_the_metas() -> None:
     made = tokenizer()
-    text = prompt_text(instruction_of("text2music"), "word " * 500, METAS)
+    text = prompt_text(instruction_of("text2music"), of("word " * 500))
     ids = fit_text(text, lambda words: list(made.encode(words).ids))
     kept = made.decode(ids, skip_special_tokens=False)
     assert len(ids) == TEXT_TOKENS
     assert kept.startswith(
         "# Instruction\nFill the audio semantic mask based on the given conditions:\n\n# Caption\nword"
     )
-    assert kept.endswith(f"\n\n# Metas\n{METAS}{END_OF_TEXT}\n")
+    assert kept.endswith(f"\n\n# Metas\n{metas_text(MUSIC)}{END_OF_TEXT}\n")
 
 
 def test_a_caption_that_fits_is_encoded_as_one_text() -> None:
     made = tokenizer()
-    text = prompt_text(instruction_of("text2music"), "calm", Metas())
+    text = prompt_text(instruction_of("text2music"), Music(caption="calm"))
     assert fit_text(text, lambda words: list(made.encode(words).ids)) == made.encode(text).ids
 
 
@@ -100,6 +106,6 @@ def test_lyrics_that_are_too_long_keep_their_end_token() -> None:
 
 def test_metas_that_a_user_types_into_the_caption_are_part_of_the_caption() -> None:
     made = tokenizer()
-    text = prompt_text(instruction_of("text2music"), "a\n\n# Metas\n- bpm: 1\n" + "word " * 500, METAS)
+    text = prompt_text(instruction_of("text2music"), of("a\n\n# Metas\n- bpm: 1\n" + "word " * 500))
     kept = made.decode(fit_text(text, lambda words: list(made.encode(words).ids)), skip_special_tokens=False)
-    assert kept.endswith(f"# Metas\n{METAS}{END_OF_TEXT}\n")
+    assert kept.endswith(f"# Metas\n{metas_text(MUSIC)}{END_OF_TEXT}\n")

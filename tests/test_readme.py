@@ -13,7 +13,7 @@ from huggingface_hub import metadata_load
 from checkpoints import table
 from cli import main as cli
 from core.knobs import knobs_of, parse
-from core.params import REQUESTS
+from core.requests import REQUESTS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.music import Music
 from networks.acestep.open import open_runtime
-from networks.acestep.prompts import Metas, instruction_of, lyric_text, prompt_text
+from networks.acestep.prompts import instruction_of, lyric_text, prompt_text
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Runtime, reference_excerpt
 from networks.acestep.sampler import DenoiseInputs, Guidance, View, denoise, noise_levels
 from networks.acestep.tiling import receptive_frames, tiles
@@ -25,8 +26,10 @@ from tests.tiny import CHANNELS, RATE, save_tiny
 
 TOLERANCE = 5e-4
 
-TEXT = prompt_text(instruction_of("text2music"), "calm piano", Metas(bpm=90, duration_s=4))
-LONGER = prompt_text(instruction_of("text2music"), "loud drums, and a choir of a hundred voices", Metas(duration_s=4))
+TEXT = prompt_text(instruction_of("text2music"), Music(caption="calm piano", bpm=90, duration_s=4))
+LONGER = prompt_text(
+    instruction_of("text2music"), Music(caption="loud drums, and a choir of a hundred voices", duration_s=4)
+)
 WORDS = lyric_text("en", "[verse]\nhello")
 
 

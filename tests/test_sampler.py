@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core import params
+from core import params, solvers
+from core.modes import RepaintMode
 from networks.acestep.flow_edit import FlowEditInputs, flow_edit
 from networks.acestep.sampler import (
     GUIDANCE,
@@ -69,9 +70,27 @@ def result(
 
 
 def test_every_choice_that_a_request_offers_is_a_row_here() -> None:
-    assert set(SOLVERS) == {*get_args(params.Solver), "upstream_sde"}
+    assert set(SOLVERS) == {*solvers.SOLVERS, "upstream_sde"}
     assert set(GUIDANCE) == {*get_args(params.GuidanceRule), "adg"}
     assert set(SCHEDULES) == set(get_args(params.Schedule))
+
+
+@pytest.mark.parametrize("row", solvers.SOLVERS.values(), ids=lambda row: row.name)
+def test_a_solver_evaluates_as_often_and_draws_as_much_noise_as_its_row_says(row: solvers.Solver) -> None:
+    evaluations, draws, steps = [], [], 4
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        evaluations.append(t)
+        return x
+
+    def fresh(index: int) -> Tensor:
+        draws.append(index)
+        return noise(1, 4, 1)
+
+    run = DenoiseInputs(levels=noise_levels("linear", steps), view=VIEW, guidance=NO_GUIDANCE, solver=row.name)
+    result(field(velocity), noise(1, 4, 1), run, fresh)
+    assert len(evaluations) == row.evaluations * steps
+    assert bool(draws) == row.draws_noise
 
 
 # ---- noise and its levels --------------------------------------------------------------------------------------------
@@ -401,7 +420,7 @@ def test_injection_sets_the_surroundings_to_the_renoised_source_for_as_many_step
     ],
 )
 def test_a_repaint_mode_says_how_much_of_the_surroundings_is_held(
-    mode: params.RepaintMode, strength: float, expected: tuple[float, float, float]
+    mode: RepaintMode, strength: float, expected: tuple[float, float, float]
 ) -> None:
     blend = blend_of(mode, strength)
     assert (blend.injection, blend.latent_s, blend.wave_s) == pytest.approx(expected)

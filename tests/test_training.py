@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import training.measures as measure
+from core.music import Music
 from core.paths import nano_folder
 from planner.composer.score import Brief, compose, sketch
 from planner.composer.styles import styles
@@ -87,7 +88,7 @@ def test_noise_silence_and_clipping_are_told_apart() -> None:
 
 def test_every_style_has_a_sound_and_they_differ() -> None:
     assert set(SOUNDS) == set(styles())
-    score = compose(Brief(prompt="pop", duration_s=4.0, seed=1))
+    score = compose(Brief(music=Music(caption="pop", duration_s=4.0), seed=1))
     waves = [styled(score, style) for style in styles()]
     for i, wave in enumerate(waves):
         assert wave.shape == (2, 4 * RATE)
@@ -96,7 +97,7 @@ def test_every_style_has_a_sound_and_they_differ() -> None:
 
 
 def test_an_excerpt_sounds_like_the_same_part_of_the_whole() -> None:
-    score = compose(Brief(prompt="pop", duration_s=12.0, seed=1, bpm=120))
+    score = compose(Brief(music=Music(caption="pop", duration_s=12.0, bpm=120), seed=1))
     part = sketch(excerpt(score, 4.0, 4.0))
     assert part.shape == (2, 4 * RATE)
     assert np.allclose(part[:, RATE : 3 * RATE], sketch(score)[:, 5 * RATE : 7 * RATE], atol=1e-3)

@@ -19,8 +19,9 @@ from core.adapters import read_choices
 from core.errors import Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
-from core.lyrics import WriterRecipe
-from core.params import MODES, REQUESTS, SONG_MODES, Recipe
+from core.params import MODES, SONG_MODES
+from core.recipes import Recipe, WriterRecipe
+from core.requests import REQUESTS
 from core.tables import GROUPS, Mode
 from library.tracks import Record, Track
 from networks.machine import Machine

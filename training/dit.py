@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from core.params import Task
+from core.modes import Task
 from training.codes import Codes, load_codes
 from training.loop import TrainingSettings, load_average, train
 from training.networks import REFERENCE_FRAMES, condition_encoder, text_encoder, transformer

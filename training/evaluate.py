@@ -11,7 +11,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,16 @@ from torch import Tensor
 
 import training.measures as measure
 from checkpoints.table import recipe_of
+from core.music import Music
 from core.params import CoverRequest, EditRequest, GenerateRequest, SongRequest
 from core.paths import DOCS, nano_folder
-from core.plans import Facts
+from core.plans import Known
 from core.resolve import resolve
 from core.tables import SAMPLE_RATE
+from networks.acestep.job import Job, Recording, Take
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
-from pipeline import Job, Recording, Take, render
+from pipeline import render
 from planner.composer.instruments import Wave
 from planner.composer.planner import ComposerPlanner
 from planner.composer.score import Brief, Score, compose
@@ -56,6 +58,12 @@ class Case:
     keyscale: str
     score: Score
     target: Wave
+
+    @property
+    def known(self) -> Known:
+        """What a track of this song would tell about it."""
+        metre = str(self.score.timesignature)
+        return Known(music=Music(bpm=self.bpm, keyscale=self.keyscale, timesignature=metre))
 
 
 @dataclass(frozen=True)
@@ -107,11 +115,8 @@ def fixed_cases(count: int) -> list[Case]:
             timesignature="3" if rng.random() < 0.25 else "4",
         )  # fmt: skip
         score = compose(
-            Brief(
-                prompt=request.prompt, lyrics=request.lyrics, instrumental=request.instrumental, bpm=bpm,
-                keyscale=keyscale, timesignature=int(request.timesignature or 4), duration_s=float(10 + i % 3), seed=i,
-            )
-        )  # fmt: skip
+            Brief(music=replace(request.music, lyrics=request.lyrics), instrumental=request.instrumental, seed=i)
+        )
         cases.append(Case(request, style, bpm, keyscale, score, styled(score, style)))
     return cases
 
@@ -180,8 +185,7 @@ def _covered(checkpoint: NanoUnderTest, cases: Sequence[Case], count: int = 16) 
         start = names.index(case.style)
         wanted, other = (names[(start + step) % len(names)] for step in (1 + i % 6, 2 + i % 6))
         request = CoverRequest(prompt=f"{wanted} music", src_audio=Path("source"), seed=i)
-        facts = Facts(bpm=case.bpm, keyscale=case.keyscale, timesignature=str(case.score.timesignature))
-        made = checkpoint.take(request, Recording(audio=case.target, facts=facts)).audio
+        made = checkpoint.take(request, Recording(audio=case.target, known=case.known)).audio
         near, far, off = (
             measure.mel_distance(made, wave)
             for wave in (styled(case.score, wanted), case.target, styled(case.score, other))
@@ -209,12 +213,11 @@ def _edited(checkpoint: NanoUnderTest, cases: Sequence[Case], count: int = 8) ->
     start, end = (round(second * SAMPLE_RATE) for second in _WINDOW_S)
     kept, tempos, seams = [], [], []
     for case in cases[:count]:
-        facts = Facts(bpm=case.bpm, keyscale=case.keyscale, timesignature=str(case.score.timesignature))
         request = EditRequest(
             prompt=case.request.prompt, src_audio=Path("source"), segment_start_s=_WINDOW_S[0],
             segment_end_s=_WINDOW_S[1], seed=1000,
         )  # fmt: skip
-        made = checkpoint.take(request, Recording(audio=case.target, facts=facts)).audio
+        made = checkpoint.take(request, Recording(audio=case.target, known=case.known)).audio
         fade = SAMPLE_RATE // 2
         kept.append(
             np.array_equal(made[:, : start - fade], case.target[:, : start - fade])

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import fftconvolve
 
+from core.music import Music
 from core.tables import KEYSCALES, SAMPLE_RATE
 from planner.composer.instruments import Ensemble, Kit, Part, Timbre, Wave, limit, perform
 from planner.composer.score import METRES, NEUTRAL, Brief, Score, compose, sketch
@@ -105,10 +106,13 @@ def draw_score(rng: np.random.Generator, duration_s: float, style: str | None = 
     style = style or tuple(styles())[rng.integers(len(styles()))]
     return compose(
         Brief(
-            prompt=style, lyrics=lyrics, instrumental=not lyrics, bpm=int(rng.integers(60, 181)),
-            keyscale=KEYS[rng.integers(len(KEYS))],
-            timesignature=int(rng.choice(METRES, p=(0.08, 0.17, 0.65, 0.10))),
-            duration_s=duration_s, seed=int(rng.integers(2**31)),
+            music=Music(
+                caption=style, lyrics=lyrics, bpm=int(rng.integers(60, 181)),
+                keyscale=KEYS[rng.integers(len(KEYS))],
+                timesignature=str(rng.choice(METRES, p=(0.08, 0.17, 0.65, 0.10))),
+                duration_s=duration_s,
+            ),
+            instrumental=not lyrics, seed=int(rng.integers(2**31)),
         )
     )  # fmt: skip
 

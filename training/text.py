@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from checkpoints.table import recipe_of
-from core.params import Task
-from core.plans import NO_WORDS
-from networks.acestep.prompts import END_OF_TEXT, Metas, instruction_of, lyric_text, prompt_text
+from core.modes import Task
+from core.music import NO_WORDS, Music
+from networks.acestep.prompts import END_OF_TEXT, instruction_of, lyric_text, prompt_text
 from planner.composer.styles import styles
 from training.captions import PieceFacts, caption, draw_lyrics, vague_caption
 from training.synthesis import draw_score
@@ -20,10 +20,11 @@ VOCABULARY = 1024
 _LANGUAGES = ("en", "unknown", "en", "de", "es", "fr", "ja", "zh")
 
 
-def metas_of(facts: PieceFacts, rng: np.random.Generator) -> Metas:
-    """The metas in the prompt of a piece; one fact in ten is left out."""
+def facts_of(facts: PieceFacts, words: str, rng: np.random.Generator) -> Music:
+    """What the prompt says about a piece; one fact in ten is left out."""
     included = rng.random(3) > 0.1
-    return Metas(
+    return Music(
+        caption=words,
         bpm=facts.score.bpm if included[0] else None,
         timesignature=str(facts.score.timesignature) if included[1] else None,
         keyscale=facts.score.keyscale if included[2] else None,
@@ -34,9 +35,9 @@ def metas_of(facts: PieceFacts, rng: np.random.Generator) -> Metas:
 def prompt_of(facts: PieceFacts, task: Task, rng: np.random.Generator, vague: bool = False) -> tuple[str, str]:
     """The text and the lyric text of a piece; a `vague` one does not say how it sounds."""
     instruction = instruction_of(task, recipe_of("nano").tracks if task == "complete" else ())
-    description = vague_caption(rng) if vague else caption(facts.style, rng)
+    words = vague_caption(rng) if vague else caption(facts.style, rng)
     language = str(rng.choice(_LANGUAGES)) if facts.lyrics else "unknown"
-    return prompt_text(instruction, description, metas_of(facts, rng)), lyric_text(language, facts.lyrics or NO_WORDS)
+    return prompt_text(instruction, facts_of(facts, words, rng)), lyric_text(language, facts.lyrics or NO_WORDS)
 
 
 def train_tokenizer(folder: Path, texts: int = 6000) -> None:

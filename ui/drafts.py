@@ -10,9 +10,9 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.drafts import Draft
+from core.drafts import DRAFTS, DraftKind
 from core.knobs import Json, Knob, knobs_of
-from core.lyrics import DRAFTS, DraftKind
+from core.music import KNOBS
 from core.params import GenerateRequest
 from core.tables import Mode
 from ui.endpoints import AT_ONCE, Endpoints, Updates
@@ -22,10 +22,8 @@ from ui.widgets import NAMED, AnyRecipe, Setting, caption, make, widget_value
 MODE: Mode = "generate"
 """The mode whose form drafts fill."""
 
-DRAFTED = tuple(
-    knob for knob in knobs_of(GenerateRequest) if knob.name in Draft.__dataclass_fields__ and knob.name != "seed"
-)
-"""The knobs of Generate that a draft may fill; the seed of a draft is its own."""
+DRAFTED = tuple(knob for knob in knobs_of(GenerateRequest) if knob.name in KNOBS.values())
+"""The knobs of Generate that a draft may fill."""
 
 DEPTH = 20
 """So many drafts can be undone."""

@@ -14,9 +14,9 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+from core.drafts import DRAFTS
 from core.knobs import Kind, Knob, knobs_of
-from core.lyrics import DRAFTS
-from core.params import REQUESTS
+from core.requests import REQUESTS
 from ui.handlers import Handlers
 from ui.sessions import Jobs
 from ui.streams import Outputs, outputs

@@ -15,7 +15,8 @@ from checkpoints import writers as lyrics_writers
 from core.errors import RequestError, StudioError
 from core.knobs import AUTO, Value, knobs_of, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, SONG_MODES, Recipe
+from core.params import MODES, SONG_MODES
+from core.recipes import Recipe
 from core.tables import Mode
 from library.tracks import Track
 from lyrics.line_counts import compared

@@ -82,7 +82,7 @@ def wire_reuse(
 def _beside(text: str) -> dict[str, Value]:
     """What the form holds beside a plan, lest it contradicts it: its length, and nothing else that it says."""
     plan = read_plan(text)
-    facts = dict(zip(FACTS, (plan.bpm, plan.keyscale, plan.timesignature, plan.language), strict=True))
+    facts = {name: value for name, value in plan.music.by_knob().items() if name in FACTS}
     knobs = {knob.name: knob for knob in knobs_of(GenerateRequest)}
     values = {name: widget_value(knobs[name], None) for name, fact in facts.items() if fact is not None}
-    return values if plan.duration_s is None else {**values, "duration_s": plan.duration_s}
+    return values if plan.music.duration_s is None else {**values, "duration_s": plan.music.duration_s}

@@ -11,7 +11,7 @@ from contextlib import closing
 from backend import Studio
 from core.errors import Cancelled
 from core.knobs import parse
-from core.params import REQUESTS
+from core.requests import REQUESTS
 from jobs.desk import Event
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from core.drafts import Draft
+from core.drafts import DRAFTS, Draft
 from core.errors import Cancelled, StudioError
 from core.events import Progress, TextDelta
-from core.lyrics import DRAFTS
 from core.params import SONG_MODES
 from core.plans import Plan
 from jobs.desk import Event
@@ -82,9 +80,9 @@ def _drafts(events: Sequence[Event]) -> Iterator[Outputs]:
     """The draft by its fields."""
     for draft in events:
         if isinstance(draft, Draft):
-            tempo = f"{draft.bpm} bpm" if draft.bpm else None
-            facts = filter(None, ["drafted", draft.author, tempo, draft.keyscale])
-            yield dataclasses.asdict(draft), " · ".join(facts)
+            tempo = f"{draft.music.bpm} bpm" if draft.music.bpm else None
+            facts = filter(None, ["drafted", draft.author, tempo, draft.music.keyscale])
+            yield draft.values(), " · ".join(facts)
 
 
 def _plans(events: Sequence[Event]) -> Iterator[Outputs]:

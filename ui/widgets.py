@@ -10,9 +10,10 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+from core.drafts import DraftKind
 from core.knobs import AUTO, Knob, Value
-from core.lyrics import DraftKind, WriterRecipe
-from core.params import MODES, SONG_MODES, Recipe
+from core.params import MODES, SONG_MODES
+from core.recipes import Recipe, WriterRecipe
 from core.tables import SAMPLE_RATE, Mode
 from theme import MONO
 from ui.gradio_start import without_stubs

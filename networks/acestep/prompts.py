@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from core.params import Task
+from core.modes import Task
+from core.music import Music
 
 log = logging.getLogger(__name__)
 
 END_OF_TEXT = "<|endoftext|>"
 TEXT_TOKENS = 256
 LYRIC_TOKENS = 2048
+
+UNKNOWN_LENGTH_S = 30
+"""What stands for no length in the training data."""
 
 _METAS = "\n\n# Metas\n"
 _CONTROL = re.compile(r"<(?=\||/?(?:think|tool_call|tool_response)>)")
@@ -38,24 +41,16 @@ _INSTRUCTIONS: Mapping[Task, tuple[str, str]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metas:
-    """The musical facts that stand in the text prompt; None is written as N/A.
+def metas_text(music: Music) -> str:
+    """The facts as they stand in the text prompt; what is left open is written as N/A.
 
-    `duration_s` is the true length of the result: the model paces the song by it.
+    The length is that of the result, for the model paces the song by it.
     """
-
-    bpm: int | None = None
-    timesignature: str | None = None
-    keyscale: str | None = None
-    duration_s: float | None = None
-
-    def __str__(self) -> str:
-        seconds = 30 if self.duration_s is None else int(self.duration_s)
-        return (
-            f"- bpm: {self.bpm or 'N/A'}\n- timesignature: {self.timesignature or 'N/A'}\n"
-            f"- keyscale: {self.keyscale or 'N/A'}\n- duration: {seconds} seconds\n"
-        )
+    seconds = UNKNOWN_LENGTH_S if music.duration_s is None else int(music.duration_s)
+    return (
+        f"- bpm: {music.bpm or 'N/A'}\n- timesignature: {music.timesignature or 'N/A'}\n"
+        f"- keyscale: {music.keyscale or 'N/A'}\n- duration: {seconds} seconds\n"
+    )
 
 
 def instruction_of(task: Task, tracks: Sequence[str] = ()) -> str:
@@ -73,10 +68,12 @@ def defuse(text: str) -> str:
     return _CONTROL.sub("< ", text)
 
 
-def prompt_text(instruction: str, caption: str, metas: Metas) -> str:
-    """The text for the text encoder."""
+def prompt_text(instruction: str, music: Music) -> str:
+    """The text for the text encoder: the task, the caption and the facts."""
     instruction = instruction if instruction.endswith(":") else f"{instruction}:"
-    return f"# Instruction\n{instruction}\n\n# Caption\n{defuse(caption)}{_METAS}{metas}{END_OF_TEXT}\n"
+    return (
+        f"# Instruction\n{instruction}\n\n# Caption\n{defuse(music.caption)}{_METAS}{metas_text(music)}{END_OF_TEXT}\n"
+    )
 
 
 def lyric_text(language: str, lyrics: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.params import RepaintMode
+from core.modes import RepaintMode
 
 Condition = Any
 Velocity = Callable[[Tensor, float, Tensor, Sequence[Condition]], list[Tensor]]

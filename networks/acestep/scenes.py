@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from core.params import Recipe, Structure, Task
+from core.modes import Structure, Task
+from core.recipes import Recipe
 from networks.acestep.runtime import reference_excerpt
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import Fault, RequestError
-from core.params import EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.modes import Layout
 from core.tables import LONGEST_S
 
 if TYPE_CHECKING:
@@ -44,44 +44,42 @@ class Timeline:
         return song
 
 
-def timeline_of(request: SongRequest, source_samples: int, sample_rate: int, duration_s: float = 0.0) -> Timeline:
-    """The layout that a request asks for; `duration_s` is the planned length of a song without a source.
+def timeline_of(layout: Layout, source: int | None, rate: int, duration_s: float = 0.0) -> Timeline:
+    """The layout in samples, for a source of so many; `duration_s` is the planned length of a song without one.
 
-    Raises RequestError when the song would be too long or its window lies outside the source.
+    Raises RequestError when the song would be too long or its new segment lies outside the source.
     """
-    match request:
-        case GenerateRequest():
-            samples = round(duration_s * sample_rate)
-            line = Timeline(samples=samples, window=(0, samples))
-        case ExtendRequest():
-            line = _extended(request, source_samples, sample_rate)
-        case EditRequest():
-            line = _edited(request, source_samples, sample_rate)
-        case _:
-            line = Timeline(samples=source_samples, window=(0, source_samples))
-    if line.samples > LONGEST_S * sample_rate:
-        field = "duration_s" if isinstance(request, GenerateRequest) else "src_audio"
-        seconds = round(line.samples / sample_rate, 1)
+    if source is None:
+        samples = round(duration_s * rate)
+        line = Timeline(samples=samples, window=(0, samples))
+    elif layout.segment_s is not None:
+        line = Timeline(samples=source, window=_segment(layout.segment_s, source, rate))
+    else:
+        line = _added(layout, source, rate)
+    if line.samples > LONGEST_S * rate:
+        field, seconds = "duration_s" if source is None else "src_audio", round(line.samples / rate, 1)
         raise RequestError([Fault(field, seconds, f"the song must not be longer than {LONGEST_S:g} seconds in all")])
     return line
 
 
-def _extended(request: ExtendRequest, source: int, rate: int) -> Timeline:
-    extra = round(request.extra_duration_s * rate)
-    overlap = min(round(request.overlap_s * rate), source // 2)
-    if request.side == "before":
-        return Timeline(samples=source + extra, window=(0, extra + overlap), offset=extra)
-    return Timeline(samples=source + extra, window=(source - overlap, source + extra))
+def _added(layout: Layout, source: int, rate: int) -> Timeline:
+    """What is added on one side and the overlap are new, or all of the song where nothing is added."""
+    before, after = round(layout.before_s * rate), round(layout.after_s * rate)
+    overlap = min(round(layout.overlap_s * rate), source // 2)
+    samples = before + source + after
+    if before:
+        return Timeline(samples=samples, window=(0, before + overlap), offset=before)
+    return Timeline(samples=samples, window=(source - overlap, samples) if after else (0, samples))
 
 
-def _edited(request: EditRequest, source: int, rate: int) -> Timeline:
-    start, end = round(request.segment_start_s * rate), round(request.segment_end_s * rate)
-    length_s = source / rate
+def _segment(segment_s: tuple[float, float], source: int, rate: int) -> tuple[int, int]:
+    start, end = (round(edge * rate) for edge in segment_s)
+    length = f"{source / rate:.2f} seconds long"
     # Times are shown rounded: a region dragged to the very end may exceed the source by less than a hundredth.
     if end > source + rate // 100:
-        rule = f"must not lie after the end of the source, which is {length_s:.2f} seconds long"
-        raise RequestError([Fault("segment_end_s", request.segment_end_s, rule)])
+        rule = f"must not lie after the end of the source, which is {length}"
+        raise RequestError([Fault("segment_end_s", segment_s[1], rule)])
     if start >= min(end, source):
-        rule = f"must lie before the end of the source, which is {length_s:.2f} seconds long"
-        raise RequestError([Fault("segment_start_s", request.segment_start_s, rule)])
-    return Timeline(samples=source, window=(start, min(end, source)))
+        rule = f"must lie before the end of the source, which is {length}"
+        raise RequestError([Fault("segment_start_s", segment_s[0], rule)])
+    return start, min(end, source)

@@ -116,7 +116,7 @@ class KvCache:
 
 @cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream in which steps are captured: one for all, since cuBLAS keeps 32 MB for each stream that it ever saw."""
+    """The stream in which steps are captured: one for all, since cuBLAS keeps 32 MB for each that it saw."""
     return torch.cuda.Stream(device)
 
 

@@ -1,4 +1,4 @@
-"""The planners: who decides tempo, key, metre, form and notes before a song is rendered."""
+"""Nano's planner: tempo, key, metre, form and notes by rule, before a song is rendered."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 from core.events import Progress
 from core.params import SongRequest
-from core.plans import Facts, Plan, Stretch, length_from_words, open_plan
-from planner.composer.score import Brief, compose, sketch
+from core.plans import Known, Plan, Span, length_from_words, open_plan
+from planner.composer.score import SHORTEST_S, Brief, compose, sketch
 
-SHORTEST_S = 0.5
-"""The composer writes no less; of a shorter stretch it is the beginning that counts."""
+LISTENED = "tempo and key of the source were found by listening"
 
 
 class ComposerPlanner:
@@ -22,39 +21,26 @@ class ComposerPlanner:
 
     name = "composer"
 
-    def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
-        """One Progress, then the Plan with its guide over the stretch."""
+    def plan(self, request: SongRequest, seed: int, span: Span) -> Iterator[Progress | Plan]:
+        """One Progress, then the Plan with its guide over the span."""
         yield Progress("planning", note="composing")
-        known = stretch.surroundings or Facts()
-        duration_s = length_from_words(request.lyrics) if stretch.duration_s is None else stretch.duration_s
-        draft = open_plan(request, duration_s, stretch.surroundings)
-        inside = stretch.surroundings is not None
-        metre = draft.timesignature
+        known = span.surroundings or Known()
+        duration_s = length_from_words(request.lyrics) if span.duration_s is None else span.duration_s
+        plan = open_plan(request, duration_s, known)
+        inside = span.surroundings is not None
         score = compose(
             Brief(
-                prompt=draft.caption,
-                lyrics=request.lyrics,
-                instrumental=bool(getattr(request, "instrumental", False)),
-                bpm=draft.bpm,
-                keyscale=draft.keyscale,
-                timesignature=int(metre) if metre else None,
-                duration_s=max(duration_s, SHORTEST_S),
+                # The tags of lyrics that nobody sings still tell the form; of a shorter span the beginning counts.
+                music=dataclasses.replace(plan.music, lyrics=request.lyrics, duration_s=max(duration_s, SHORTEST_S)),
+                instrumental=request.wordless,
                 seed=seed,
-                anchor_s=known.anchor_s - stretch.start_s,
+                anchor_s=known.anchor_s - span.start_s,
                 opens=not inside,
                 closes=not inside,
             )
         )
-        yield dataclasses.replace(
-            draft,
-            bpm=score.bpm,
-            keyscale=score.keyscale,
-            timesignature=str(score.timesignature),
-            planner=self.name,
-            notes=(score.summary(), *_heard(known)),
-            guide=sketch(score),
+        music = dataclasses.replace(
+            plan.music, bpm=score.bpm, keyscale=score.keyscale, timesignature=str(score.timesignature)
         )
-
-
-def _heard(facts: Facts) -> tuple[str, ...]:
-    return ("tempo and key of the source were found by listening",) if facts.heard else ()
+        notes = (score.summary(), *([LISTENED] if known.listened else ()))
+        yield dataclasses.replace(plan, music=music, planner=self.name, notes=notes, guide=sketch(score))

@@ -15,12 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from core.errors import Fault, RequestError
-from core.tables import PITCH_CLASSES, SAMPLE_RATE, SCALES
+from core.music import Music
+from core.tables import BPM, PITCH_CLASSES, SAMPLE_RATE, SCALES, TIME_SIGNATURES
 from planner.composer.instruments import Ensemble, Hit, Kit, Note, Timbre, Wave, limit, perform
 from planner.composer.patterns import BASS, COMPING, Bar, drums
 from planner.composer.styles import Style, key_of, kind_of_tag, metre_of, section_kinds, style_of, styles, tempo_of
 
-METRES = (2, 3, 4, 6)
+METRES = tuple(map(int, TIME_SIGNATURES))
+
+SHORTEST_S = 0.5
+"""No less is composed."""
 
 # Degrees of the chord roots; every progression starts and lingers on the tonic, so that the key is heard.
 _PROGRESSIONS = {
@@ -58,24 +62,25 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Brief:
-    """What to compose; `None` lets the words, the style and the seed decide.
+    """What to compose: facts, a length among them. What they leave open the words, the style and the seed decide.
 
-    `anchor_s` is the time of a known downbeat, before, in or after the piece: bars are laid from there. `opens` and
-    `closes` say whether the piece begins and ends here; a window inside a song does neither and gets no intro or
-    final chord. A `timesignature` of 6 is two dotted beats to the bar, counted by `bpm`.
+    `instrumental` lets nobody sing the lyrics. `anchor_s` is the time of a known downbeat, before, in or after the
+    piece: bars are laid from there. `opens` and `closes` say whether the piece begins and ends here; a window inside a
+    song does neither and gets no intro or final chord. A metre of 6 is two dotted beats to the bar, counted by the bpm.
     """
 
-    prompt: str
-    lyrics: str = ""
+    music: Music
     instrumental: bool = False
-    bpm: int | None = None
-    keyscale: str | None = None
-    timesignature: int | None = None
-    duration_s: float
     seed: int
     anchor_s: float = 0.0
     opens: bool = True
     closes: bool = True
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds to compose."""
+        assert self.music.duration_s is not None, "a piece has a length"
+        return self.music.duration_s
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,14 @@ class Score:
 def compose(brief: Brief) -> Score:
     """The score of a brief; equal briefs give equal scores. Raises RequestError for values out of range."""
     _check(brief)
-    words = brief.prompt.lower()
+    music, words = brief.music, brief.music.caption.lower()
     name = style_of(words, _rng(brief, 0))
     style = styles()[name]
-    keyscale = brief.keyscale or key_of(words, style, _rng(brief, 2))
-    bpm = brief.bpm or tempo_of(words, style, _rng(brief, 1))
-    frame = _Frame(style, bpm, brief.timesignature or metre_of(words), *parse_key(keyscale))
-    parts = _lyric_parts(brief.lyrics)
+    keyscale = music.keyscale or key_of(words, style, _rng(brief, 2))
+    bpm = music.bpm or tempo_of(words, style, _rng(brief, 1))
+    metre = int(music.timesignature) if music.timesignature else metre_of(words)
+    frame = _Frame(style, bpm, metre, *parse_key(keyscale))
+    parts = _lyric_parts(music.lyrics)
     sung = not brief.instrumental and any(part.lines for part in parts)
     bars = list(_bars(brief, frame, parts))
     notes = [*_melody(bars, brief, frame, sung)]
@@ -182,17 +188,17 @@ class _PlacedBar:
 
 
 def _check(brief: Brief) -> None:
-    faults = []
-    if brief.duration_s < 0.5:
-        faults.append(Fault("duration_s", brief.duration_s, "must be at least 0.5 s"))
-    if brief.bpm is not None and not 30 <= brief.bpm <= 300:
-        faults.append(Fault("bpm", brief.bpm, "must be from 30 to 300"))
-    if brief.timesignature is not None and brief.timesignature not in METRES:
-        faults.append(Fault("timesignature", brief.timesignature, "must be one of 2, 3, 4, 6"))
+    faults, music = [], brief.music
+    if brief.duration_s < SHORTEST_S:
+        faults.append(Fault("duration_s", brief.duration_s, f"must be at least {SHORTEST_S:g} s"))
+    if music.bpm is not None and not BPM[0] <= music.bpm <= BPM[1]:
+        faults.append(Fault("bpm", music.bpm, f"must be from {BPM[0]} to {BPM[1]}"))
+    if music.timesignature is not None and music.timesignature not in TIME_SIGNATURES:
+        faults.append(Fault("timesignature", music.timesignature, f"must be one of {', '.join(TIME_SIGNATURES)}"))
     if faults:
         raise RequestError(faults)
-    if brief.keyscale is not None:
-        parse_key(brief.keyscale)
+    if music.keyscale is not None:
+        parse_key(music.keyscale)
 
 
 def _rng(brief: Brief, stream: int) -> np.random.Generator:

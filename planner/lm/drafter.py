@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from core.drafts import Draft
+from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
-from core.lyrics import DraftRequest, EnhanceRequest, InspireRequest, PlannerKnobs, UnderstandRequest
-from core.plan_text import CODES_PER_S
-from core.plans import NO_WORDS
-from core.tables import DURATION_S, LYRICS_CHARS, PROMPT_CHARS
+from core.music import NO_LANGUAGE, NO_WORDS, Fact, Music
+from core.params import PlannerKnobs
+from core.tables import CODES_PER_S, DURATION_S, LYRICS_CHARS, PROMPT_CHARS
 from networks.acestep import scenes as contexts
 from networks.lm.sampling import Sampler
 from planner.lm.grammar import FIELDS, LYRICS_TOKENS, Decoding, facts, lyrics_text
-from planner.lm.planner import LmPlanner, follow, sampling_of, told_facts
-from planner.lm.prompts import NO_INPUT, Fact, Turn, format_prompt, inspire_prompt, understand_prompt
+from planner.lm.planner import LmPlanner, follow, sampling_of, watched
+from planner.lm.prompts import NO_INPUT, Turn, facts_of, format_prompt, inspire_prompt, music_of, understand_prompt
 from planner.lm.tokens import TokenTables
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LmDrafter:
-    """See drafts.Drafter. Writes its facts by the planner's grammar, then lyrics in free text without codes."""
+    """Drafts by the 5 Hz planner: facts by its grammar, then lyrics in free text, without codes."""
 
     def __init__(self, planner: LmPlanner, lyrics_tokens: int = LYRICS_TOKENS) -> None:
         self.model = planner.model
@@ -35,68 +35,47 @@ class LmDrafter:
         self._lyrics_tokens = lyrics_tokens
 
     def inspire(self, request: InspireRequest, seed: int) -> Iterator[Progress | Draft]:
-        """See drafts.Drafter.inspire."""
+        """Progress, then one Draft of a whole song from a line."""
         yield Progress("planning", note=f"drafting with {self.name}")
-        given: dict[str, Fact] = {}
-        if request.instrumental:
-            given["language"] = "unknown"
-        elif request.vocal_language:
-            given["language"] = request.vocal_language
+        given = Music(language=NO_LANGUAGE if request.instrumental else request.vocal_language)
         turns = inspire_prompt(request.query.strip() or NO_INPUT, instrumental=request.instrumental)
-        known, lyrics = yield from self._written(turns, given, request, seed, sung=not request.instrumental)
-        yield self._draft(known, "" if request.instrumental else lyrics, seed)
+        yield self._draft((yield from self._written(turns, given, request, seed, sung=not request.instrumental)), seed)
 
     def enhance(self, request: EnhanceRequest, seed: int) -> Iterator[Progress | Draft]:
-        """See drafts.Drafter.enhance; the length is the form's own."""
+        """Progress, then one Draft with a fuller prompt and the lyrics set; given facts and the length stay."""
         yield Progress("planning", note=f"drafting with {self.name}")
-        facts_given = {
-            "bpm": request.bpm,
-            "keyscale": request.keyscale,
-            "language": request.vocal_language,
-            "timesignature": request.timesignature,
-        }
-        given: dict[str, Fact] = {name: value for name, value in facts_given.items() if value is not None}
+        given = dataclasses.replace(request.music, caption="")
         lyrics = request.lyrics.strip()
         turns = format_prompt(request.prompt.strip() or NO_INPUT, lyrics or NO_WORDS)
-        known, words = yield from self._written(turns, given, request, seed, sung=bool(lyrics))
-        decided = {name: value for name, value in known.items() if name not in {*given, "duration"}}
-        yield self._draft(decided, words if lyrics else None, seed)
+        music = yield from self._written(turns, given, request, seed, sung=bool(lyrics))
+        # What is given stays as it is in the form, which keeps what a draft leaves open.
+        kept: dict[str, Any] = dict.fromkeys(fact for fact in given.facts() if fact != "lyrics")
+        music = dataclasses.replace(music, duration_s=None, **kept)
+        yield self._draft(music if lyrics else dataclasses.replace(music, lyrics=""), seed)
 
     def understand(self, codes: Sequence[int], request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
-        """Progress, then one Draft with the facts and words of a recording, told by its audio codes, five a second."""
+        """Progress, then one Draft with the facts and words of a recording, given by its audio codes, five a second."""
         yield Progress("planning", note=f"listening with {self.name}")
         low, high = DURATION_S
         seconds = len(codes) // CODES_PER_S
-        given: dict[str, Fact] = {"duration": seconds}
+        given = Music(duration_s=seconds)
         turns = understand_prompt(codes, self.model.vocabulary)
-        known, lyrics = yield from self._written(turns, given, request, seed, sung=True)
-        if not low <= seconds <= high:
-            del known["duration"]
-        yield self._draft(known, lyrics, seed)
+        music = yield from self._written(turns, given, request, seed, sung=True)
+        yield self._draft(music if low <= seconds <= high else dataclasses.replace(music, duration_s=None), seed)
 
     def _written(
-        self, turns: Sequence[Turn], given: Mapping[str, Fact], knobs: PlannerKnobs, seed: int, *, sung: bool
-    ) -> Generator[Progress, None, tuple[dict[str, Fact], str]]:
-        decoding = _form(self.tables, given, self._lyrics_tokens if sung else 0)
+        self, turns: Sequence[Turn], given: Music, knobs: PlannerKnobs, seed: int, *, sung: bool
+    ) -> Generator[Progress, None, Music]:
+        """Progress; returns the facts, and the lyrics of a song that is sung."""
+        decoding = _form(self.tables, facts_of(given), self._lyrics_tokens if sung else 0)
         sampler = Sampler(sampling_of(knobs), seed)
-        return (yield from told_facts(follow(decoding, self.model, [self.model.vocabulary.chatml(*turns)], sampler)))
+        prompts = [self.model.vocabulary.chatml(*turns)]
+        facts_written, lyrics = yield from watched(follow(decoding, self.model, prompts, sampler))
+        return dataclasses.replace(music_of(facts_written), lyrics=lyrics[:LYRICS_CHARS] or NO_WORDS)
 
-    def _draft(self, known: Mapping[str, Fact], lyrics: str | None, seed: int) -> Draft:
-        bpm, seconds = known.get("bpm"), known.get("duration")
-        caption, keyscale, metre, language = (
-            None if known.get(name) is None else str(known[name])
-            for name in ("caption", "keyscale", "timesignature", "language")
-        )
+    def _draft(self, music: Music, seed: int) -> Draft:
         return Draft(
-            prompt=caption[:PROMPT_CHARS] if caption else None,
-            lyrics=None if lyrics is None else lyrics[:LYRICS_CHARS],
-            duration_s=None if seconds is None else float(seconds),
-            bpm=None if bpm is None else int(bpm),
-            keyscale=keyscale,
-            timesignature=metre,
-            vocal_language=language,
-            author=self.name,
-            seed=seed,
+            music=dataclasses.replace(music, caption=music.caption[:PROMPT_CHARS]), author=self.name, seed=seed
         )
 
 
@@ -121,5 +100,4 @@ def drafts_of(
 def _form(tables: TokenTables, given: Mapping[str, Fact], lyrics_tokens: int) -> Decoding[tuple[dict[str, Fact], str]]:
     """The facts, and the lyrics of a song that is sung."""
     known = yield from facts(tables, given, FIELDS)
-    lyrics = (yield from lyrics_text(tables, lyrics_tokens)) if lyrics_tokens else ""
-    return known, "" if lyrics == NO_WORDS else lyrics
+    return known, (yield from lyrics_text(tables, lyrics_tokens)) if lyrics_tokens else ""

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from core.music import Fact
 from networks.lm.sampling import Ids
 from networks.lm.vocabulary import IM_END, Piece
-from planner.lm.prompts import END_THINK, THINK, Fact, facts_text
+from planner.lm.prompts import END_THINK, THINK, facts_text
 from planner.lm.tokens import TokenTables
 
 FIELDS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from core.events import Progress
-from core.lyrics import PlannerKnobs
-from core.params import GenerateRequest, SongRequest
-from core.plan_text import CODES_PER_S
-from core.plans import NO_WORDS, Plan, Stretch, length_from_words
-from core.tables import PROMPT_CHARS
+from core.music import NO_LANGUAGE, Fact, Music
+from core.params import GenerateRequest, PlannerKnobs, SongRequest
+from core.plans import Plan, Span, length_from_words
+from core.tables import CODES_PER_S, PROMPT_CHARS
 from networks.lm.model import LanguageModel, Session
 from networks.lm.sampling import Sampler, Sampling
 from networks.lm.vocabulary import IM_END, Piece, Vocabulary
 from planner.lm.grammar import CAPTION_TOKENS, Choice, Decided, Decoding, Forced, codes, facts
-from planner.lm.prompts import END_THINK, THINK, Fact, Turn, facts_text, generate_prompt, is_meant, negative_prompt
+from planner.lm.prompts import (
+    END_THINK,
+    THINK,
+    Turn,
+    facts_of,
+    facts_text,
+    generate_prompt,
+    is_meant,
+    music_of,
+    negative_prompt,
+)
 from planner.lm.tokens import TokenTables
 
 METAS = ("bpm", "duration", "keyscale", "timesignature")
@@ -44,7 +54,7 @@ def sampling_of(knobs: PlannerKnobs, guidance: float = 1.0) -> Sampling:
 
 
 @dataclass(frozen=True)
-class Told:
+class Written:
     """How far a text is: the tokens chosen, and the fact that was settled now, if one was."""
 
     tokens: int
@@ -53,7 +63,7 @@ class Told:
 
 def follow(
     decoding: Decoding[T], model: LanguageModel, prompts: Sequence[Sequence[int]], sampler: Sampler
-) -> Generator[Told, None, T]:
+) -> Generator[Written, None, T]:
     """The steps of a decoding, token by token; returns what the decoding returns.
 
     The prompts share every token from there on. Closing the generator closes the session.
@@ -72,14 +82,14 @@ def follow(
             if isinstance(move, Forced):
                 unread += move.ids
             elif isinstance(move, Decided):
-                yield Told(tokens, move)
+                yield Written(tokens, move)
             else:
                 session.feed(unread)
                 unread.clear()
                 answer = _chosen(move, session, sampler, seen)
                 seen.add(answer)
                 tokens += 1
-                yield Told(tokens)
+                yield Written(tokens)
     finally:
         decoding.close()
         session.close()
@@ -103,36 +113,27 @@ class LmPlanner:
         self.tables = TokenTables(model.vocabulary)
         self._caption_tokens = caption_tokens
 
-    def plan(self, request: SongRequest, seed: int, stretch: Stretch) -> Iterator[Progress | Plan]:
+    def plan(self, request: SongRequest, seed: int, span: Span) -> Iterator[Progress | Plan]:
         """Progress with every fact and on the way through the codes, then the Plan."""
         assert isinstance(request, GenerateRequest), "only a new song is planned by a language model"
-        lyrics = NO_WORDS if request.wordless else request.lyrics
-        known = given_facts(request, stretch)
+        lyrics = request.music.lyrics
+        known = facts_of(given_music(request, span))
         yield Progress("planning", note=f"planning with {self.name}")
         wanted = wanted_facts(request, known)
         if wanted:
             known = yield from self._thought(request, lyrics, known, wanted, seed)
-        seconds, notes = stretch.duration_s or known.get("duration"), []
+        music, notes = music_of(known), []
+        seconds = span.duration_s or music.duration_s
         if seconds is None:
             seconds = length_from_words(request.lyrics)
             notes.append(f"nobody chose a length: {seconds:g} seconds")
-        written = yield from self._codes(request, lyrics, known, int(CODES_PER_S * float(seconds)), seed)
-        caption, bpm, keyscale, metre = (known.get(name) for name in ("caption", "bpm", "keyscale", "timesignature"))
-        yield Plan(
-            caption=str(caption or " ".join(request.prompt.split())),
-            lyrics=lyrics,
-            duration_s=float(seconds),
-            bpm=None if bpm is None else int(bpm),
-            keyscale=None if keyscale is None else str(keyscale),
-            timesignature=None if metre is None else str(metre),
-            vocal_language=str(known.get("language", "unknown")),
-            planner=self.name,
-            notes=tuple(notes),
-            codes=written,
-        )
+        written = yield from self._codes(request, lyrics, known, int(CODES_PER_S * seconds), seed)
+        asked = Music(caption=_on_one_line(request.prompt), lyrics=lyrics, language=NO_LANGUAGE)
+        music = dataclasses.replace(music.over(asked), duration_s=seconds)
+        yield Plan(music=music, planner=self.name, notes=tuple(notes), codes=written)
 
     def close(self) -> None:
-        """Nothing; the model is freed."""
+        """Free the model."""
         self.model.close()
 
     def _thought(
@@ -146,7 +147,7 @@ class LmPlanner:
         decoding = facts(self.tables, known, wanted, self._caption_tokens)
         prompts = [self.model.vocabulary.chatml(*each) for each in turns]
         sampler = Sampler(sampling_of(request, guidance), [seed, 1])
-        thought = yield from told_facts(follow(decoding, self.model, prompts, sampler))
+        thought = yield from watched(follow(decoding, self.model, prompts, sampler))
         if "caption" in thought:
             thought["caption"] = str(thought["caption"])[:PROMPT_CHARS].rstrip()  # as long as a plan may have it
         return thought
@@ -156,7 +157,7 @@ class LmPlanner:
     ) -> Generator[Progress, None, tuple[int, ...]]:
         """Phase 2: the codes behind the thought, guided away from the same song without one.
 
-        Its dice are its own: the same facts give the same codes, whoever decided them.
+        Its random numbers are its own: the same facts give the same codes, whoever decided them.
         """
         words, closed = self.model.vocabulary, request.lm_closed_turn
         prompts = [_thinking(words, generate_prompt(request.prompt, lyrics), facts_text(known), closed=closed)]
@@ -169,12 +170,12 @@ class LmPlanner:
         with contextlib.closing(steps):
             while True:
                 try:
-                    told = next(steps)
+                    written = next(steps)
                 except StopIteration as end:
                     return cast("tuple[int, ...]", end.value)
-                if pulse.due() or told.tokens == count:
-                    left_s = (time.monotonic() - started) / told.tokens * (count - told.tokens)
-                    yield Progress("planning", told.tokens, count, left_s, note)
+                if pulse.due() or written.tokens == count:
+                    left_s = (time.monotonic() - started) / written.tokens * (count - written.tokens)
+                    yield Progress("planning", written.tokens, count, left_s, note)
 
 
 def _thinking(words: Vocabulary, turns: Sequence[Turn], thought: str, *, closed: bool) -> list[int]:
@@ -187,23 +188,18 @@ def _thinking(words: Vocabulary, turns: Sequence[Turn], thought: str, *, closed:
     return [*words.chatml(*turns), *thinking]
 
 
-def given_facts(request: GenerateRequest, stretch: Stretch) -> dict[str, Fact]:
-    """What the user decided, in the planner's terms; an edited plan counts as the user's word."""
-    edited = request.given
-    caption = edited.caption or ("" if request.use_cot_caption else " ".join(request.prompt.split()))
-    told: dict[str, Fact | None] = {
-        "bpm": edited.bpm or request.bpm,
-        "caption": caption or None,
-        "duration": None if stretch.duration_s is None else int(stretch.duration_s),
-        "keyscale": edited.keyscale or request.keyscale,
-        "language": "unknown" if request.wordless else edited.language or request.vocal_language,
-        "timesignature": edited.timesignature or request.timesignature,
-    }
-    return {name: value for name, value in told.items() if value is not None}
+def given_music(request: GenerateRequest, span: Span) -> Music:
+    """What the user decided; an edited plan counts as the user's word, the prompt only where it stays as it is."""
+    caption = request.own_plan.music.caption or ("" if request.use_cot_caption else _on_one_line(request.prompt))
+    return dataclasses.replace(request.music, caption=caption, duration_s=span.duration_s)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def wanted_facts(request: GenerateRequest, given: Mapping[str, Fact]) -> tuple[str, ...]:
-    """What the planner is asked to decide: nothing where its facts are all given, or not wanted."""
+    """What the planner is asked to decide: no fact where all are given, or none is wanted."""
     missing = [name for name in METAS if name not in given]
     if not missing or not request.use_cot_metas:
         return ()
@@ -226,20 +222,20 @@ class Pulse:
         return True
 
 
-def told_facts(steps: Generator[Told, None, T]) -> Generator[Progress, None, T]:
+def watched(steps: Generator[Written, None, T]) -> Generator[Progress, None, T]:
     """Progress with each fact and at times in between; returns what the steps return."""
     known: dict[str, Fact] = {}
     pulse = Pulse()
     with contextlib.closing(steps):
         while True:
             try:
-                told = next(steps)
+                written = next(steps)
             except StopIteration as end:
                 return cast(T, end.value)
-            if told.fact is not None:
-                known[told.fact.field] = told.fact.value
-            if told.fact is not None or pulse.due():
-                yield Progress("planning", note=f"{summary(known)}{told.tokens} tokens")
+            if written.fact is not None:
+                known[written.fact.field] = written.fact.value
+            if written.fact is not None or pulse.due():
+                yield Progress("planning", note=f"{summary(known)}{written.tokens} tokens")
 
 
 def summary(known: Mapping[str, Fact]) -> str:

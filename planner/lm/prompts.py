@@ -11,10 +11,11 @@ from typing import Literal
 
 import yaml
 
+from core.music import Fact, Music
+from core.plan_text import NAMES
 from networks.lm.vocabulary import Piece, Role, Vocabulary
 
 PlannerTask = Literal["generate", "inspire", "format", "understand"]
-Fact = str | int | float
 Turn = tuple[Role, Sequence[Piece]]
 
 THINK, END_THINK = "<think>", "</think>"
@@ -27,6 +28,27 @@ _INSTRUCTIONS: Mapping[PlannerTask, str] = {
     "format": "Format the user's input into a more detailed and specific musical description:",
     "understand": "Understand the given musical conditions and describe the audio semantics accordingly:",
 }
+
+
+def facts_of(music: Music) -> dict[str, Fact]:
+    """The facts that are not left open and that the planner decides, under its names; it counts whole seconds."""
+    known = music.facts()
+    if music.duration_s is not None:
+        known["duration_s"] = int(music.duration_s)
+    return {name: known[fact] for fact, name in NAMES.items() if fact in known}
+
+
+def music_of(facts: Mapping[str, Fact]) -> Music:
+    """The facts that the planner knows under its names."""
+    text = {fact: str(facts[name]) for fact, name in NAMES.items() if name in facts}
+    return Music(
+        caption=text.get("caption", ""),
+        duration_s=float(text["duration_s"]) if "duration_s" in text else None,
+        bpm=int(text["bpm"]) if "bpm" in text else None,
+        keyscale=text.get("keyscale"),
+        timesignature=text.get("timesignature"),
+        language=text.get("language"),
+    )
 
 
 def code_name(code: int) -> str:

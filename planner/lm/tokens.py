@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from core.errors import CheckpointError
-from core.plan_text import CODEBOOK
-from core.tables import BPM, DURATION_S, KEYSCALES, LANGUAGES, TIME_SIGNATURES
+from core.tables import BPM, CODEBOOK, DURATION_S, KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from networks.lm.sampling import Ids
 from networks.lm.vocabulary import Vocabulary
 from planner.lm.prompts import code_name

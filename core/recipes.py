@@ -1,0 +1,60 @@
+"""How weights want to be run, and what they cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from core.knobs import Value
+from core.modes import Structure, Task
+from core.params import GuidanceRule, Schedule
+from core.solvers import first_of
+from core.tables import Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a checkpoint wants to be run, and what it cannot do.
+
+    `fixed` are the values that muted knobs have in effect, which may be given as well. `task_of_latents` is the
+    instruction under which the checkpoint accepts raw latents as its structure; `muted` maps a knob's name to the
+    reason why it means nothing here: such a knob is disabled in the page and refused when it is set by name. `modes`
+    are the song modes it serves. `tracks` are named in the instruction of `task_of_latents`. `min_frames` is the
+    shortest song, in latent frames, that it was trained on. `dit_tflop` and `vae_tflop` are the arithmetic of one
+    forward pass for a second of audio: the estimate of the time a job takes.
+    """
+
+    inference_steps: int
+    guidance_scale: float
+    shift: float
+    solver: str = first_of("ode").name
+    schedule: Schedule = "linear"
+    guidance_rule: GuidanceRule = "apg"
+    structure: Structure = "codes"
+    task_of_latents: Task = "cover"
+    planner: Literal["composer", "lm"] = "lm"
+    tracks: tuple[str, ...] = ()
+    min_frames: int = 0
+    dit_tflop: float = 0.105
+    vae_tflop: float = 0.122
+    modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
+    muted: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields, tables as plain dicts: a job takes its recipe into the leased process, where no view can go."""
+        return {**vars(self), "muted": dict(self.muted), "fixed": dict(self.fixed)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterRecipe:
+    """What a lyric writer cannot do, as `Recipe` tells it of a checkpoint that renders songs.
+
+    `muted` maps a knob's name to the reason why it means nothing to this writer; `fixed` are the values that such
+    knobs have in effect. `writer` is its name.
+    """
+
+    writer: str
+    muted: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
