@@ -15,7 +15,7 @@ from networks.acestep.lora.adapter import Adapter, check_fit, describe, linear_s
 from networks.acestep.runtime import Runtime
 from networks.acestep.torch.runtime import TorchRuntime
 from tests.parity import DATA, GOLDENS, REORDERED, Golden, goldens_in, relative_error
-from tests.trials import ADG_TOLERANCE, TOLERANCES, TRIALS, Trial, target_latents, view_of, waves_for
+from tests.trials import ADG_TOLERANCE, TOLERANCES, TRIALS, Trial, target_latents, view_of, waves
 
 ADAPTED = "ode_apg_shift1"
 """The case that upstream made with adapters too."""
@@ -55,17 +55,14 @@ def test_the_loop_ends_where_upstream_ends(trial: Trial, case: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.folder.name)
-def test_the_last_digit_of_the_waves_of_t_moves_no_case_beyond_its_limit(
-    golden: Golden, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_digit_of_the_waves_of_t_moves_no_case_beyond_its_limit(golden: Golden, seed: int) -> None:
     trial = Trial(golden, "torch")
     assert isinstance(trial.runtime, TorchRuntime)
-    waves = waves_for(trial.runtime, seed)
-    monkeypatch.setattr(trial.runtime.parts.transformer.time_embed, "time_sinusoid", waves)
-    errors = {
-        case: relative_error(target_latents(trial, case), golden.expected[f"{case}.target_latents"])
-        for case in golden.cases
-    }
+    with waves(trial.runtime, seed):
+        errors = {
+            case: relative_error(target_latents(trial, case), golden.expected[f"{case}.target_latents"])
+            for case in golden.cases
+        }
     assert {case: error for case, error in errors.items() if error > trial.tolerance} == {}
     assert max(errors.values()) > TOLERANCES["float64"] / 4, "a limit so wide has no reason"
 

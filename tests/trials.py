@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from types import MappingProxyType
 from typing import Literal
@@ -66,9 +67,15 @@ class Waves(nn.Module):
         return torch.cat([turns.cos(), turns.sin()], dim=-1)
 
 
-def waves_for(runtime: TorchRuntime, seed: int | None = None) -> Waves:
-    """The `Waves` that fit a runtime's DiT, where they are its `time_embed.time_sinusoid`."""
-    return Waves(runtime.parts.transformer.time_embed.in_channels, seed)
+@contextmanager
+def waves(runtime: TorchRuntime, seed: int | None = None) -> Iterator[None]:
+    """Let a runtime's DiT use these `Waves` for a while."""
+    embed = runtime.parts.transformer.time_embed
+    own, embed.time_sinusoid = embed.time_sinusoid, Waves(embed.in_channels, seed)
+    try:
+        yield
+    finally:
+        embed.time_sinusoid = own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +105,8 @@ def runtime_of(trial: Trial) -> Runtime:
     if trial.arithmetic != "float64":
         return open_runtime(trial.golden.folder, runtime=trial.arithmetic, device="cpu", dtype="float32")
     runtime = TorchRuntime(load_parts(trial.golden.folder, None, CPU, torch.float64), CPU, torch.float64)
-    runtime.parts.transformer.time_embed.time_sinusoid = waves_for(runtime)
+    embed = runtime.parts.transformer.time_embed
+    embed.time_sinusoid = Waves(embed.in_channels)
     return runtime
 
 
