@@ -270,7 +270,7 @@ def test_guidance_with_other_constants_is_far_beyond_the_limit(
 
 
 def test_heuns_second_look_with_projected_guidance_is_far_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(VelocityField, "again", lambda self, x, t: self(x, t)[0])
+    monkeypatch.setattr(VelocityField, VelocityField.reevaluate.__name__, lambda self, x, t: self(x, t)[0])
     for golden, case in shown_by(Mistake(["heun_apg"], target_latents)):
         trial = Trial(golden, "torch")
         assert_far_off(trial, case, target_latents(trial, case))
