@@ -103,6 +103,20 @@ def test_aac_is_read_through_pyav(tmp_path: Path, name: str, codec: str) -> None
     assert [pitch_hz(channel) for channel in loaded] == pytest.approx([440, 660], abs=1)
 
 
+def test_tags_in_an_old_encoding_keep_no_recording_out(tmp_path: Path) -> None:
+    path = tmp_path / "song.mka"
+    soundfile.write(tmp_path / "in.wav", tone(), 48_000)
+    with av.open(str(tmp_path / "in.wav")) as source, av.open(str(path), "w") as container:
+        container.metadata["title"] = "Gr~~e"
+        stream = container.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    path.write_bytes(path.read_bytes().replace(b"Gr~~e", b"Gr\xfc\xdfe"))
+    assert audio.load(path).shape == (2, 48_000)
+
+
 def test_the_name_of_a_file_says_nothing_about_its_content(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", tone(), 48_000)
     for name in ("song.mp3", "song.raw", "song"):
