@@ -149,13 +149,6 @@ def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None)
     write_whole(path, wav.getbuffer())
 
 
-def peaks(audio: Waveform, columns: int) -> NDArray[np.float32]:
-    """The peak of each of `columns` equal stretches of the waveform `(2, S)`, from 0 up: what a display draws."""
-    loudest = np.abs(audio).max(axis=0)
-    starts = np.arange(columns) * loudest.size // columns
-    return np.maximum.reduceat(loudest, starts)
-
-
 class _Broken(Exception):
     """The rule that a file breaks."""
 

@@ -207,10 +207,6 @@ class Library:
             raise RequestError([Fault("id", identity, "must be the id of a track in the library")])
         return track
 
-    def delete(self, identity: str) -> None:
-        """Remove the track with its files. Raises RequestError when there is none."""
-        _remove(self.get(identity).path)
-
     def find(self, key: str) -> tuple[Track, ...]:
         """The tracks made by the request with that cache key, in the order of their takes, the newest of each."""
         takes: dict[int, Track] = {}

@@ -443,14 +443,6 @@ def test_resampling_keeps_the_length_to_a_sample(rate: int) -> None:
     assert audio.resample(noise(1.37), 48_000, rate).shape == (2, round(1.37 * rate))
 
 
-def test_peaks_show_where_the_music_is_loud() -> None:
-    song = np.zeros((2, 1000), dtype=np.float32)
-    song[1, 550] = -0.75
-    assert audio.peaks(song, 10).tolist() == [0, 0, 0, 0, 0, 0.75, 0, 0, 0, 0]
-    assert audio.peaks(song, 7).shape == (7,)
-    assert audio.peaks(song[:, :3], 8).shape == (8,)
-
-
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"song")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"song").hexdigest()
