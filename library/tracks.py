@@ -135,13 +135,13 @@ class _PlanFacts(TypedDict, total=False):
     """What a sidecar tells of a plan, as `Plan.summary` writes it."""
 
     planner: str
-    caption: str
-    lyrics: str
-    duration_s: float
+    caption: str | None
+    lyrics: str | None
+    duration_s: float | None
     bpm: int | None
     keyscale: str | None
     timesignature: str | None
-    vocal_language: str
+    vocal_language: str | None
     anchor_s: float
     notes: str
     codes: str

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from core.errors import RequestError, StudioError
 from core.files import sha256
 from core.knobs import knobs_of, to_json
+from core.music import Music
 from core.params import GenerateRequest
+from core.plans import Plan
 from library.tracks import Library, Record, Track
 
 Waveform = NDArray[np.float32]
@@ -173,7 +175,7 @@ def broken_sidecars(saved: Track) -> dict[str, bytes]:
         "window_start_s": (5.0,),
         "notes": ([7], "notes", {}), "hashes": ([], {"src_audio": 7}), "adapters": ([1], {"a": 1}, {"a": {"b": []}}),
         "values": ([1], None, {"bpm": [1]}, {"bpm": math.nan}, {"bpm": large}, {"prompt": "\ud800"}),
-        "plan": ([], {"bpm": "abc"}, {"bpm": 1.5}, {"bpm": {}}, {"codes": "a b"}, {"codes": [1]},
+        "plan": ([], {"bpm": "abc"}, {"bpm": 1.5}, {"bpm": {}}, {"codes": "9" * 5000}, {"codes": [1]},
                  {"duration_s": "long"},
                  {"duration_s": math.inf}, {"keyscale": 7}, {"caption": []}, {"anchor_s": "x"}, {"notes": 7}),
     }  # fmt: skip
@@ -218,6 +220,12 @@ def test_a_track_of_weights_and_knobs_that_this_version_does_not_know_is_still_t
         "prompt": "lofi; ../../etc/passwd $(id) <b>",
         "seed": 8,
     }
+
+
+def test_a_plan_that_leaves_everything_open_comes_back(shelf: Library) -> None:
+    plan = Plan(music=Music(duration_s=12.0)).summary()
+    saved = shelf.save(song(), None, dataclasses.replace(record(), plan=plan))
+    assert shelf.get(saved.id).plan == plan
 
 
 def test_files_that_are_no_tracks_are_left_alone(shelf: Library, caplog: pytest.LogCaptureFixture) -> None:
