@@ -73,7 +73,8 @@ def probe(path: Path, field: str = "audio") -> Header:
     """The header of an audio file, in a few milliseconds.
 
     Raises RequestError, with `field` as the name of the fault, for whatever a header can tell: no such file, 0 bytes,
-    not audio, a rate outside `RATES_HZ`, a length outside `SHORTEST_S` to `LONGEST_S`.
+    not audio, a rate outside `RATES_HZ`, a length outside `SHORTEST_S` to `LONGEST_S`, more than `MOST_UNPLACED`
+    channels of which nobody knows where they stand.
     """
     with _naming(path, field):
         return _probe(path)
@@ -148,13 +149,6 @@ def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None)
     write_whole(path, wav.getbuffer())
 
 
-def peaks(audio: Waveform, columns: int) -> NDArray[np.float32]:
-    """The peak of each of `columns` equal stretches of the waveform `(2, S)`, from 0 up: what a display draws."""
-    loudest = np.abs(audio).max(axis=0)
-    starts = np.arange(columns) * loudest.size // columns
-    return np.maximum.reduceat(loudest, starts)
-
-
 class _Broken(Exception):
     """The rule that a file breaks."""
 
@@ -214,7 +208,8 @@ def _av_header(path: Path) -> Header:
 
 @contextlib.contextmanager
 def _open_av(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
-    with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
+    # Tags are not read here, and those of old files are not always UTF-8.
+    with av.open(str(path), options={"format_whitelist": _CONTAINERS}, metadata_errors="replace") as container:
         if not container.streams.audio:
             raise _Broken("must hold sound")
         yield container, container.streams.audio[0]

@@ -135,13 +135,13 @@ class _PlanFacts(TypedDict, total=False):
     """What a sidecar tells of a plan, as `Plan.summary` writes it."""
 
     planner: str
-    caption: str
-    lyrics: str
-    duration_s: float
+    caption: str | None
+    lyrics: str | None
+    duration_s: float | None
     bpm: int | None
     keyscale: str | None
     timesignature: str | None
-    vocal_language: str
+    vocal_language: str | None
     anchor_s: float
     notes: str
     codes: str
@@ -206,10 +206,6 @@ class Library:
         if track is None:
             raise RequestError([Fault("id", identity, "must be the id of a track in the library")])
         return track
-
-    def delete(self, identity: str) -> None:
-        """Remove the track with its files. Raises RequestError when there is none."""
-        _remove(self.get(identity).path)
 
     def find(self, key: str) -> tuple[Track, ...]:
         """The tracks made by the request with that cache key, in the order of their takes, the newest of each."""
