@@ -193,7 +193,7 @@ class _Making:
         """The steps of the denoising, or of a flow edit's morph."""
         request, rendering = self.job.request, self.job.rendering
         levels = sampler.noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
-        generators = [generator for seed in self.job.seeds for generator in sampler.generators_of(seed, 1)]
+        generators = sampler.generators_of(self.job.seeds)
 
         def fresh(_: int) -> Tensor:
             return sampler.draw_noise(generators, self.frames, self.runtime.shape.channels).to(scene.context.device)
@@ -202,8 +202,8 @@ class _Making:
             return self._morphing(request.morph, scene, levels, fresh)
         noise = fresh(0)
         if request.retake_variance > 0:
-            others = [g for seed in self.job.retake_seeds for g in sampler.generators_of(seed, 1)]
-            other = sampler.draw_noise(others, self.frames, self.runtime.shape.channels).to(noise)
+            retake = sampler.generators_of(self.job.retake_seeds)
+            other = sampler.draw_noise(retake, self.frames, self.runtime.shape.channels).to(noise)
             noise = sampler.retake_noise(noise, other, request.retake_variance)
         return self._denoising(scene, levels, noise, fresh)
 

@@ -97,8 +97,8 @@ def test_a_solver_evaluates_as_often_and_draws_as_much_noise_as_its_row_says(row
 
 
 def test_a_variation_has_the_noise_of_its_own_seed() -> None:
-    four = draw_noise(generators_of(7, 4), 5, 3)
-    assert torch.equal(four[2], draw_noise(generators_of(9, 1), 5, 3)[0])
+    four = draw_noise(generators_of([7, 8, 9, 10]), 5, 3)
+    assert torch.equal(four[2], draw_noise(generators_of([9]), 5, 3)[0])
     assert not torch.equal(four[0], four[1])
 
 

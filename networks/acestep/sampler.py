@@ -27,9 +27,9 @@ Velocity = Callable[[Tensor, float, Tensor, Sequence[Condition]], list[Tensor]]
 # ---- noise -----------------------------------------------------------------------------------------------------------
 
 
-def generators_of(seed: int, count: int) -> tuple[torch.Generator, ...]:
-    """One CPU generator for each variation, seeded seed, seed + 1, ...: a variation sounds alone as among others."""
-    return tuple(torch.Generator().manual_seed(seed + index) for index in range(count))
+def generators_of(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
+    """One CPU generator per variation: a variation alone sounds as it does among others."""
+    return tuple(torch.Generator().manual_seed(seed) for seed in seeds)
 
 
 def draw_noise(generators: Sequence[torch.Generator], frames: int, channels: int) -> Tensor:
