@@ -232,7 +232,7 @@ class _Making:
         return sampler.denoise(self.runtime.velocity, x, run, fresh)
 
     def _guidance(self) -> sampler.Guidance:
-        """The request's guidance; its interval, told as parts of the way from noise, becomes noise levels."""
+        """The request's guidance; its interval, in parts of the way from noise, becomes noise levels."""
         request = self.job.request
         return sampler.Guidance(
             null=self.runtime.null_condition(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -78,7 +77,3 @@ class LyricsRequest:
             yield Fault("structure", ", ".join(unknown), f"must name known sections, separated by commas: {known}")
         elif not 1 <= len(sections) <= self.max_sections:
             yield Fault("structure", self.structure, f"must name 1 to {self.max_sections} sections")
-
-    def resolved(self, draw: Callable[[int], int]) -> LyricsRequest:
-        """The request with a seed; `draw(n)` returns a random integer below n."""
-        return self if self.seed is not None else dataclasses.replace(self, seed=draw(MAX_SEED + 1))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from core.knobs import Value
 from core.modes import Structure, Task
-from core.params import GuidanceRule, Schedule
+from core.params import SONG_MODES, GuidanceRule, Schedule
 from core.solvers import first_of
 from core.tables import Mode
 
@@ -38,7 +38,7 @@ class Recipe:
     min_frames: int = 0
     dit_tflop: float = 0.105
     vae_tflop: float = 0.122
-    modes: tuple[Mode, ...] = ("generate", "cover", "extend", "edit")
+    modes: tuple[Mode, ...] = tuple(SONG_MODES)
     muted: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
 

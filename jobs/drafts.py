@@ -15,7 +15,7 @@ from core.errors import RequestError
 from core.events import Progress
 from core.knobs import knobs_of, set_in_vain
 from core.params import PlannerKnobs
-from core.tables import MAX_SEED
+from core.resolve import seeded
 from jobs import estimates
 from jobs.desk import Desk, Event
 from jobs.estimates import Cost
@@ -99,7 +99,8 @@ class Drafts:
         Raises RequestError for a recording that cannot be used and for knobs that mean nothing to the drafter,
         MissingWeights for a planner that is not installed.
         """
-        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        seed = seeded(request, secrets.randbelow).seed
+        assert seed is not None
         planner = find.planner(request.planner)
         if planner is None:
             faults = list(

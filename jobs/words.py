@@ -14,6 +14,7 @@ from checkpoints import writers
 from checkpoints.writers import Writer
 from core.events import Progress, TextDelta
 from core.lyrics import LyricsRequest
+from core.resolve import seeded
 from jobs import estimates
 from jobs.desk import Desk, Event
 from jobs.estimates import Cost
@@ -54,7 +55,7 @@ class Words:
     ) -> Generator[Event, None, None]:
         """Progress and the words; one line in the log."""
         writer = writers.find(request.writer)
-        resolved = writers.assigned(request, writer).resolved(secrets.randbelow)
+        resolved = seeded(writers.assigned(request, writer), secrets.randbelow)
         effort = yield from desk.replica.perform(WordsWork(request=resolved, writer=writer), stop)
         facts = (writer.name, resolved.seed, effort.seconds, effort.peak_gb)
         log.info("lyrics with %s, seed %d: in %.1f s, peak memory %.1f GB", *facts)

@@ -1,4 +1,4 @@
-"""Drafts without weights: what the composer knows of styles, the built-in writer's words, and what can be heard.
+"""Drafts without weights: what the composer knows of styles, the built-in writer's words, and tempo and key by ear.
 
 A small stand-in for the planner. It adds to what the user wrote and contradicts none of it; it recognises the words of
 a few styles and understands nothing else.

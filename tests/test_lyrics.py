@@ -19,6 +19,7 @@ from core.errors import RequestError
 from core.events import Progress, TextDelta
 from core.knobs import parse
 from core.lyrics import LyricsRequest, Tone
+from core.resolve import seeded
 from core.tables import MAX_SEED
 from lyrics import builtin_writer
 from lyrics.brief import subject_of
@@ -124,10 +125,10 @@ def test_the_same_seed_gives_the_same_song_and_other_seeds_give_others() -> None
 
 def test_an_empty_seed_is_drawn_once_and_stays_in_the_request() -> None:
     request = parse(LyricsRequest, {"brief": "rain", "seed": None})
-    resolved = request.resolved(lambda n: n - 1)
+    resolved = seeded(request, lambda n: n - 1)
     assert resolved.seed == MAX_SEED
-    assert resolved.resolved(lambda n: 0) == resolved
-    assert dataclasses.replace(request, seed=0).resolved(lambda n: 7).seed == 0
+    assert seeded(resolved, lambda n: 0) == resolved
+    assert seeded(dataclasses.replace(request, seed=0), lambda n: 7).seed == 0
 
 
 @pytest.mark.parametrize("tone", [None, *TONES])

@@ -39,8 +39,8 @@ def decode(runtime: Runtime, latents: Tensor, samples: int) -> list[NDArray[np.f
     return [wave[:, :samples].cpu().numpy() for wave in runtime.decode(latents)]
 
 
-def heard(runtime: Runtime, wave: NDArray[np.float32]) -> tuple[int, ...]:
-    """The audio codes of a waveform `(2, S)`: what a planner hears of it."""
+def codes_of(runtime: Runtime, wave: NDArray[np.float32]) -> tuple[int, ...]:
+    """The audio codes of a waveform `(2, S)`: all that a planner gets of it."""
     codes: list[int] = runtime.latents_to_codes(encode(runtime, [wave]))[0].tolist()
     return tuple(codes)
 

@@ -82,7 +82,7 @@ class LmDrafter:
 def drafts_of(
     planner: LmPlanner, request: DraftRequest, runtime: Runtime | None, wave: NDArray[np.float32] | None
 ) -> Iterator[Progress | Draft]:
-    """The draft that a planner makes of a request with a seed; a recording `(2, S)` is heard through the runtime."""
+    """The draft that a planner makes of a request with a seed; a recording `(2, S)` becomes codes by the runtime."""
     drafter = LmDrafter(planner)
     assert request.seed is not None
     match request:
@@ -93,7 +93,7 @@ def drafts_of(
         case _:
             assert runtime is not None and wave is not None
             yield Progress("listening", note="listening")
-            codes = contexts.heard(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
+            codes = contexts.codes_of(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
             yield from drafter.understand(codes, request, request.seed)
 
 

@@ -55,7 +55,7 @@ def sampling_of(knobs: PlannerKnobs, guidance: float = 1.0) -> Sampling:
 
 @dataclass(frozen=True)
 class Written:
-    """How far a text is: the tokens chosen, and the fact that was settled now, if one was."""
+    """How far a text is: the tokens chosen, and the fact that was decided now, if one was."""
 
     tokens: int
     fact: Decided | None = None
@@ -69,7 +69,7 @@ def follow(
     The prompts share every token from there on. Closing the generator closes the session.
     """
     session = model.start(prompts)
-    unread: list[int] = []  # settled tokens wait until a choice depends on them
+    unread: list[int] = []  # forced tokens wait until a choice depends on them
     seen: set[int] = set()
     tokens, answer = 0, None
     try:
@@ -181,7 +181,7 @@ class LmPlanner:
 def _thinking(words: Vocabulary, turns: Sequence[Turn], thought: str, *, closed: bool) -> list[int]:
     """The ids of a prompt whose assistant has thought already.
 
-    Its turn stays open, as in the training data; upstream's inference closes it before the codes.
+    The chat turn stays open, as in the training data; upstream's inference closes it before the codes.
     """
     end: list[Piece] = [words.control(IM_END), "\n"] if closed else []
     thinking = words.join(words.control(THINK), f"\n{thought}", words.control(END_THINK), "\n\n", *end)
