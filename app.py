@@ -80,23 +80,23 @@ def serve(options: argparse.Namespace) -> int:
         import_gradio()
         import theme
         from backend import Studio
-        from ui import page as ui
+        from ui import page
 
         studio = Studio(settings_of(options))
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
-            page = ui.build(studio, hosted=open_to_strangers(options))
+            blocks = page.build(studio, hosted=open_to_strangers(options))
     try:
-        page.launch(
+        blocks.launch(
             server_name=options.host,
             server_port=options.port,
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
             max_file_size=MAX_UPLOAD,
-            state_session_capacity=ui.SESSIONS_KEPT,
+            state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),
-            css_paths=list(theme.STYLES),
-            head=f"<script>{theme.SCRIPT.read_text(encoding='utf-8')}</script>",
+            css_paths=list(page.STYLES),
+            head=f"<script>{page.SCRIPT.read_text(encoding='utf-8')}</script>",
             footer_links=["api"],
             run_history=False,
             enable_monitoring=False,

@@ -1,4 +1,4 @@
-"""The look of the page: a monochrome palette, the Gradio theme made of it, the places of its style sheets and script.
+"""The look of the page: a monochrome palette and the Gradio theme made of it.
 
 Colours and faces are named here and nowhere else: the style sheets take them from the variables that Gradio derives
 from the theme. Every face ships with Gradio or the system, so that the page loads nothing from the network.
@@ -7,11 +7,6 @@ from the theme. Every face ships with Gradio or the system, so that the page loa
 from __future__ import annotations
 
 import gradio as gr
-
-from core.paths import STATIC
-
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPT = STATIC / "page.js"
 
 MONO = gr.themes.Color(
     name="mono",

@@ -9,6 +9,7 @@ import gradio as gr
 import tooltips
 from backend import Studio
 from core.params import MODES
+from core.paths import STATIC
 from core.tables import Mode
 from ui import form
 from ui.endpoints import Endpoints
@@ -16,6 +17,9 @@ from ui.events import Page, wire
 from ui.handlers import Handlers
 from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.widgets import Blocks
+
+STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
+SCRIPT = STATIC / "page.js"
 
 TITLE = "ACE Music Studio"
 QUEUE_LENGTH = 20
