@@ -81,6 +81,18 @@ def exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
+@on_cuda
+def test_the_autoencoder_hears_and_sounds_in_float32_whatever_the_device_prefers(tiny: Path) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    made = {device: open_runtime(tiny, device=device, dtype="float32") for device in (DEVICE, "cpu")}
+    wave = torch.randn(1, 2, 48_000, generator=torch.Generator().manual_seed(0)) / 4
+    latents = {device: runtime.encode(wave) for device, runtime in made.items()}
+    sounds = {device: runtime.decode(latents["cpu"]) for device, runtime in made.items()}
+    assert rms_error(latents[DEVICE].cpu(), latents["cpu"]) < 1e-4
+    assert rms_error(sounds[DEVICE].cpu(), sounds["cpu"]) < 1e-4
+    assert torch.backends.cudnn.allow_tf32
+
+
 def rms_error(answer: Tensor, expected: Tensor) -> float:
     """The length of the difference over the expected length."""
     return ((answer.double() - expected.double()).norm() / expected.double().norm()).item()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -55,6 +56,21 @@ def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Cal
     return run
 
 
+@contextmanager
+def _all_digits() -> Iterator[None]:
+    """A stretch of code whose convolutions use all digits of float32.
+
+    On CUDA they keep ten bits by default (TF32), which leaves 31 dB between a decoded song and the error; with all of
+    them decoding a minute takes 0.36 instead of 0.17 s (measured on an H200).
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 class TorchRuntime:
     """A Runtime on torch; results stay on its device, in float32."""
 
@@ -89,7 +105,8 @@ class TorchRuntime:
         vae, hop, latents = self._vae(), self.shape.hop, []
         for tile in tiles(waveform.shape[-1] // hop, self._tile, self._margin):
             part = waveform[..., tile.source(hop)].to(self.device, torch.float32)
-            mode = vae.encode(part).latent_dist.mode().transpose(1, 2)
+            with _all_digits():
+                mode = vae.encode(part).latent_dist.mode().transpose(1, 2)
             latents.append(mode[:, tile.result()])
         return torch.cat(latents, dim=1)
 
@@ -102,7 +119,8 @@ class TorchRuntime:
         vae, hop, waves = self._vae(), self.shape.hop, []
         for tile in tiles(latents.shape[1], self._tile, self._margin):
             part = latents[:, tile.source()].to(self.device, torch.float32)
-            wave = vae.decode(part.transpose(1, 2)).sample
+            with _all_digits():
+                wave = vae.decode(part.transpose(1, 2)).sample
             waves.append(wave[..., tile.result(hop)])
         return torch.cat(waves, dim=-1)
 
