@@ -14,6 +14,7 @@ from core.params import SongRequest
 from core.plan_text import PlanText
 from core.tables import (
     BPM,
+    CODEBOOK,
     DEFAULT_DURATION_S,
     DURATION_S,
     KEYSCALES,
@@ -123,9 +124,14 @@ def plan_text(summary: Mapping[str, object]) -> str:
     music = music_in(summary)
     shown_s = music.duration_s if (music.duration_s or 0.0) >= DURATION_S[0] else None
     music = dataclasses.replace(music, caption=music.caption[:PROMPT_CHARS], duration_s=shown_s)
-    codes = str(summary.get("codes") or "").split()
-    known = bool(codes) and all(code.isdecimal() for code in codes)
-    return str(PlanText(music=music, codes=tuple(map(int, codes)) if known else None))
+    return str(PlanText(music=music, codes=_codes(summary.get("codes"))))
+
+
+def _codes(value: object) -> tuple[int, ...] | None:
+    names = str(value or "").split()
+    # A number of thousands of digits is none that Python reads.
+    known = all(name.isdecimal() and len(name) <= len(str(CODEBOOK)) and int(name) < CODEBOOK for name in names)
+    return tuple(map(int, names)) if names and known else None
 
 
 @dataclass(frozen=True, kw_only=True)
