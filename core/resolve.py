@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from core.drafts import DraftRequest
 from core.errors import Fault, RequestError
-from core.knobs import set_in_vain, to_json
+from core.knobs import changed, set_in_vain, to_json
 from core.lyrics import LyricsRequest
 from core.modes import Structure
 from core.params import GUIDED, GuidanceRule, Schedule, SongRequest
@@ -102,7 +102,7 @@ def resolve(request: Song, recipe: Recipe, rng: Rng) -> Song:
     resolved request changes nothing, and neither does it change the `rendering_of` a request.
     """
     rendering = rendering_of(request, recipe)
-    chosen: dict[str, Any] = {
+    chosen: dict[str, object] = {
         "seed": seeded(request, rng).seed,
         "inference_steps": rendering.steps,
         "guidance_scale": rendering.guidance_scale,
@@ -118,4 +118,4 @@ def resolve(request: Song, recipe: Recipe, rng: Rng) -> Song:
         chosen["retake_seed"] = _drawn(rng)
     silent = {*recipe.muted, *request.idle()}
     alive = {name: value for name, value in chosen.items() if name not in silent} | dict(recipe.fixed)
-    return dataclasses.replace(request, **{name: value for name, value in alive.items() if hasattr(request, name)})
+    return changed(request, {name: value for name, value in alive.items() if hasattr(request, name)})

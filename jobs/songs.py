@@ -16,7 +16,7 @@ from checkpoints import find, table
 from core.errors import RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
-from core.knobs import to_json
+from core.knobs import changed, to_json
 from core.params import SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
@@ -106,7 +106,7 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
     planners = PLANNERS[recipe.planner].needs(resolved)
     for need in planners:
-        resolved = dataclasses.replace(resolved, planner=need.place.checkpoint.name)  # type: ignore[call-arg]
+        resolved = changed(resolved, {"planner": need.place.checkpoint.name})
     hashes = _hashes(resolved)
     adapters = open_adapters(resolved.adapter_choices(), place.folder, desk.adapter_homes)
     weights, vae = fingerprint(place.folder), fingerprint((place.companion or place.folder) / "vae")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from core.knobs import changed
 from core.params import SongRequest
 from core.plans import Known, Plan, Span
 from core.recipes import Recipe
@@ -62,12 +63,12 @@ class Job:
 
     def narrowed(self, index: int, duration_s: float) -> SongRequest:
         """The request of one variation alone, of that length: the first one's plan chose it for all."""
-        chosen: dict[str, Any] = {"seed": self.seeds[index], "variations": 1}
+        chosen: dict[str, object] = {"seed": self.seeds[index], "variations": 1}
         if not self.request.from_source and self.request.music.duration_s is None and index > 0:
             chosen["duration_s"] = duration_s
         if self.request.retake_seed is not None:
             chosen["retake_seed"] = self.retake_seeds[index]
-        return dataclasses.replace(self.request, **chosen)
+        return changed(self.request, chosen)
 
     def timeline(self, rate: int, duration_s: float) -> Timeline:
         """The song's layout in samples; `duration_s` is the planned length of a song without a source."""

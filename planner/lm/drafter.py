@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
+from core.knobs import changed
 from core.music import NO_LANGUAGE, NO_WORDS, Fact, Music
 from core.params import PlannerKnobs
 from core.tables import CODES_PER_S, DURATION_S, LYRICS_CHARS, PROMPT_CHARS
@@ -49,8 +50,8 @@ class LmDrafter:
         turns = format_prompt(request.prompt.strip() or NO_INPUT, lyrics or NO_WORDS)
         music = yield from self._written(turns, given, request, seed, sung=bool(lyrics))
         # What is given stays as it is in the form, which keeps what a draft leaves open.
-        kept: dict[str, Any] = dict.fromkeys(fact for fact in given.facts() if fact != "lyrics")
-        music = dataclasses.replace(music, duration_s=None, **kept)
+        kept = [fact for fact in given.facts() if fact != "lyrics"]
+        music = changed(music, dict.fromkeys([*kept, "duration_s"]))
         yield self._draft(music if lyrics else dataclasses.replace(music, lyrics=""), seed)
 
     def understand(self, codes: Sequence[int], request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
