@@ -36,8 +36,8 @@ class PlannerKind(Protocol):
         """
         ...
 
-    def opened(self, models: Models) -> Planner | None:
-        """The planner, with what it needs loaded; None when nothing that can plan is."""
+    def opened(self, models: Models, needs: tuple[Need, ...]) -> Planner | None:
+        """The planner, with what the work needs loaded; None where its needs name no planner that takes one."""
         ...
 
     def check(self, request: PlanRequest) -> None:
@@ -52,7 +52,7 @@ class Composer:
         """None: it has no weights."""
         return ()
 
-    def opened(self, models: Models) -> Planner:
+    def opened(self, models: Models, needs: tuple[Need, ...]) -> Planner:
         """The composer."""
         from planner.composer.planner import ComposerPlanner
 
@@ -72,9 +72,9 @@ class LanguageModelPlanner:
         place = find.planner(request.planner)
         return () if place is None else (Need("planner", place),)
 
-    def opened(self, models: Models) -> Planner | None:
-        """The language model that is loaded."""
-        return models.planner if "planner" in models.roles else None
+    def opened(self, models: Models, needs: tuple[Need, ...]) -> Planner | None:
+        """The language model, if the work needs one: what is left loaded of another job plans nothing."""
+        return models.planner if any(need.role == "planner" for need in needs) else None
 
     def check(self, request: PlanRequest) -> None:
         """Refuse where no planner is installed."""
@@ -103,7 +103,7 @@ class PlanWork:
 
     def events(self, models: Models) -> Iterator[Progress | Plan]:
         """Progress, then the Plan."""
-        planner = PLANNERS[self.planner].opened(models)
+        planner = PLANNERS[self.planner].opened(models, self.needs)
         assert planner is not None and self.request.seed is not None
         yield from planner.plan(self.request, self.request.seed, Span(duration_s=self.request.music.duration_s))
 

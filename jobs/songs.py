@@ -55,7 +55,7 @@ class SongWork:
         """Progress, then one Take for each variation."""
         from pipeline import render
 
-        yield from render(self.job, models.song, PLANNERS[self.job.recipe.planner].opened(models))
+        yield from render(self.job, models.song, PLANNERS[self.job.recipe.planner].opened(models, self.needs))
 
 
 @dataclass(frozen=True, kw_only=True)

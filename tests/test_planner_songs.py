@@ -20,7 +20,7 @@ from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress
 from core.knobs import parse
 from core.music import Music
-from core.params import GenerateRequest, PlanRequest
+from core.params import ExtendRequest, GenerateRequest, PlanRequest
 from core.plans import Plan, Span, plan_text
 from core.tables import SAMPLE_RATE
 from jobs import estimates
@@ -173,6 +173,15 @@ def test_without_a_planner_the_song_is_made_and_says_so(
     assert "download lm-1.7b" in track.notes[0]
     with pytest.raises(MissingWeights, match=r"download lm-1\.7b"):
         plan_of(studio)
+
+
+def test_a_planner_that_is_still_loaded_plans_new_songs_alone(studio: Studio, tmp_path: Path) -> None:
+    plan_of(studio)
+    assert "planner" in studio.loaded
+    save_tone(tmp_path / "tone.wav", 900)
+    request = parse(ExtendRequest, {"src_audio": str(tmp_path / "tone.wav"), "extra_duration_s": 5, "seed": 1})
+    (longer,) = [event for event in studio.run(request) if isinstance(event, Track)]
+    assert (longer.plan["planner"], longer.notes) == ("none", ())
 
 
 def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:
