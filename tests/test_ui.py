@@ -194,8 +194,9 @@ def test_all_jobs_share_one_slot_and_cancel_does_not_queue_behind_them(blocks: g
     jobs = [fn for fn in blocks.fns.values() if fn.concurrency_id == "gpu"]
     assert len(jobs) == len(MODES) + 2  # retake, and a plan alone
     assert {fn.concurrency_limit for fn in jobs} == {1}
-    cancel = next(block._id for block in blocks.blocks.values() if getattr(block, "elem_id", "") == "cancel")
-    assert [fn.queue for fn in blocks.fns.values() if (cancel, "click") in fn.targets] == [False]
+    config = blocks.get_config_file()
+    cancel = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "cancel")
+    assert [each["queue"] for each in config["dependencies"] if (cancel, "click") in each["targets"]] == [False]
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,27 @@ def test_a_finished_song_is_found_again_after_a_reload_with_its_settings(page: P
     page.locator("#generate-music-fold button").first.click()
     expect(page.locator("#generate-bpm input")).to_have_value("90")
     expect(page.locator("#player #duration")).to_have_text("0:10")
+
+
+def test_a_song_whose_weights_are_gone_is_recalled_and_refused_with_what_to_do(
+    page: Page, app: App, song: dict[str, Any]
+) -> None:
+    made = app.outputs / f"{song['id']}.json"
+    gone = made.with_stem(f"{made.stem[:-8]}00000000")
+    facts = json.loads(made.read_text(encoding="utf-8"))
+    facts |= {"id": gone.stem, "title": "of other weights", "checkpoint": "xl-sft"}
+    facts["values"] |= {"checkpoint": "xl-sft"}
+    gone.write_text(json.dumps(facts), encoding="utf-8")
+    shutil.copy(made.with_suffix(".wav"), gone.with_suffix(".wav"))
+    page.reload()
+    recall(page, "of other weights")
+    page.locator("#run-generate").click()
+    expect(page.locator("#progress p")).to_have_text(
+        "ACE-Step 1.5 XL SFT is not installed (11.5 GB). "
+        "Bring it here with ./studio checkpoints download xl-sft, or choose an installed checkpoint."
+    )
+    for suffix in (".json", ".wav"):
+        gone.with_suffix(suffix).unlink()
 
 
 def test_what_a_user_wrote_is_shown_as_written(page: Page, song: dict[str, Any]) -> None:
