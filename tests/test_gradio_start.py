@@ -42,10 +42,12 @@ PAGE = """
 import json, tempfile
 from pathlib import Path
 from backend import Settings, Studio
+from networks.machine import Machine
 from ui import page
 from ui.gradio_start import without_server
+settings = Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=Path(tempfile.mkdtemp()))
 with without_server():
-    made = page.build(Studio(Settings(checkpoint="nano", device="cpu", outputs=Path(tempfile.mkdtemp()))))
+    made = page.build(Studio(settings))
 config = made.get_config_file()
 config.pop("app_id")
 print(json.dumps(config, sort_keys=True, default=lambda value: type(value).__name__))
