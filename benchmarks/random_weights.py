@@ -153,7 +153,7 @@ def make_small(folder: Path, config: Config, dice: Dice) -> None:
     }
     frames, channels = paths.pop(SILENCE_KEY)[1:]
     save_shards(folder, "model", {stored_key(path): shape for path, shape in paths.items()}, dice)
-    torch.save(dice.tensor("silence", (1, channels, frames)), folder / "silence_latent.pt")
+    torch.save(dice.tensor("silence", (1, channels, frames)).float(), folder / "silence_latent.pt")
     (folder / "config.json").write_text(json.dumps(dict(config)))
     companion = folder.parent / "companion"
     if not companion.exists():

@@ -14,6 +14,10 @@ from checkpoints import table
 from checkpoints.table import DIFFUSERS_SONG, ORIGINAL_SONG, PLANNERS, PREFERRED, Checkpoint, Use
 from core.errors import Fault, MissingWeights, RequestError
 from core.paths import models_folder, nano_folder
+from networks.acestep.layouts import CODE_PARTS
+
+MARK = DIFFUSERS_SONG[0]
+"""By this file a folder is known for the diffusers layout."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class Installed:
     checkpoint: Checkpoint
     folder: Path
     companion: Path | None = None
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether a song's checkpoint reads and writes audio codes: upstream's own layout always does."""
+        return not (self.folder / MARK).is_file() or all(_has(self.folder, pattern) for pattern in table.CODES)
 
 
 def installed(use: Use = "song") -> tuple[Checkpoint, ...]:
@@ -56,6 +65,11 @@ def checkpoint(name: str | None = None) -> Installed:
     )
 
 
+def no_codes(place: Installed) -> str:
+    """What a checkpoint without the networks of codes lacks, for a message."""
+    return f"{place.checkpoint.name} was published without {' and '.join(CODE_PARTS)}"
+
+
 def planner(name: str | None = None) -> Installed | None:
     """Where a planner lies; None takes the best that is installed, and finds none where there is none.
 
@@ -73,7 +87,7 @@ def locate(checkpoint: Checkpoint) -> Installed | None:
     folder = next((folder for folder in _folders(checkpoint) if not missing(folder, checkpoint)), None)
     if folder is None:
         return None
-    if checkpoint.companion is None or (folder / "model_index.json").is_file():
+    if checkpoint.companion is None or (folder / MARK).is_file():
         return Installed(checkpoint, folder)
     companion = locate(table.CHECKPOINTS[checkpoint.companion])
     return None if companion is None else Installed(checkpoint, folder, companion.folder)
@@ -85,11 +99,12 @@ def missing(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def layout_of(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The patterns of the layout that a folder is nearest to: a song may lie there in either."""
+    """The patterns of the layout that a folder is nearest to, completed: a song may lie there in either."""
     layouts = [checkpoint.files]
     if checkpoint.companion:
         layouts += [layout for layout in (DIFFUSERS_SONG, ORIGINAL_SONG) if layout != checkpoint.files]
-    return max(layouts, key=lambda layout: sum(_has(folder, pattern) for pattern in layout) / len(layout))
+    nearest = max(layouts, key=lambda layout: sum(_has(folder, pattern) for pattern in layout) / len(layout))
+    return table.completed(nearest, lambda pattern: any(folder.glob(pattern)))
 
 
 def _folders(checkpoint: Checkpoint) -> list[Path]:

@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoSibling
 
 from checkpoints.manifest import Kept, inside
-from checkpoints.table import Checkpoint
+from checkpoints.table import Checkpoint, completed
 from core.errors import CheckpointError, StudioError
 
 TIMEOUT_S = 15.0
@@ -102,7 +102,8 @@ def _wanted(checkpoint: Checkpoint, below: dict[str, RepoSibling]) -> list[str]:
 
     Nothing counts as installed without that file, so a download that was cut off never looks complete.
     """
-    needed = {pattern: [path for path in below if fits(path, pattern)] for pattern in checkpoint.files}
+    patterns = completed(checkpoint.files, lambda pattern: any(fits(path, pattern) for path in below))
+    needed = {pattern: [path for path in below if fits(path, pattern)] for pattern in patterns}
     absent = [pattern for pattern, paths in needed.items() if not paths]
     if absent:
         raise CheckpointError(

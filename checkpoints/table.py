@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -10,16 +10,24 @@ from typing import Literal
 from core.errors import Fault, RequestError
 from core.params import GUIDED, LM_KNOBS
 from core.recipes import Recipe
+from networks.acestep.layouts import CODE_PARTS
 from networks.acestep.published import TEXT_ENCODER_BILLIONS, VAE_BILLIONS
 
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
 
-_PARTS = "transformer condition_encoder audio_tokenizer audio_token_detokenizer vae text_encoder"
+
+def _files_of(*parts: str) -> tuple[str, ...]:
+    return tuple(f"{part}/{file}" for part in parts for file in ("config.json", "*.safetensors*"))
+
+
 DIFFUSERS_SONG = (
     "model_index.json",
-    *(f"{part}/{file}" for part in _PARTS.split() for file in ("config.json", "*.safetensors*")),
+    *_files_of("transformer", "condition_encoder", "vae", "text_encoder"),
     "tokenizer/tokenizer.json",
 )
+CODES = _files_of(*CODE_PARTS)
+"""What the diffusers layout may have besides, all of it or nothing: the networks that read and write audio codes."""
+
 ORIGINAL_SONG = ("config.json", "*.safetensors*", "silence_latent.pt")
 COMPANION = (
     "vae/config.json",
@@ -35,7 +43,8 @@ LANGUAGE_MODEL = ("config.json", "*.safetensors*", "tokenizer.json", "tokenizer_
 class Checkpoint:
     """One set of weights.
 
-    `files` are the patterns of what is needed of the repository, below `folder`; all of them found means installed.
+    `files` are the patterns of what is needed of the repository, below `folder`; all of them found means installed,
+    `completed` by what goes with them.
     `bytes` is the size of the download, to about 5 %; `parameters` counts the song's, planner's or writer's own
     networks, in billions. A song's row has a recipe; `companion` names the row that
     holds the VAE and the text encoder when the song's folder is in upstream's original layout. `url` stands where
@@ -126,11 +135,12 @@ def _original(name: str, title: str, repo: str, folder: str, recipe: Recipe) -> 
     )  # fmt: skip
 
 
-def _language(name: str, title: str, use: Use, repo: str, size: float, licence: str, *, folder: str = "") -> Checkpoint:
-    """Weights of `size` GB: MusicGen's are stored in float32, the others in bfloat16."""
+def _language(
+    name: str, title: str, use: Use, repo: str, size: float, billions: float, licence: str, *, folder: str = ""
+) -> Checkpoint:
     return Checkpoint(
         name=name, title=title, use=use, repo=repo, folder=folder, files=LANGUAGE_MODEL, bytes=int(size * 1e9),
-        parameters=size / (4 if use == "musicgen" else 2), licence=licence,
+        parameters=billions, licence=licence,
     )  # fmt: skip
 
 
@@ -140,7 +150,7 @@ _ROWS = (
         parameters=0.02, licence="MIT", dtype="float32", recipe=_NANO,
     ),
     _song("xl-sft", "ACE-Step 1.5 XL SFT", "acestep-v15-xl-sft-diffusers", 11.5, _guided(27, _XL_TFLOP)),
-    _song("xl-turbo", "ACE-Step 1.5 XL turbo", "acestep-v15-xl-turbo-diffusers", 14.4, _turbo(_XL_TFLOP)),
+    _song("xl-turbo", "ACE-Step 1.5 XL turbo", "acestep-v15-xl-turbo-diffusers", 11.1, _turbo(_XL_TFLOP)),
     _song("xl-base", "ACE-Step 1.5 XL base", "acestep-v15-xl-base-diffusers", 11.5, _base(_XL_TFLOP)),
     _original("2b-turbo", "ACE-Step 1.5 turbo", "Ace-Step1.5", "acestep-v15-turbo", _turbo(_2B_TFLOP)),
     _original("2b-sft", "ACE-Step 1.5 SFT", "acestep-v15-sft", "", _guided(50, _2B_TFLOP)),
@@ -150,21 +160,22 @@ _ROWS = (
         repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000,
         parameters=TEXT_ENCODER_BILLIONS + VAE_BILLIONS, licence="MIT",
     ),
-    _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.33, "MIT"),
+    _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.37, 0.663, "MIT"),
     _language(
-        "lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.4, "MIT", folder="acestep-5Hz-lm-1.7B"
+        "lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.76, 1.854, "MIT",
+        folder="acestep-5Hz-lm-1.7B",
     ),
-    _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", 8.38, "MIT"),
-    _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", 15.2, "Apache-2.0"),
-    _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", 6.2, "Qwen Research"),
-    _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", 3.1, "Apache-2.0"),
+    _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", 8.43, 4.190, "MIT"),
+    _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", 15.2, 7.6, "Apache-2.0"),
+    _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", 6.2, 3.1, "Qwen Research"),
+    _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", 3.1, 1.55, "Apache-2.0"),
     Checkpoint(
         name="htdemucs", title="Hybrid Transformer Demucs", use="stems", repo="", files=("955717e8-8726e21a.th",),
         bytes=84_000_000, parameters=0.042, licence="MIT",
         url="https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/955717e8-8726e21a.th",
     ),
-    _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", 2.4, "CC-BY-NC-4.0"),
-    _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", 8.0, "CC-BY-NC-4.0"),
+    _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", 2.4, 0.6, "CC-BY-NC-4.0"),
+    _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", 8.0, 2.0, "CC-BY-NC-4.0"),
 )  # fmt: skip
 
 CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({row.name: row for row in _ROWS})
@@ -176,6 +187,11 @@ PLANNERS = ("lm-4b", "lm-1.7b", "lm-0.6b")
 
 ON_SPACES = ("xl-sft",)
 """What a hosted Space brings along when it is built: `preload_from_hub` in README.md."""
+
+
+def completed(files: tuple[str, ...], has: Callable[[str], bool]) -> tuple[str, ...]:
+    """The patterns of a layout, and those that are free to it if there is anything of them: begun, they are needed."""
+    return (*files, *CODES) if files == DIFFUSERS_SONG and any(map(has, CODES)) else files
 
 
 def row(name: str, use: Use | None = None) -> Checkpoint:

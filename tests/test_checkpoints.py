@@ -11,7 +11,7 @@ import pytest
 
 from checkpoints import find, table
 from checkpoints.find import default, installed
-from checkpoints.table import CHECKPOINTS, DIFFUSERS_SONG, PREFERRED, recipe_of
+from checkpoints.table import CHECKPOINTS, CODES, DIFFUSERS_SONG, PREFERRED, recipe_of
 from core.errors import MissingWeights, RequestError
 from core.knobs import knobs_of
 from core.params import SONG_MODES, GenerateRequest
@@ -94,6 +94,18 @@ def test_a_folder_that_lacks_a_shard_is_not_installed(machine: Path) -> None:
     assert find.checkpoint("xl-sft").folder == folder
 
 
+def test_a_song_is_installed_with_the_networks_of_codes_or_without_and_not_with_half_of_them(machine: Path) -> None:
+    folder = machine / "models" / "xl-turbo"
+    touch(folder, *DIFFUSERS_SONG)
+    assert not find.checkpoint("xl-turbo").has_codes
+    touch(folder, CODES[0], CODES[1])
+    with pytest.raises(MissingWeights):
+        find.checkpoint("xl-turbo")
+    assert find.missing(folder, CHECKPOINTS["xl-turbo"]) == CODES[2:]
+    touch(folder, *CODES)
+    assert find.checkpoint("xl-turbo").has_codes
+
+
 def test_the_original_layout_needs_its_companion(machine: Path) -> None:
     touch(machine / "models" / "xl-sft", *table.ORIGINAL_SONG)
     with pytest.raises(MissingWeights):
@@ -101,6 +113,7 @@ def test_the_original_layout_needs_its_companion(machine: Path) -> None:
     touch(machine / "models" / "companion", *table.COMPANION)
     place = find.checkpoint("xl-sft")
     assert (place.folder, place.companion) == (machine / "models" / "xl-sft", machine / "models" / "companion")
+    assert place.has_codes
 
 
 def test_a_download_in_hugging_faces_cache_is_found(machine: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import CheckpointError, StudioError
-from networks.acestep.layouts import original_bundle, original_configs, original_key
+from networks.acestep.layouts import CODE_PARTS, original_bundle, original_configs, original_key, stored_key
 from networks.acestep.open import open_runtime
 from networks.acestep.published import CONFIGS
 from networks.acestep.torch.parts import DIFFUSERS_PARTS, build_parts, load_bundle
@@ -147,6 +147,12 @@ def test_a_published_checkpoint_fits_its_configuration_key_by_key(name: str) -> 
     assert modules["transformer"].layers[0].cross_attn.to_k.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("name", REAL)
+def test_every_key_finds_its_way_back_to_upstreams_spelling(name: str) -> None:
+    for key in upstream_shapes(REAL[name][0]):
+        assert stored_key(original_key(key)) == key
+
+
 # ---- strictness ------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +206,44 @@ def test_a_diffusers_folder_is_as_strict(name: RuntimeName, tmp_path: Path) -> N
     tensors.pop("decoder.conv1.weight_g")
     save_file(tensors, file)
     with pytest.raises(CheckpointError, match=r"decoder\.conv1\.weight_g is missing"):
+        open_runtime(folder, runtime=name, device="cpu")
+
+
+def test_what_a_configuration_says_beyond_what_is_known_is_logged_and_passed_over(
+    name: RuntimeName, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    before = open_runtime(folder, runtime=name, device="cpu").silence(3)
+    for part in ("transformer", "vae"):
+        config = json.loads((folder / part / "config.json").read_text())
+        (folder / part / "config.json").write_text(json.dumps(config | {"use_flash": True, "_note": 1}))
+    assert torch.equal(open_runtime(folder, runtime=name, device="cpu").silence(3), before)
+    if name == "torch":  # MLX looks up what it needs and never sees the rest
+        assert "transformer says more than is understood here: use_flash" in caplog.text
+
+
+def test_without_the_networks_of_codes_everything_else_works(name: RuntimeName, tmp_path: Path) -> None:
+    whole = save_tiny(tmp_path / "whole")
+    folder = Path(shutil.copytree(whole, tmp_path / "tiny"))
+    for part in CODE_PARTS:
+        shutil.rmtree(folder / part)
+    with_codes = open_runtime(whole, runtime=name, device="cpu")
+    without = open_runtime(folder, runtime=name, device="cpu")
+    assert with_codes.shape == without.shape
+    x, context = torch.randn(1, 8, 4), torch.randn(1, 8, 8)
+    velocities = [
+        runtime.velocity(x, 0.5, context, [runtime.condition(["a"], ["b"])])[0] for runtime in (with_codes, without)
+    ]
+    assert torch.equal(*velocities)
+    for ask in (lambda: without.latents_to_codes(x), lambda: without.codes_to_latents(torch.tensor([[1]]))):
+        with pytest.raises(CheckpointError, match="no audio_tokenizer and no audio_token_detokenizer"):
+            ask()
+
+
+def test_half_of_the_networks_of_codes_is_a_broken_checkpoint(name: RuntimeName, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    shutil.rmtree(folder / "audio_token_detokenizer")
+    with pytest.raises(CheckpointError, match=r"config\.json is missing in .*audio_token_detokenizer"):
         open_runtime(folder, runtime=name, device="cpu")
 
 

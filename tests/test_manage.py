@@ -99,6 +99,15 @@ def test_an_imported_folder_is_linked_and_stays_as_it_is(source: Path, models: P
     assert looked_over(models / "song").checksums == len(before) - 1
 
 
+def test_a_song_without_the_networks_of_codes_is_imported_and_whole(source: Path, models: Path) -> None:
+    for part in ("audio_tokenizer", "audio_token_detokenizer"):
+        shutil.rmtree(source / part)
+    list(import_folder("song", source))
+    found = looked_over(models / "song")
+    assert (found.kind, found.checksums) == ("song", 10)
+    assert not find.checkpoint("song").has_codes
+
+
 def test_a_folder_of_links_is_imported_as_files(source: Path, models: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     for path in source.rglob("*"):

@@ -38,13 +38,17 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A resolved request and all that goes with it."""
+    """A resolved request and all that goes with it.
+
+    `unplanned` is why no planner may plan the song although its request would have one; its track tells it.
+    """
 
     request: SongRequest
     recipe: Recipe
     source: Recording | None = None
     reference: Recording | None = None
     adapters: tuple[Adapter, ...] = ()
+    unplanned: str = ""
 
     @cached_property
     def rendering(self) -> Rendering:

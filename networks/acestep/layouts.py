@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 
-SONG_PARTS = ("transformer", "condition_encoder", "audio_tokenizer", "audio_token_detokenizer")
-"""The networks that are the checkpoint's own; a VAE and a text encoder go with them."""
+TOKENIZER: Final = "audio_tokenizer"
+DETOKENIZER: Final = "audio_token_detokenizer"
+CODE_PARTS = (TOKENIZER, DETOKENIZER)
+"""They read and write audio codes; a diffusers folder has both or, as that of XL turbo, neither."""
 VAE: Final = "vae"
 TEXT: Final = "text_encoder"
 COMPANION_VAE = "vae"
@@ -37,8 +39,9 @@ _ORIGINAL_PARTS = (
     ("decoder.proj_in.1.", "transformer.proj_in_conv."),
     ("decoder.proj_out.1.", "transformer.proj_out_conv."),
     ("decoder.", "transformer."),
-    ("encoder.", "condition_encoder."),
+    # Before the encoder's prefix, which would hide it on the way back.
     ("null_condition_emb", "condition_encoder.null_condition_emb"),
+    ("encoder.", "condition_encoder."),
     ("tokenizer.", "audio_tokenizer."),
     ("detokenizer.", "audio_token_detokenizer."),
 )
@@ -70,7 +73,10 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Layout:
-    """All parts of a checkpoint; without a companion the original layout has neither VAE nor text encoder."""
+    """All parts of a checkpoint.
+
+    Without a companion the original layout has neither VAE nor text encoder; a diffusers folder may lack CODE_PARTS.
+    """
 
     bundles: tuple[Bundle, ...]
     tokenizer_file: Path | None = None
@@ -84,7 +90,8 @@ class Layout:
 def layout_of(folder: Path, companion: Path | None) -> Layout:
     """The parts of the checkpoint in `folder`; raises CheckpointError when a file is missing or cannot be read."""
     if (folder / "model_index.json").is_file():
-        bundles = [_folder_bundle(part, folder / part) for part in (*SONG_PARTS, VAE)]
+        codes = CODE_PARTS if any((folder / part).is_dir() for part in CODE_PARTS) else ()
+        bundles = [_folder_bundle(part, folder / part) for part in ("transformer", "condition_encoder", *codes, VAE)]
         return Layout((*bundles, _text_bundle(folder / TEXT)), folder / "tokenizer" / "tokenizer.json")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no checkpoint: no model_index.json, no config.json.", REPAIR)
@@ -203,15 +210,18 @@ def missing_part(part: Literal["vae", "text_encoder"]) -> CheckpointError:
     return CheckpointError(f"This checkpoint has no {title}.", "Give the companion folder that holds it.")
 
 
+def missing_codes() -> CheckpointError:
+    """The error for a checkpoint without CODE_PARTS that is asked for codes, or for what they stand for."""
+    return CheckpointError(f"This checkpoint has no {' and no '.join(CODE_PARTS)}.", "Choose one that has them.")
+
+
 def shape_of(configs: Mapping[str, Config]) -> LatentShape:
-    """The latents' shape in a checkpoint with these configurations."""
-    dit, tokenizer, vae = configs["transformer"], configs["audio_tokenizer"], configs.get(VAE)
-    shape = LatentShape(
-        channels=dit["audio_acoustic_hidden_dim"],
-        patch=dit["patch_size"],
-        frames_per_code=tokenizer["pool_window_size"],
-        codebook_size=prod(tokenizer["fsq_input_levels"] or FSQ_LEVELS),
-    )
+    """The latents' shape in a checkpoint with these configurations; its codes' is the family's where it has none."""
+    dit, tokenizer, vae = configs["transformer"], configs.get(TOKENIZER), configs.get(VAE)
+    shape = LatentShape(channels=dit["audio_acoustic_hidden_dim"], patch=dit["patch_size"])
+    if tokenizer is not None:
+        codebook_size = prod(tokenizer["fsq_input_levels"] or FSQ_LEVELS)
+        shape = replace(shape, frames_per_code=tokenizer["pool_window_size"], codebook_size=codebook_size)
     if vae is None:
         return shape
     return replace(shape, hop=prod(vae["downsampling_ratios"]), sample_rate=vae["sampling_rate"])

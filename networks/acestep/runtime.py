@@ -132,7 +132,10 @@ class Runtime(Protocol):
         ...
 
     def latents_to_codes(self, latents: Tensor) -> Tensor:
-        """Audio codes `(B, shape.codes_of(T))`, int64; a rest shorter than a code is filled up with silence."""
+        """Audio codes `(B, shape.codes_of(T))`, int64; a rest shorter than a code is filled up with silence.
+
+        Raises CheckpointError, as `codes_to_latents` does, where the checkpoint came without the networks of codes.
+        """
         ...
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:

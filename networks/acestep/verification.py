@@ -23,7 +23,8 @@ DTYPE = torch.bfloat16
 class VerifiedWeights:
     """The number of parameters, and whether the configuration names a turbo.
 
-    A song's checkpoint counts its own networks; the VAE and the text encoder are checked and not counted.
+    A song's checkpoint counts its own networks, those of codes where it has them; the VAE and the text encoder are
+    checked and not counted.
     """
 
     parameters: int
@@ -33,7 +34,8 @@ class VerifiedWeights:
 def verify_song(folder: Path, companion: Path | None = None) -> VerifiedWeights:
     """Check a song's checkpoint of either layout; raises CheckpointError naming every tensor that is wrong."""
     parts = load_parts(folder, companion, META, DTYPE)
-    modules = [parts.transformer, parts.condition_encoder, parts.audio_tokenizer, parts.audio_token_detokenizer]
+    own = (parts.transformer, parts.condition_encoder, parts.audio_tokenizer, parts.audio_token_detokenizer)
+    modules = [module for module in own if module is not None]
     return VerifiedWeights(parameters=sum(map(_count, modules)), turbo=bool(parts.transformer.config.get("is_turbo")))
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from core.errors import StudioError
 from networks import mlx_thread
 from networks.acestep.conditions import distinct_items
-from networks.acestep.layouts import TEXT, VAE, Layout, layout_of, missing_part
+from networks.acestep.layouts import TEXT, TOKENIZER, VAE, Layout, layout_of, missing_codes, missing_part
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.mlx.dit import MlxCondition
 from networks.acestep.mlx.networks import Floats, Networks, NumberFormats
@@ -147,10 +147,14 @@ class MlxRuntime:
 
     def latents_to_codes(self, latents: Tensor) -> Tensor:
         """Audio codes `(B, N)` of latents `(B, T, C)`, a rest shorter than a code filled up with silence."""
+        if TOKENIZER not in self._parts:
+            raise missing_codes()
         return torch.from_numpy(self._run(Networks.latents_to_codes, _array(latents)))
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
+        if TOKENIZER not in self._parts:
+            raise missing_codes()
         return _tensor(self._run(Networks.codes_to_latents, codes.cpu().numpy()))
 
     def peak_gb(self) -> float:

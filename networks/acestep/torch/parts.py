@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,19 +36,22 @@ DIFFUSERS_PARTS: Mapping[str, type[nn.Module]] = {
     VAE: AutoencoderOobleck,
 }
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Parts:
     """A checkpoint's modules, loaded, and their configurations.
 
-    `vae`, `text_encoder` and `tokenizer_file` are None without a companion.
+    `vae`, `text_encoder` and `tokenizer_file` are None without a companion, the networks of codes where the
+    checkpoint came without.
     """
 
     configs: Mapping[str, Config]
     transformer: Network
     condition_encoder: Network
-    audio_tokenizer: Network
-    audio_token_detokenizer: Network
+    audio_tokenizer: Network = None
+    audio_token_detokenizer: Network = None
     vae: Network = None
     text_encoder: Network = None
     tokenizer_file: Path | None = None
@@ -81,13 +86,20 @@ def build_parts(configs: Mapping[str, Config]) -> dict[str, Network]:
 
 
 def _built(part: str, config: Config) -> Network:
+    """The module; what it does not know of its configuration, as later versions of a library write, is passed over.
+
+    That it is the network of these weights all the same is checked tensor by tensor when it is filled.
+    """
     if part == TEXT:
         return build(lambda: Qwen3Model(Qwen3Config.from_dict(dict(config))))
     make = DIFFUSERS_PARTS[part]
+    understood = inspect.signature(make).parameters
+    if unknown := sorted(set(config) - set(understood)):
+        log.warning("The configuration of the %s says more than is understood here: %s", part, ", ".join(unknown))
     try:
-        return build(lambda: make(**config))
-    except TypeError as unknown:
-        raise CheckpointError(f"The configuration does not describe a {part}: {unknown}.", REPAIR) from unknown
+        return build(lambda: make(**{name: value for name, value in config.items() if name in understood}))
+    except (TypeError, ValueError) as wrong:
+        raise CheckpointError(f"The configuration does not describe a {part}: {wrong}.", REPAIR) from wrong
 
 
 def _tensors(bundle: Bundle) -> Iterator[tuple[str, Tensor]]:

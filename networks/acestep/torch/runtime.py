@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.acestep.conditions import distinct_items
-from networks.acestep.layouts import TEXT, VAE, missing_part, reads_timbre_token, shape_of
+from networks.acestep.layouts import TEXT, VAE, missing_codes, missing_part, reads_timbre_token, shape_of
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition
 from networks.acestep.tiling import TILE_S, receptive_frames, tiles
@@ -187,12 +187,16 @@ class TorchRuntime:
         """Audio codes `(B, N)` of latents `(B, T, C)`, a rest shorter than a code filled up with silence."""
         silence = self.parts.condition_encoder.silence_latent
         codes: Tensor
+        if self.parts.audio_tokenizer is None:
+            raise missing_codes()
         _, codes = self.parts.audio_tokenizer.tokenize(self._cast(latents), silence)
         return codes.squeeze(-1)
 
     @_without_gradients
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
+        if self.parts.audio_tokenizer is None:
+            raise missing_codes()
         states = self.parts.audio_tokenizer.quantizer.get_output_from_indices(codes.to(self.device))
         latents: Tensor = self.parts.audio_token_detokenizer(states.to(self.dtype))
         return latents.float()
