@@ -68,7 +68,7 @@ def _plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progres
     if job.source is not None and known is None and planner is not None:
         yield Progress("planning", note="listening to the source")
         known = listen(job.source.audio, rate)
-    if planner is None or not request.planned:
+    if planner is None or job.unplanned or not request.planned:
         return [_unplanned(job, rate, known)] * request.variations
     span = job.span(rate, known)
     plans: list[Plan] = []
@@ -86,7 +86,7 @@ def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
     """The plan without a planner: as it was given, or with what goes undecided said."""
     duration_s, codes, notes = job.duration_s(rate), job.request.own_plan.codes, []
     if codes is None and job.request.thinks is not None:
-        notes.append(NO_PLANNER if job.request.thinks else SWITCHED_OFF)
+        notes.append((job.unplanned or NO_PLANNER) if job.request.thinks else SWITCHED_OFF)
     if duration_s is None:
         notes.append(f"nobody chose a length: {DEFAULT_DURATION_S:g} seconds")
     plan = open_plan(job.request, duration_s or DEFAULT_DURATION_S, known, tuple(notes))

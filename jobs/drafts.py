@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NO_EARS = "tempo and key were found by listening; a planner hears through an ACE-Step checkpoint, and none is installed"
+NO_EARS = (
+    "tempo and key were found by listening; a planner hears through an ACE-Step checkpoint that writes audio codes, "
+    "and none is installed: ./studio checkpoints download xl-sft brings one"
+)
 _NO_MODEL = "means something to a planner model only, and none is installed"
 
 
@@ -114,10 +117,11 @@ class Drafts:
         if isinstance(request, UnderstandRequest):
             assert request.src_audio is not None
             wave = audio.load(request.src_audio, "src_audio")
-            ears = next((row for row in find.installed() if table.recipe_of(row.name).planner == "lm"), None)
+            songs = (row for row in find.installed() if table.recipe_of(row.name).planner == "lm")
+            ears = next((place for row in songs if (place := find.checkpoint(row.name)).has_codes), None)
             if ears is None:
                 return BuiltInWork(request=request, seed=seed, notes=(NO_EARS,))
-            needs = (Need("song", find.checkpoint(ears.name)), *needs)
+            needs = (Need("song", ears), *needs)
         return ModelWork(
             request=dataclasses.replace(request, seed=seed),
             wave=wave,

@@ -24,6 +24,10 @@ from jobs.work import Need
 
 NO_PLANNER = "No planner is installed."
 BRING_ONE = "Bring one here with ./studio checkpoints download lm-1.7b, or choose nano, which composes its plans."
+GET_CODES = (
+    "./studio checkpoints download xl-sft brings a checkpoint that has them; so does "
+    "./studio checkpoints import xl-turbo FOLDER, of ACE-Step/acestep-v15-xl-turbo, upstream's own layout."
+)
 
 
 class PlannerKind(Protocol):
@@ -120,6 +124,10 @@ class Plans:
         if not request.planned:
             name = "plan" if request.thinking else "thinking"
             raise RequestError([Fault(name, getattr(request, name), "leaves nothing to plan")])
+        place = find.locate(desk.row(request.checkpoint))
+        if place is not None and not place.has_codes:
+            rule = f"must read codes, which is what a plan is: {find.no_codes(place)}"
+            raise RequestError([Fault("checkpoint", place.checkpoint.name, rule)], GET_CODES)
         kind = PLANNERS[recipe.planner]
         kind.check(request)
         resolved, needs = resolve(request, recipe, secrets.randbelow), kind.needs(request)

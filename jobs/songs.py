@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from checkpoints import find, table
-from core.errors import RequestError, StudioError
+from checkpoints.find import Installed
+from core.errors import Fault, RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
 from core.knobs import changed, to_json
-from core.params import SongRequest, audio_knobs
+from core.params import GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
-from core.resolve import refuse_muted, resolve
+from core.resolve import refuse_muted, rendering_of, resolve
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.desk import Desk, Event, gathered
 from jobs.estimates import Cost
 from jobs.models import Models
-from jobs.plans import PLANNERS, billions_of
+from jobs.plans import GET_CODES, PLANNERS, billions_of
 from jobs.replica import Effort
 from jobs.work import Need
 from library import audio
@@ -105,12 +106,15 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     refuse_muted(request, recipe)
     resolved = dataclasses.replace(resolve(request, recipe, secrets.randbelow), checkpoint=name)
     planners = PLANNERS[recipe.planner].needs(resolved)
+    unplanned = "" if place.has_codes else _without_codes(resolved, recipe, place, planners)
+    if unplanned:
+        planners = ()
     for need in planners:
         resolved = changed(resolved, {"planner": need.place.checkpoint.name})
     hashes = _hashes(resolved)
     adapters = open_adapters(resolved.adapter_choices(), place.folder, desk.adapter_homes)
     weights, vae = fingerprint(place.folder), fingerprint((place.companion or place.folder) / "vae")
-    job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters)
+    job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters, unplanned=unplanned)
     deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
     deciding |= {need.role: fingerprint(need.place.folder) for need in planners}
     machine = desk.replica.models.machine
@@ -128,6 +132,23 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     )
     cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
     return Order(work=SongWork(job=job, needs=(Need("song", place), *planners), cost=cost), record=record)
+
+
+def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, planners: Sequence[Need]) -> str:
+    """Why the planner at hand plans nothing for a checkpoint that reads no codes; empty where none would.
+
+    Raises RequestError for what asks for codes in so many words.
+    """
+    lack, faults = find.no_codes(place), []
+    if request.cover is not None and rendering_of(request, recipe).structure == "codes":
+        faults.append(Fault("cover_structure", "codes", f"must be latents: {lack}"))
+    if request.own_plan.codes is not None:
+        faults.append(Fault("plan", to_json(request)["plan"], f"must hold no codes: {lack}"))
+    if isinstance(request, GenerateRequest) and request.planned and request.planner is not None:
+        faults.append(Fault("planner", request.planner, f"must be empty: {lack}, and a plan is codes"))
+    if faults:
+        raise RequestError(faults, GET_CODES)
+    return f"{lack}: rendered from the words alone. {GET_CODES}" if planners else ""
 
 
 def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> Iterator[Track]:

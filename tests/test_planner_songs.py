@@ -20,7 +20,7 @@ from core.errors import Cancelled, MissingWeights, RequestError
 from core.events import Progress
 from core.knobs import parse
 from core.music import Music
-from core.params import ExtendRequest, GenerateRequest, PlanRequest
+from core.params import CoverRequest, ExtendRequest, GenerateRequest, PlanRequest
 from core.plans import Plan, Span, plan_text
 from core.tables import SAMPLE_RATE
 from jobs import estimates
@@ -28,6 +28,7 @@ from jobs.estimates import Cost
 from library import audio
 from library.tracks import Track
 from networks.acestep.job import Job
+from networks.acestep.layouts import CODE_PARTS
 from networks.machine import Machine
 from planner.composer.planner import ComposerPlanner
 from tests.tiny import save_tiny
@@ -306,3 +307,69 @@ def test_a_planner_without_ears_says_so(
     draft = list(studio.run(UnderstandRequest(src_audio=tmp_path / "tone.wav")))[-1]
     assert isinstance(draft, Draft)
     assert "none is installed" in draft.notes[0]
+
+
+# ---- a checkpoint without the networks of codes ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def codeless(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    """A studio on a checkpoint without tokenizer and detokenizer, as XL turbo is published, and a planner."""
+    models = tmp_path / "models"
+    shutil.copytree(weights / "xl-turbo", models / "xl-turbo")
+    shutil.copytree(weights / "lm-0.6b", models / "lm-0.6b")
+    for part in CODE_PARTS:
+        shutil.rmtree(models / "xl-turbo" / part)
+    monkeypatch.setenv("ACE_MODELS_DIR", str(models))
+    made = Studio(Settings(checkpoint="xl-turbo", machine=Machine(runtime="torch", device="cpu"), outputs=tmp_path))
+    yield made
+    made.close()
+
+
+def test_without_a_detokenizer_a_song_comes_from_its_words_and_its_track_says_so(codeless: Studio) -> None:
+    track = song_of(codeless)
+    (note,) = track.notes
+    assert note.startswith("xl-turbo was published without audio_tokenizer and audio_token_detokenizer")
+    assert "rendered from the words alone" in note
+    assert "checkpoints download xl-sft" in note
+    assert "codes" not in track.plan
+    assert song_of(codeless, thinking=False).notes == (pipeline.SWITCHED_OFF,)
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"planner": "lm-0.6b"}, "planner = 'lm-0.6b': must be empty"),
+        ({"plan": "<|audio_code_1|>" * 50}, "must hold no codes"),
+    ],
+)
+def test_what_asks_for_codes_is_refused_before_anything_loads_with_a_way_to_get_them(
+    codeless: Studio, values: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        list(codeless.run(request_of(**values)))
+    assert fault in caught.value.message
+    assert "xl-turbo was published without audio_tokenizer" in caught.value.message
+    assert "checkpoints download xl-sft" in caught.value.hint
+    assert codeless.status().state == "idle"
+
+
+def test_a_plan_for_a_checkpoint_without_codes_is_refused(codeless: Studio) -> None:
+    with pytest.raises(RequestError, match="checkpoint = 'xl-turbo': must read codes"):
+        plan_of(codeless)
+
+
+def test_a_cover_without_codes_asks_for_the_latents_instead(codeless: Studio, tmp_path: Path) -> None:
+    save_tone(tmp_path / "tone.wav", 900)
+    values: dict[str, Any] = {"prompt": "harp", "src_audio": str(tmp_path / "tone.wav"), "inference_steps": 2}
+    with pytest.raises(RequestError, match="cover_structure = 'codes': must be latents"):
+        list(codeless.run(parse(CoverRequest, values)))
+    covered = [*codeless.run(parse(CoverRequest, {**values, "cover_structure": "latents"}))][-1]
+    assert isinstance(covered, Track)
+
+
+def test_a_planner_hears_nothing_through_a_checkpoint_without_codes(codeless: Studio, tmp_path: Path) -> None:
+    save_tone(tmp_path / "tone.wav", 900)
+    draft = [*codeless.run(UnderstandRequest(src_audio=tmp_path / "tone.wav"))][-1]
+    assert isinstance(draft, Draft)
+    assert "writes audio codes, and none is installed" in draft.notes[0]
