@@ -67,7 +67,7 @@ def checkpoint(name: str | None = None) -> Installed:
 
 def no_codes(place: Installed) -> str:
     """What a checkpoint without the networks of codes lacks, for a message."""
-    return f"{place.checkpoint.name} was published without {' and '.join(CODE_PARTS)}"
+    return f"{place.checkpoint.name} came without {' and '.join(CODE_PARTS)}"
 
 
 def planner(name: str | None = None) -> Installed | None:

@@ -329,11 +329,11 @@ def codeless(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_a_detokenizer_a_song_comes_from_its_words_and_its_track_says_so(codeless: Studio) -> None:
     track = song_of(codeless)
     (note,) = track.notes
-    assert note.startswith("xl-turbo was published without audio_tokenizer and audio_token_detokenizer")
+    assert note.startswith("xl-turbo came without audio_tokenizer and audio_token_detokenizer")
     assert "rendered from the words alone" in note
     assert "checkpoints download xl-sft" in note
     assert "codes" not in track.plan
-    assert song_of(codeless, thinking=False).notes == (pipeline.SWITCHED_OFF,)
+    assert song_of(codeless, thinking=False, use_cot_caption=True).notes == (pipeline.SWITCHED_OFF,)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_what_asks_for_codes_is_refused_before_anything_loads_with_a_way_to_get_
     with pytest.raises(RequestError) as caught:
         list(codeless.run(request_of(**values)))
     assert fault in caught.value.message
-    assert "xl-turbo was published without audio_tokenizer" in caught.value.message
+    assert "xl-turbo came without audio_tokenizer" in caught.value.message
     assert "checkpoints download xl-sft" in caught.value.hint
     assert codeless.status().state == "idle"
 
