@@ -86,6 +86,7 @@ def serve(options: argparse.Namespace) -> int:
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
+        studio.prepare()
     try:
         blocks.launch(
             server_name=options.host,

@@ -103,28 +103,29 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_work_is_done_under_one_lease_of_twice_the_estimate(reports: dict[str, Any]) -> None:
-    assert reports["well"] == {"words": "three two one", "error": None, "asked": [82]}
+def test_work_is_done_under_one_lease_of_twice_the_estimate_for_its_share_of_a_card(reports: dict[str, Any]) -> None:
+    assert reports["well"] == {"words": "three two one", "error": None, "asked": [182]}
 
 
 def test_a_lease_that_ended_is_asked_for_once_more_and_nothing_is_told_twice(reports: dict[str, Any]) -> None:
-    assert reports["once"] == {"words": "three two one", "error": None, "asked": [82, 164]}
+    assert reports["once"] == {"words": "three two one", "error": None, "asked": [182, 300]}
 
 
 def test_a_second_end_is_told_with_what_can_be_done(reports: dict[str, Any]) -> None:
     again = reports["twice"]
-    assert again["asked"] == [82, 164]
+    assert again["asked"] == [182, 300]
     assert again["error"] == ["LeaseEnded", "The GPU was taken away before the job was done.", "Ask for less."]
 
 
 def test_memory_that_ran_out_is_no_ended_lease(reports: dict[str, Any]) -> None:
-    assert reports["memory"]["asked"] == [82]
+    assert reports["memory"]["asked"] == [182]
     assert reports["memory"]["error"] == ["OutOfMemory", "The device has not enough memory for this.", "Ask for less."]
 
 
 def test_a_used_up_quota_is_handed_on_in_its_own_words_and_not_asked_for_twice(reports: dict[str, Any]) -> None:
     refused = reports["refused"]
-    assert (refused["words"], refused["asked"]) == ("", [82])
-    kind, message, _ = refused["error"]
+    assert (refused["words"], refused["asked"]) == ("", [182])
+    kind, message, hint = refused["error"]
     assert kind == "LeaseRefused"
     assert "exceeded your free ZeroGPU quota" in message
+    assert "log in to Hugging Face" in hint and hint.startswith("Ask for less. ")
