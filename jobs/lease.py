@@ -6,7 +6,6 @@ Only a Space on ZeroGPU leases; elsewhere the function runs in the process that 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -21,10 +20,6 @@ from networks.machine import ON_ZERO_GPU
 
 F = TypeVar("F", bound=Callable[..., object])
 Product = TypeVar("Product")
-
-# Spaces deletes weights from Hugging Face's cache once it has packed them (seen in spaces 0.51.3); a leased process
-# that opens the checkpoint again would find none. No file matches this pattern of what may be deleted.
-os.environ.setdefault("ZEROGPU_MMAP_AUTOPRUNE_PATTERN", "/nothing")
 
 try:  # Spaces replaces parts of torch: its import comes before any of torch's.
     from spaces import GPU as gpu_lease

@@ -122,7 +122,7 @@ def test_a_cancelled_job_gives_its_gpu_back_and_the_next_one_is_served(
     client: Client, leases: Broker, asked: list[int]
 ) -> None:
     released = leases.released
-    job = client.submit(**{**SONG, "duration_s": 60, "inference_steps": 100}, seed=5, api_name="/generate")
+    job = client.submit(**{**SONG, "inference_steps": 100}, seed=5, api_name="/generate")
     wait_for(job, "denoising")
     job.cancel()
     assert song(client, **SONG, seed=6)["checkpoint"] == "nano"
@@ -133,10 +133,10 @@ def test_a_cancelled_job_gives_its_gpu_back_and_the_next_one_is_served(
 def test_a_task_that_is_aborted_is_done_under_a_lease_twice_as_long(
     client: Client, leases: Broker, asked: list[int]
 ) -> None:
-    job = client.submit(**{**SONG, "duration_s": 30, "inference_steps": 40}, seed=7, api_name="/generate")
+    job = client.submit(**{**SONG, "inference_steps": 12}, seed=7, api_name="/generate")
     wait_for(job, "denoising")
     leases.end()
-    assert job.result(timeout=JOB_S)[1]["seconds"] == 30.0
+    assert job.result(timeout=JOB_S)[1]["seconds"] == 10.0
     assert asked == [10, 20]
 
 
@@ -146,7 +146,7 @@ def test_a_task_that_is_aborted_twice_is_told_with_what_can_be_done(
     leases.end()
     leases.ends = 2
     with pytest.raises(AppError, match="The GPU was taken away before the job was done. Make it shorter"):
-        song(client, **{**SONG, "duration_s": 60, "inference_steps": 100}, seed=8)
+        song(client, **SONG, seed=8)
     assert asked == [10, 20]
 
 
