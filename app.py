@@ -24,6 +24,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # they take the time from those that work.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Spaces, which Gradio imports, deletes weights from Hugging Face's cache once it has packed them (seen in spaces
+# 0.51.3), and a leased process that opens them again would find none. No file matches this pattern of what may go.
+os.environ.setdefault("ZEROGPU_MMAP_AUTOPRUNE_PATTERN", "/nothing")
 
 HOSTED = bool(os.environ.get("SPACE_ID"))
 """Whether this is a Hugging Face Space: strangers share it, and a proxy stands in front."""
@@ -86,6 +89,7 @@ def serve(options: argparse.Namespace) -> int:
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
+        studio.prepare()
     try:
         blocks.launch(
             server_name=options.host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Generator
@@ -10,15 +11,19 @@ from pathlib import Path
 
 from checkpoints import table, writers
 from checkpoints.writers import Writer
+from core.errors import StudioError
 from core.paths import outputs_folder
 from core.recipes import Recipe
 from core.requests import Request
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.replica import Replica, State
+from jobs.songs import usual_needs
 from jobs.workers import Workers
 from library.tracks import Library
-from networks.machine import Machine
+from networks.machine import ON_ZERO_GPU, Machine
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,19 @@ class Studio:
             adapter_homes=self.settings.adapter_homes,
         )
         self._workers = Workers()
+
+    def prepare(self) -> None:
+        """Load what most songs need before the page is served, where the GPU is leased; elsewhere the first job does.
+
+        Called in the main thread: Spaces emulates a GPU there and in no other, packs what lies on it when the page is
+        launched, and puts that on the real one before a leased process begins.
+        """
+        if not ON_ZERO_GPU:
+            return
+        try:
+            self._replica.prepare(usual_needs(self._desk))
+        except StudioError as error:
+            log.warning("nothing is loaded ahead; each lease loads what it needs: %s", error)
 
     def run(self, request: Request, *, job: str | None = None, fresh: bool = False) -> Generator[Event, None, None]:
         """Events of a job, at least one a second; its results are Tracks, the words of lyrics, a Plan or a Draft.

@@ -14,7 +14,8 @@ from checkpoints.table import Checkpoint
 from core.drafts import Draft
 from core.events import Progress, TextDelta
 from core.plans import Plan
-from jobs.replica import Effort, Replica
+from jobs.replica import Replica
+from jobs.work import Effort
 from library.tracks import Library, Track
 from networks.machine import DeviceKind
 

@@ -31,8 +31,15 @@ DRAFT_TOKENS = 700
 TOKENS_PER_LINE = 12
 """Of lyrics, the line break included."""
 
-LEASE_S = (60, 300)
-"""Shortest and longest lease that is asked for on a shared GPU."""
+LEASE_S = (10, 300)
+"""Shortest and longest lease that is asked for on a shared GPU, of which visitors have two minutes a day."""
+
+LEASED_SHARE = 0.45
+"""How much of a card is leased: Spaces counts in seconds of 60 of an H200's 132 multiprocessors, and asks for half as
+much again where the card is a slower one."""
+
+LOADED_GB_PER_S = 0.8
+"""How fast weights come from a disk to a GPU: 11.5 GB of XL SFT took 13 s beside an H200."""
 
 PLANNED_S = 60.0
 """Assumed length of a song whose planner will choose it."""
@@ -104,7 +111,12 @@ def lyrics_tokens(request: LyricsRequest) -> int:
     return min(TOKENS_PER_LINE * lines, request.max_new_tokens)
 
 
-def lease_s(seconds: float, stretch: float = 1.0) -> int:
-    """The lease to ask for: twice the estimate, for the estimate may be off, within `LEASE_S`."""
+def lease_s(seconds: float, weights_gb: float, stretch: float = 1.0) -> int:
+    """The lease to ask for, within `LEASE_S`: time for the weights, and twice the estimate, which may be off.
+
+    `seconds` are those of a whole card. The weights are counted whether or not a process holds them already: nobody
+    can tell before the lease which process will serve it.
+    """
     shortest, longest = LEASE_S
-    return int(min(max(2.0 * seconds, shortest) * stretch, longest))
+    needed = 2.0 * seconds / LEASED_SHARE + weights_gb / LOADED_GB_PER_S
+    return round(min(max(needed, shortest) * stretch, longest))

@@ -6,6 +6,7 @@ Only a Space on ZeroGPU leases; elsewhere the function runs in the process that 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +15,7 @@ from core.errors import LeaseEnded, LeaseRefused, StudioError
 from core.events import Progress
 from jobs import estimates
 from jobs.models import Models, as_studio_error
-from jobs.work import Work
+from jobs.work import Effort, Work
 from networks.machine import ON_ZERO_GPU
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -34,29 +35,43 @@ log = logging.getLogger(__name__)
 ATTEMPTS = (1.0, 2.0)
 """How many times the estimated lease each attempt asks for."""
 
+GRANTED_TITLE = "ZeroGPU worker error"
+"""What spaces 0.51.3 puts above what happens after a GPU was granted: its errors differ in nothing else."""
+
+REFUSED = "Come back later, log in to Hugging Face for more GPU time a day, or run the studio on a machine of your own."
+
 
 @dataclass(frozen=True)
 class Begun:
-    """The first event of leased work: the lease was granted."""
+    """The first event of leased work: the GPU is there."""
 
 
 def _lease_s(work: Work[object], models: int, stretch: float) -> int:
-    """Seconds of GPU time to ask for; called with the arguments of the leased function."""
-    return estimates.lease_s(work.cost.seconds("cuda"), stretch)
+    """Seconds of GPU time to ask for; called with the arguments of the leased function, before it."""
+    ahead = Models.numbered(models).needs
+    weights = {need.place.folder: need.gigabytes for need in (*ahead, *work.needs)}
+    return estimates.lease_s(work.cost.seconds("cuda"), sum(weights.values()), stretch)
 
 
 @gpu_lease(duration=_lease_s)
-def _leased(work: Work[Product], models: int, stretch: float) -> Iterator[Begun | Progress | Product | StudioError]:
-    """Do the work with the models of that number. On ZeroGPU this runs in a process of its own.
+def _leased(
+    work: Work[Product], models: int, stretch: float
+) -> Iterator[Begun | Progress | Product | Effort | StudioError]:
+    """Do the work with the models of that number, and tell last what it took.
 
-    That process was forked when some earlier job began, and holds what was loaded then: what is needed now is compared
-    and loaded here. An error is the last event instead of being raised, for of an exception only its class would cross.
+    On ZeroGPU this runs in a process of its own, which was forked when some earlier job began and holds what it has
+    loaded since: what is needed now is compared and loaded here. An error is the last event instead of being raised,
+    for of an exception only its class would cross.
     """
     yield Begun()
     try:
         own = Models.numbered(models)
-        yield from own.load(work.needs, work.remedy)
+        loaded = yield from own.load(work.needs, work.remedy)
+        started = time.monotonic()
         yield from own.drive(work.events(own))
+        late = tuple(f"{need.place.checkpoint.title} was loaded within the lease of the GPU" for need in loaded)
+        notes = (*own.notes, *(late if ON_ZERO_GPU else ()))
+        yield Effort(seconds=time.monotonic() - started, peak_gb=own.peak_gb(), notes=notes)
     except StudioError as error:
         yield error
     except Exception as error:
@@ -65,8 +80,8 @@ def _leased(work: Work[Product], models: int, stretch: float) -> Iterator[Begun 
         yield known or StudioError(f"{type(error).__name__}: {error}", "The log says more.")
 
 
-def leased(work: Work[Product], models: Models) -> Generator[Progress | Product, None, None]:
-    """The events of the work, done under a lease where the GPU is shared.
+def leased(work: Work[Product], models: Models) -> Generator[Progress | Product, None, Effort]:
+    """The events of the work, done under a lease where the GPU is shared; returns what it took.
 
     A lease that ends while the work goes on is asked for once more, twice as long; the products that were yielded are
     not yielded again. Raises LeaseRefused when there is no GPU to be had, LeaseEnded when the longest lease was too
@@ -74,13 +89,19 @@ def leased(work: Work[Product], models: Models) -> Generator[Progress | Product,
     """
     given = 0
     for stretch in ATTEMPTS:
-        skipped, begun = given, False
+        skipped, begun, effort = given, False, None
+        if ON_ZERO_GPU:
+            yield Progress("queued", note="waiting for a GPU")
         try:
             for event in _leased(work, models.number, stretch):
                 if isinstance(event, Begun):
                     begun = True
+                    if ON_ZERO_GPU:
+                        yield Progress("loading", note="a GPU is there")  # who cancelled while waiting is heard here
                 elif isinstance(event, StudioError):
                     raise event
+                elif isinstance(event, Effort):
+                    effort = event
                 elif isinstance(event, Progress):
                     yield event
                 elif skipped:
@@ -88,15 +109,16 @@ def leased(work: Work[Product], models: Models) -> Generator[Progress | Product,
                 else:
                     given += 1
                     yield event
-            return
+            assert effort is not None
+            return effort
         except StudioError:
             raise
         except Exception as error:
-            # The leased function raises nothing: what arrives here is what Spaces has to say. Before the work began
+            # The leased function raises nothing: what arrives here is what Spaces has to say. Before a GPU was granted
             # that is a refusal; later it is the end of the lease, since nothing else ends a leased process.
             if not ON_ZERO_GPU:
                 raise
-            if not begun:
-                raise LeaseRefused(str(getattr(error, "message", error))) from error
+            if not begun and getattr(error, "title", None) != GRANTED_TITLE:
+                raise LeaseRefused(str(getattr(error, "message", error)), f"{work.remedy} {REFUSED}") from error
             log.warning("the lease of the GPU ended before the work did: %s", error)
     raise LeaseEnded("The GPU was taken away before the job was done.", work.remedy)

@@ -107,16 +107,19 @@ class Models:
         """The models of that number; in a forked process its copy of them."""
         return cls._open[number]
 
-    def load(self, needs: Sequence[Need], remedy: str = "") -> Generator[Progress, None, None]:
+    def load(self, needs: Sequence[Need], remedy: str = "") -> Generator[Progress, None, tuple[Need, ...]]:
         """Load what is needed and not there yet, telling each; what has no room beside it is freed first.
 
-        Raises what the networks raise; OutOfMemory, with the remedy as its hint, when memory runs out.
+        Returns what was not there. Raises what the networks raise; OutOfMemory, with the remedy as its hint, when
+        memory runs out.
         """
+        absent = []
         for need in needs:
             machine = self._machine_for(need)
             present = self._loaded.get(need.role)
             if present and (present.need.place.folder, present.machine) == (need.place.folder, machine):
                 continue
+            absent.append(need)
             yield Progress("loading", note=f"loading {need.place.checkpoint.title}")
             loader = LOADERS[need.role]
             for role in (need.role, *loader.displaces):
@@ -129,6 +132,7 @@ class Models:
             except Exception as error:
                 raise as_studio_error(error, remedy) or error from error
             self._loaded[need.role] = Loaded(need, machine, networks, notes)
+        return tuple(absent)
 
     def _machine_for(self, need: Need) -> Machine:
         machine = self.machine
@@ -164,6 +168,11 @@ class Models:
     def roles(self) -> frozenset[Role]:
         """The roles in which something is loaded."""
         return frozenset(self._loaded)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What is loaded, by the need that it serves."""
+        return tuple(each.need for each in self._loaded.values())
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from core.errors import Cancelled
 from core.events import Progress
 from jobs.lease import leased
 from jobs.models import Models
-from jobs.work import Work
+from jobs.work import Effort, Need, Work
 from networks.machine import Machine
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How long a queued job waits for the lock before it looks whether it was cancelled."""
 
 State = Literal["idle", "loading", "running", "ready"]
 Product = TypeVar("Product")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """What a piece of work took: seconds without loading, the most memory in GB, and what was not as usual."""
-
-    seconds: float
-    peak_gb: float
-    notes: tuple[str, ...]
 
 
 class Replica:
@@ -51,16 +44,28 @@ class Replica:
             started = time.monotonic()
             yield from work.events(self.models)
             return Effort(seconds=time.monotonic() - started, peak_gb=0.0, notes=())
-        with self._locked(stop):
-            self.state = "loading"
-            yield from self.models.load(work.needs, work.remedy)
-            self.state, started = "running", time.monotonic()
-            with contextlib.closing(leased(work, self.models)) as events:
-                for event in events:
-                    if isinstance(event, Progress):
-                        self.note = str(event)
-                    yield event
-            return Effort(seconds=time.monotonic() - started, peak_gb=self.models.peak_gb(), notes=self.models.notes)
+        with self._locked(stop), contextlib.closing(leased(work, self.models)) as events:
+            return (yield from self._told(events))
+
+    def _told(self, events: Generator[Progress | Product, None, Effort]) -> Generator[Progress | Product, None, Effort]:
+        """The events, with `state` and `note` kept by what they tell."""
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                effort: Effort = end.value
+                return effort
+            if isinstance(event, Progress):
+                self.state = "loading" if event.stage in ("queued", "loading") else "running"
+                self.note = str(event)
+            yield event
+
+    def prepare(self, needs: Sequence[Need]) -> None:
+        """Load what is needed, before any work. Raises what the networks raise."""
+        with self._lock:
+            for progress in self.models.load(needs):
+                log.info("%s", progress)
+            self.state = "ready"
 
     @contextlib.contextmanager
     def _locked(self, stop: threading.Event) -> Iterator[None]:

@@ -28,8 +28,7 @@ from jobs.desk import Desk, Event, gathered
 from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.plans import GET_CODES, PLANNERS, billions_of
-from jobs.replica import Effort
-from jobs.work import Need
+from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
 from library.tracks import Record, Track
@@ -97,6 +96,16 @@ class Songs:
             needs = PLANNERS[recipe.planner].needs(request)
         cost = _cost(request, recipe, needs, estimates.rendered_s(request, source_s))
         return cost.seconds(desk.device, desk.pace.seen(name, desk.device))
+
+
+def usual_needs(desk: Desk) -> tuple[Need, ...]:
+    """What most songs need loaded: the checkpoint that the studio runs on, and the planner of its new songs.
+
+    Raises MissingWeights when the checkpoint is not installed.
+    """
+    place = find.checkpoint(desk.row().name)
+    planner = PLANNERS[table.recipe_of(place.checkpoint.name).planner]
+    return (Need("song", place), *planner.needs(GenerateRequest()))
 
 
 def order_of(request: SongRequest, desk: Desk) -> Order:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from checkpoints import table
 from core.events import Progress
 from jobs.estimates import Cost
 
@@ -25,6 +26,23 @@ class Need:
 
     role: Role
     place: Installed
+
+    @property
+    def gigabytes(self) -> float:
+        """What is read to load them."""
+        rows = [self.place.checkpoint]
+        if self.place.companion and self.place.checkpoint.companion:
+            rows.append(table.row(self.place.checkpoint.companion))
+        return sum(row.bytes for row in rows) / 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What a piece of work took: seconds without loading, the most memory in GB, and what was not as usual."""
+
+    seconds: float
+    peak_gb: float
+    notes: tuple[str, ...]
 
 
 class Work(Protocol[Product_co]):

@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,10 +80,16 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The studio in a process of its own, started in an empty folder; its log must stay free of tracebacks."""
-    home = tmp_path_factory.mktemp("studio")
+    """The studio in a process of its own."""
+    with serving(tmp_path_factory.mktemp("studio"), ROOT / "app.py") as running:
+        yield running
+
+
+@contextmanager
+def serving(home: Path, program: Path, *options: str, environment: Mapping[str, str] = {}) -> Iterator[App]:
+    """The program that serves the studio, started in that folder; its log must stay free of tracebacks."""
     port, log = _free_port(), home / "log.txt"
-    process = _start(port, home, log)
+    process = _start([sys.executable, str(program), "--port", str(port), *options], home, log, environment)
     running = App(
         url=f"http://127.0.0.1:{port}", outputs=home / "outputs", models=home / "models", log=log, pid=process.pid
     )
@@ -102,16 +109,17 @@ def _free_port() -> int:
         return port
 
 
-def _start(port: int, home: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
+def _start(command: Sequence[str], home: Path, log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
+        "PYTHONPATH": str(ROOT),
         "ACE_OUTPUTS_DIR": str(home / "outputs"),
         # What else is installed on this machine is nothing to the tests.
         "ACE_MODELS_DIR": str(home / "models"),
         "HF_HUB_CACHE": str(home / "hub"),
         "GRADIO_TEMP_DIR": str(home / "uploads"),
         "PYTHONUNBUFFERED": "1",
+        **more,
     }
     with log.open("wb") as lines:
         # A session of its own: whatever the studio starts ends with it.
