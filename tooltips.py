@@ -113,12 +113,12 @@ KNOBS = {
     "use_cot_language": ("Detect the language", "The planner decides the language of the words where it is empty."),
     "lm_cfg_scale": (
         "Planner guidance",
-        "How strongly the codes follow the words instead of what is likely anyway: 1 is off.",
+        "How strongly the codes follow prompt, lyrics and facts instead of what is likely without any: 1 is off.",
     ),
     "lm_negative_prompt": ("Planner avoids", "A style that the planner's guidance leads away from."),
     "lm_closed_turn": (
         "Close the planner's turn",
-        "Ends the planner's turn before its codes, as upstream's own inference does; its training data does not.",
+        "Ends the planner's turn before its codes. It was trained with the turn open: an experiment.",
     ),
     "plan": (
         "Plan",

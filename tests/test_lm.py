@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import nn
 
 from core.errors import CheckpointError
 from networks import mlx_thread
@@ -368,6 +371,28 @@ def test_a_text_that_outgrows_its_cache_goes_on(on_torch: LanguageModel, static:
         for start in range(0, ids.shape[1], 69):
             grown = cache.read(ids[:, start : start + 69])
         np.testing.assert_allclose(grown.numpy(), whole.read(ids).numpy(), atol=LOGIT)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_a_decoder_gets_its_cache_under_the_name_that_it_knows(on_torch: LanguageModel, name: str) -> None:
+    assert isinstance(on_torch, TorchModel)
+    body = on_torch.body
+    known = next(each for each in ("cache", "past_key_values") if each in signature(body.forward).parameters)
+
+    class Newer(nn.Module):
+        def forward(self, cache: object, **others: object) -> object:
+            return body(**{known: cache}, **others)
+
+    class Older(nn.Module):
+        def forward(self, past_key_values: object, **others: object) -> object:
+            return body(**{known: past_key_values}, **others)
+
+    ids, pads = torch.tensor([[1, 2, 3, 4]]), torch.tensor([0])
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        renamed = Newer() if name == "cache" else Older()
+        read = [KvCache(each, pads, 4, static=False).read(ids).numpy() for each in (body, renamed)]
+    np.testing.assert_array_equal(*read)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -20,7 +20,7 @@ from core.plan_text import PlanText, read_output, read_plan
 from core.tables import KEYSCALES, LANGUAGES, TIME_SIGNATURES
 from networks.lm.sampling import Sampler, Sampling
 from networks.lm.vocabulary import Vocabulary, open_vocabulary
-from planner.lm.grammar import FIELDS, Decoding, Forced, caption, codes, facts, lyrics_text
+from planner.lm.grammar import FIELDS, Choice, Decoding, Forced, caption, codes, facts, lyrics_text
 from planner.lm.planner import follow
 from planner.lm.prompts import (
     facts_of,
@@ -28,13 +28,16 @@ from planner.lm.prompts import (
     format_prompt,
     generate_prompt,
     inspire_prompt,
-    negative_prompt,
+    thought_text,
+    unconditional_prompt,
     understand_prompt,
 )
 from planner.lm.tokens import VALUES, TokenTables
 from tests.tiny_lm import CODES, save_tokenizer
 
-CASES = json.loads((Path(__file__).parent / "data" / "parity" / "prompts.json").read_text(encoding="utf-8"))
+PARITY = Path(__file__).parent / "data" / "parity"
+CASES = json.loads((PARITY / "prompts.json").read_text(encoding="utf-8"))
+ROWS = json.loads((PARITY / "planner_rows.json").read_text(encoding="utf-8"))["cases"]
 Logits = NDArray[np.float32]
 Taste = Callable[[np.random.Generator], Logits]
 
@@ -56,14 +59,16 @@ def tables(words: Vocabulary) -> TokenTables:
 
 @pytest.mark.parametrize("case", CASES["generate"])
 def test_the_prompts_of_a_plan_are_upstreams(words: Vocabulary, case: Mapping[str, str]) -> None:
-    caption_, lyrics = case["caption"], case["lyrics"]
-    for turns, expected in (
-        (generate_prompt(caption_, lyrics), case["prompt"]),
-        (negative_prompt(lyrics), case["negative_default"]),
-        (negative_prompt(lyrics, " NO USER INPUT "), case["negative_default"]),
-        (negative_prompt(lyrics, "noisy, off-key"), case["negative_given"]),
-    ):
-        assert words.decode(words.chatml(*turns)) == expected
+    assert words.decode(words.chatml(*generate_prompt(case["caption"], case["lyrics"]))) == case["prompt"]
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_both_rows_of_the_codes_are_upstreams(words: Vocabulary, case: Mapping[str, Any]) -> None:
+    asked = words.decode(words.chatml(*generate_prompt(case["caption"], case["lyrics"])))
+    dropped = words.decode(words.chatml(*unconditional_prompt(case["negative"])))
+    assert asked == case["phase_1"]
+    assert f"{asked}<think>{thought_text(case['metadata'])}</think>\n\n" == case["conditional"]
+    assert f"{dropped}<think>{thought_text({})}</think>\n\n" == case["unconditional"]
 
 
 @pytest.mark.parametrize("case", CASES["inspire"])
@@ -261,15 +266,89 @@ def test_a_caption_goes_on_over_indented_lines_alone(words: Vocabulary, tables: 
     assert said(" Soft,\n   wide\n  and 夜 \n") == "Soft, wide and 夜"
 
 
+def dictated(decoding: Decoding[Any], ids: Sequence[int]) -> tuple[Any, list[int]]:
+    """What the decoding returns for these answers, and all that it wrote; each answer must be allowed."""
+    answers, written = iter(ids), list[int]()
+    answer = None
+    while True:
+        try:
+            move = decoding.send(answer)
+        except StopIteration as end:
+            return end.value, written
+        answer = None
+        if isinstance(move, Forced):
+            written += move.ids
+        elif isinstance(move, Choice):
+            answer = next(answers)
+            assert answer in move.allowed
+
+
 def test_lyrics_end_where_the_model_ends_them_and_hold_no_codes(words: Vocabulary, tables: TokenTables) -> None:
     end = words.control("<|im_end|>")
     model = RandomModel(words, 3, words.encode("[Verse]\nRain 日本\n\n[Chorus]\n"))
     ids: list[int] = []
     said = decoded(lyrics_text(tables, 60), model, Sampler(Sampling(), 3), ids)
-    assert said == words.decode(ids).removeprefix("\n\n# Lyric\n").strip()
+    assert said == words.decode(ids).strip()
     assert "\n" in said and not words.control_ids & set(ids)
     ending = RandomModel(words, 3, [end], keen=99)
     assert decoded(lyrics_text(tables, 60), ending, Sampler(Sampling(temperature=0), 3)) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "lyrics"),
+    [
+        ("\n\n# Lyric\n[verse]\nRain", "[verse]\nRain"),
+        ("\n\n# Lyrics\n[verse]\nRain\n", "[verse]\nRain"),
+        ("\n\n[verse]\nRain\n# Lyric\n", "[verse]\nRain\n# Lyric"),
+        ("\n\n# Lyric", ""),
+    ],
+)
+def test_a_heading_is_the_models_own_and_no_part_of_the_lyrics(
+    words: Vocabulary, tables: TokenTables, text: str, lyrics: str
+) -> None:
+    ids = words.encode(text)
+    assert dictated(lyrics_text(tables), [*ids, words.control("<|im_end|>")]) == (lyrics, ids)
+
+
+@pytest.mark.parametrize("genres", ["genres: A calm piano\n", ""])
+def test_a_draft_may_have_a_line_of_genres(words: Vocabulary, tables: TokenTables, genres: str) -> None:
+    beginning = words.encode(genres or "keyscale:")[0]
+    answers = [beginning, *words.encode(genres.removeprefix("genres:")), words.encode("keyscale:")[0]]
+    decoding = facts(tables, {"duration": 30, "keyscale": "C major"}, (), genres=True)
+    known, written = dictated(decoding, answers)
+    assert words.decode(written) == f"<think>\nduration: 30\n{genres}keyscale: C major\n</think>"
+    assert known == {"duration": 30, "keyscale": "C major"}
+
+
+def test_drafts_are_read_as_they_were_written_with_genres_or_without(words: Vocabulary, tables: TokenTables) -> None:
+    seen = set()
+    for seed in range(30):
+        ids: list[int] = []
+        decoding = facts(tables, {}, FIELDS, 12, genres=True)
+        known = decoded(decoding, RandomModel(words, seed), Sampler(Sampling(), seed), ids)
+        assert facts_of(read_plan(words.decode(ids)).music) == known
+        seen.add("\ngenres:" in words.decode(ids))
+    assert seen == {True, False}
+
+
+def test_a_plan_of_a_song_has_no_genres(words: Vocabulary, tables: TokenTables) -> None:
+    liked = words.encode("genres:")
+    for seed in range(20):
+        ids: list[int] = []
+        decoded(
+            facts(tables, {}, ("duration", "keyscale")), RandomModel(words, seed, liked), Sampler(Sampling(), 1), ids
+        )
+        assert "genres" not in words.decode(ids)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_language_is_the_likeliest_whatever_the_temperature(
+    words: Vocabulary, tables: TokenTables, seed: int
+) -> None:
+    hot = Sampler(Sampling(temperature=2, repetition_penalty=2), seed)
+    cold = Sampler(Sampling(temperature=0), seed)
+    drawn, best = (decoded(facts(tables, {}, ("language",)), RandomModel(words, seed), how) for how in (hot, cold))
+    assert drawn == best
 
 
 def test_codes_that_mean_nothing_are_never_written(tmp_path: Path) -> None:

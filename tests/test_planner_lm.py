@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ from planner.lm.drafter import LmDrafter
 from planner.lm.planner import LmPlanner
 from tests.tiny_lm import CODES, save_lm
 
+ROWS = json.loads((Path(__file__).parent / "data" / "parity" / "planner_rows.json").read_text(encoding="utf-8"))[
+    "cases"
+]
 ASKED = {"prompt": "slow waltz", "lyrics": "[verse]\nRain on the roof", "duration_s": 10}
 
 
@@ -170,14 +174,15 @@ def test_an_instrumental_has_no_language_and_says_so_to_the_model(
     for quiet in ({"instrumental": True}, {"lyrics": ""}):
         plan = plan_of(planner, **quiet)
         assert (plan.music.language, plan.music.lyrics) == ("unknown", "[Instrumental]")
-    assert all("# Lyric\n[Instrumental]\n" in text for text in started)
-    assert all("language: unknown\n" in text for text in started[1::3])
+    thinking, sure, unsure = (started[row::3] for row in range(3))
+    assert all("# Lyric\n[Instrumental]\n" in text for text in thinking + sure)
+    assert all("language: unknown\n" in text for text in sure)
+    assert all("Instrumental" not in text for text in unsure)
 
 
-def test_the_assistant_speaks_on_after_its_thought_unless_its_turn_is_closed(
-    planner: LmPlanner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: dict[str, Any] = {"bpm": 93, "keyscale": "F# minor", "timesignature": "3"}
+@pytest.fixture
+def read(planner: LmPlanner, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The rows of every text that the planner begins."""
     started: list[list[str]] = []
     start = type(planner.model).start
 
@@ -186,14 +191,32 @@ def test_the_assistant_speaks_on_after_its_thought_unless_its_turn_is_closed(
         return start(self, prompts)
 
     monkeypatch.setattr(type(planner.model), "start", listening)
-    plan_of(planner, **given)
-    plan_of(planner, **given, lm_closed_turn=True, lm_negative_prompt="noise")
-    head = "<|im_start|>assistant\n<think>\nbpm: 93\nduration: 10\nkeyscale: F# minor\ntimesignature: 3\n</think>\n\n"
-    (sure, unsure), (closed, avoided) = started
-    assert sure.endswith(head)
-    assert unsure.endswith("<|im_start|>assistant\n<think>\n</think>\n\n") and "slow waltz" in unsure
-    assert closed.endswith(f"{head}<|im_end|>\n")
-    assert "noise" in avoided and "slow waltz" not in avoided
+    return started
+
+
+@pytest.mark.parametrize("case", [case for case in ROWS if case["metadata"] and "language" not in case["metadata"]])
+def test_what_the_planner_reads_for_the_codes_is_what_upstreams_reads(
+    planner: LmPlanner, read: list[list[str]], case: dict[str, Any]
+) -> None:
+    given = {name: value for name, value in case["metadata"].items() if name != "duration"}
+    asked = {"prompt": case["caption"], "lyrics": case["lyrics"], "lm_negative_prompt": case["negative"]}
+    plan_of(planner, **given, **asked, duration_s=case["metadata"]["duration"])
+    assert read == [[case["conditional"], case["unconditional"]]]
+
+
+def test_a_thought_is_not_guided(planner: LmPlanner, read: list[list[str]]) -> None:
+    weak, strong = (plan_of(planner, lm_cfg_scale=scale, use_cot_caption=False) for scale in (1, 8))
+    assert weak.music == strong.music and weak.codes != strong.codes
+    assert [len(rows) for rows in read] == [1, 1, 1, 2]
+
+
+def test_a_turn_that_is_closed_is_closed_in_both_rows(planner: LmPlanner, read: list[list[str]]) -> None:
+    plan_of(planner, bpm=93, keyscale="F# minor", timesignature="3", lm_closed_turn=True, lm_negative_prompt="noise")
+    ((closed, avoided),) = read
+    assert closed.endswith("timesignature: 3\n</think>\n\n<|im_end|>\n")
+    assert avoided.endswith(
+        "<|im_start|>user\nnoise<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n<|im_end|>\n"
+    )
 
 
 def test_control_tokens_that_a_user_types_never_reach_the_model(
@@ -278,12 +301,6 @@ def test_what_each_of_the_thoughts_knobs_does(planner: LmPlanner) -> None:
     assert plan_of(planner, use_cot_language=False).music.language == "unknown"
     spoken = {plan_of(planner, seed).music.language for seed in range(3)}
     assert spoken != {"unknown"}
-
-
-def test_a_thought_without_a_free_caption_is_guided(planner: LmPlanner) -> None:
-    plans = [plan_of(planner, use_cot_caption=False, lm_cfg_scale=scale) for scale in (1, 2, 8)]
-    facts = {(plan.music.bpm, plan.music.keyscale, plan.music.timesignature, plan.music.language) for plan in plans}
-    assert len(facts) > 1
 
 
 def test_without_facts_the_length_comes_from_the_words(planner: LmPlanner) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from networks import mlx_thread
 from networks.lm.prompt_cache import PromptCache, PromptIds
+from networks.lm.stored import check_family, configuration, head_is_tied, named
 from networks.lm.vocabulary import Vocabulary, open_vocabulary, unloadable
 from networks.machine import GROUP_SIZE
 
@@ -39,25 +41,37 @@ def _load(folder: Path, dtype: DType | None, bits: Bits | None) -> Any:
     from mlx_lm.utils import load_model
 
     try:
-        network, config = load_model(folder, lazy=True, model_config=_rope(folder))
+        check_family(folder)
+        network, config = load_model(folder, lazy=True, model_config=_completed(folder), get_model_classes=_classes)
         if dtype is not None:
             network.set_dtype(getattr(mx, dtype))
         if bits is not None and "quantization" not in config:
             quantize(network, group_size=GROUP_SIZE, bits=bits)
         mx.eval(network.parameters())
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as broken:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as broken:
         raise unloadable(folder) from broken
     return network
 
 
-def _rope(folder: Path) -> dict[str, float]:
-    """The base of the rotary positions by the name that every model of mlx-lm knows.
+def _completed(folder: Path) -> dict[str, float | bool]:
+    """What a configuration may leave out or tell elsewhere, by the names that every model of mlx-lm knows.
 
-    transformers 5 writes it among `rope_parameters`, where mlx-lm's Qwen2 does not read it.
+    transformers 5 writes the base of the rotary positions among `rope_parameters`, where mlx-lm's Qwen2 does not read
+    it.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    theta = (config.get("rope_parameters") or {}).get("rope_theta")
-    return {} if theta is None else {"rope_theta": theta}
+    theta = (configuration(folder).get("rope_parameters") or {}).get("rope_theta")
+    return {"tie_word_embeddings": head_is_tied(folder)} | ({} if theta is None else {"rope_theta": theta})
+
+
+def _classes(config: dict[str, Any]) -> tuple[type, type]:
+    """mlx-lm's classes for a configuration, the network made to take weights under either spelling of their names."""
+    family = import_module(f"mlx_lm.models.{config['model_type']}")
+
+    class AnySpelling(family.Model):  # type: ignore[misc, name-defined]
+        def sanitize(self, weights: dict[str, Any]) -> Any:
+            return super().sanitize(named(weights))
+
+    return AnySpelling, family.ModelArgs
 
 
 class MlxModel:

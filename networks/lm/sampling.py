@@ -52,6 +52,10 @@ class Sampler:
             return int(ids[np.argmax(candidates)])
         return int(ids[self._draw_index(candidates.astype(np.float64))])
 
+    def best(self, logits: Logits, *, allowed: Ids) -> int:
+        """The likeliest of the allowed ids, whatever the temperature and what was chosen before."""
+        return int(allowed[np.argmax(self._guided(logits)[allowed])])
+
     def _guided(self, logits: Logits) -> Logits:
         if len(logits) == 1 or self.sampling.guidance == 1:
             return logits[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ class KvCache:
         self._values: list[Tensor] = []
         self._write_at = torch.zeros(1, dtype=torch.int64, device=pads.device)
         self._step: _DecodingStep | None = None
+        self._keyword = _cache_keyword(type(body))
 
     def read(self, ids: Tensor) -> Tensor:
         """The last states `(B, D)`, which predict the token behind the ids `(B, n)`; the cache grows by n tokens."""
@@ -58,8 +60,8 @@ class KvCache:
             input_ids=ids,
             attention_mask={"full_attention": mask},
             position_ids=positions,
-            past_key_values=self,
             use_cache=True,
+            **{self._keyword: self},
         )
         states: Tensor = output.last_hidden_state[:, -1]
         return states
@@ -112,6 +114,12 @@ class KvCache:
     def _positions(self, stop: int) -> Tensor:
         """The position `(B, n)` of each new token up to `stop` in its own row, the padding left out."""
         return (torch.arange(self.length, stop, device=self.pads.device)[None] - self.pads[:, None]).clamp(min=0)
+
+
+@cache
+def _cache_keyword(decoder: type[nn.Module]) -> str:
+    """The name under which a decoder takes its cache: one or the other, by the version of transformers."""
+    return "cache" if "cache" in signature(decoder.forward).parameters else "past_key_values"
 
 
 @cache

@@ -18,15 +18,13 @@ from transformers.utils.logging import disable_progress_bar
 
 from core.errors import CheckpointError
 from networks.lm.prompt_cache import PromptCache
+from networks.lm.stored import check_family, head_is_tied
 from networks.lm.torch_kv_cache import KvCache
 from networks.lm.vocabulary import DOWNLOAD_AGAIN, Vocabulary, open_vocabulary, unloadable
 from networks.torch_device import dtype_on, free_memory, open_device
 
 if TYPE_CHECKING:
     from networks.machine import DType, RuntimeName
-
-FAMILIES = ("qwen2", "qwen3")
-"""The architectures whose decoder takes a mask for each layer type, which is how a batch is padded here."""
 
 
 def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | None = None) -> TorchModel:
@@ -38,9 +36,11 @@ def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | 
     vocabulary = open_vocabulary(folder)
     disable_progress_bar()  # of loading, drawn on stderr, where the studio draws its own
     try:
+        check_family(folder)
         network, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype_on(target, dtype),
+            tie_word_embeddings=head_is_tied(folder),
             attn_implementation="sdpa",
             local_files_only=True,
             output_loading_info=True,
@@ -52,14 +52,11 @@ def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | 
 
 
 def _check(network: nn.Module, report: dict[str, set[str]], vocabulary: Vocabulary, folder: Path) -> None:
-    """Raise CheckpointError for weights that are incomplete, of another family, or not the tokenizer's."""
+    """Raise CheckpointError for weights that are incomplete or not the tokenizer's."""
     absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-    family, rows = str(network.config.model_type), int(network.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    if family not in FAMILIES:
-        raise CheckpointError(f"{folder.name} is a {family}.", f"Choose one of the families {', '.join(FAMILIES)}.")
     if absent:
         raise CheckpointError(f"{folder.name} lacks {len(absent)} tensors, {absent[0]} first.", DOWNLOAD_AGAIN)
-    vocabulary.check_rows(rows)
+    vocabulary.check_rows(int(network.config.vocab_size))  # type: ignore[union-attr, arg-type]
 
 
 class TorchModel:

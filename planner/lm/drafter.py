@@ -100,5 +100,5 @@ def drafts_of(
 
 def _form(tables: TokenTables, given: Mapping[str, Fact], lyrics_tokens: int) -> Decoding[tuple[dict[str, Fact], str]]:
     """The facts, and the lyrics of a song that is sung."""
-    known = yield from facts(tables, given, FIELDS)
+    known = yield from facts(tables, given, FIELDS, genres=True)
     return known, (yield from lyrics_text(tables, lyrics_tokens)) if lyrics_tokens else ""

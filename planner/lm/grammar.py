@@ -8,6 +8,7 @@ themselves, so that nothing is parsed.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -25,9 +26,15 @@ FIELDS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
 
 NUMBERS = ("bpm", "duration")
 
+GENRES = "genres"
+"""A field of the drafts' training data alone: text that the studio has no knob for."""
+
 CAPTION_TOKENS = 512
+GENRES_TOKENS = 64
 LYRICS_TOKENS = 2048
 """The longest texts; a character that is begun is finished beyond them."""
+
+_HEADING = re.compile(r"\A#+ *lyrics?:? *(\n|$)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -41,9 +48,13 @@ class Forced:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these ids, ascending; of a range of the vocabulary no other row of the head need be computed."""
+    """One of these ids, ascending; of a range of the vocabulary no other row of the head need be computed.
+
+    The `likeliest` is taken without a draw.
+    """
 
     allowed: Ids | range
+    likeliest: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,24 @@ Decoding = Generator[Forced | Choice | Decided, int | None, T]
 
 
 def facts(
-    tables: TokenTables, given: Mapping[str, Fact], wanted: Collection[str], caption_tokens: int = CAPTION_TOKENS
+    tables: TokenTables,
+    given: Mapping[str, Fact],
+    wanted: Collection[str],
+    caption_tokens: int = CAPTION_TOKENS,
+    *,
+    genres: bool = False,
 ) -> Decoding[dict[str, Fact]]:
-    """The thought: its fields in order, each as it is given, or decided if it is wanted, or else left out."""
+    """The thought: its fields in order, each as it is given, or decided if it is wanted, or else left out.
+
+    With `genres` the model may write a line of them before the key. They are read by nobody else.
+    """
     known: dict[str, Fact] = {}
     forced: list[Piece] = [tables.vocabulary.control(THINK), "\n"]
     for field in FIELDS:
+        if genres and field == "keyscale":
+            yield _forced(tables, *forced)
+            forced.clear()
+            yield from _genres(tables)
         if field in given:
             known[field] = given[field]
             forced.append(facts_text({field: given[field]}) if field == "caption" else f"{field}: {given[field]}\n")
@@ -77,7 +100,8 @@ def facts(
         if field == "caption":
             known[field] = yield from caption(tables, caption_tokens)
         else:
-            value = yield from _one_of(tables.lines(field))
+            # A language that is drawn by chance would be sung by chance.
+            value = yield from _one_of(tables.lines(field), likeliest=field == "language")
             known[field] = int(value) if field in NUMBERS else value
         yield Decided(field, known[field])
     yield _forced(tables, *forced, tables.vocabulary.control(END_THINK))
@@ -99,7 +123,7 @@ def _forced(tables: TokenTables, *pieces: Piece) -> Forced:
     return Forced(tuple(tables.vocabulary.join(*pieces)))
 
 
-def _one_of(lines: Mapping[tuple[int, ...], str]) -> Decoding[str]:
+def _one_of(lines: Mapping[tuple[int, ...], str], *, likeliest: bool = False) -> Decoding[str]:
     """The value of one of the lines; what they have in common is written without asking."""
     left, read = dict(lines), 0
     while True:
@@ -111,9 +135,18 @@ def _one_of(lines: Mapping[tuple[int, ...], str]) -> Decoding[str]:
             yield Forced(first[read:shared])
         if len(left) == 1:
             return left[first]
-        token = yield Choice(np.unique([line[shared] for line in left]).astype(np.intp))
+        token = yield Choice(np.unique([line[shared] for line in left]).astype(np.intp), likeliest)
         # The token itself is the beginning of what the remaining lines have in common.
         left, read = {line: value for line, value in left.items() if line[shared] == token}, shared
+
+
+def _genres(tables: TokenTables) -> Decoding[None]:
+    """A line of genres, or none, as the model likes: it chooses how the next line begins."""
+    name, key = (tables.vocabulary.encode(f"{field}:") for field in (GENRES, "keyscale"))
+    token = yield Choice(np.sort(np.array([name[0], key[0]], np.intp)))
+    if token == name[0]:
+        yield Forced(tuple(name))
+        yield from caption(tables, GENRES_TOKENS)
 
 
 class _Text:
@@ -138,7 +171,7 @@ class _Text:
 
 
 def caption(tables: TokenTables, limit: int = CAPTION_TOKENS) -> Decoding[str]:
-    """The caption behind its name, on one line, and the line break after it.
+    """The caption, or what else is free text, behind its name, on one line, and the line break after it.
 
     It may go on over lines that are indented. The token that ends it, which begins a line without a space, is not
     written: the next field's name stands there.
@@ -173,8 +206,7 @@ def _of_caption(text: _Text, *, closing: bool) -> Ids:
 
 
 def lyrics_text(tables: TokenTables, limit: int = LYRICS_TOKENS) -> Decoding[str]:
-    """Lyrics under their heading, until the model ends its turn."""
-    yield _forced(tables, "\n\n# Lyric\n")
+    """Lyrics until the model ends its turn; a heading that it gives them is left out."""
     end = tables.vocabulary.control(IM_END)
     allowed = np.union1d(tables.free_text, [end])
     text = _Text(tables)
@@ -185,4 +217,4 @@ def lyrics_text(tables: TokenTables, limit: int = LYRICS_TOKENS) -> Decoding[str
         if token == end:
             break
         yield text.add(token)
-    return text.characters.strip()
+    return _HEADING.sub("", text.characters.strip()).strip()

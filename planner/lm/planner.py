@@ -23,11 +23,10 @@ from planner.lm.prompts import (
     THINK,
     Turn,
     facts_of,
-    facts_text,
     generate_prompt,
-    is_meant,
     music_of,
-    negative_prompt,
+    thought_text,
+    unconditional_prompt,
 )
 from planner.lm.tokens import TokenTables
 
@@ -98,6 +97,8 @@ def follow(
 def _chosen(choice: Choice, session: Session, sampler: Sampler, seen: set[int]) -> int:
     if isinstance(choice.allowed, range):
         return sampler.pick(session.logits(choice.allowed), first=choice.allowed.start, seen=seen)
+    if choice.likeliest:
+        return sampler.best(session.logits(), allowed=choice.allowed)
     return sampler.pick(session.logits(), allowed=choice.allowed, seen=seen)
 
 
@@ -139,15 +140,11 @@ class LmPlanner:
     def _thought(
         self, request: GenerateRequest, lyrics: str, known: Mapping[str, Fact], wanted: Sequence[str], seed: int
     ) -> Generator[Progress, None, dict[str, Fact]]:
-        """Phase 1. A free caption is written without guidance, which distorts text and breaks its lines early."""
-        turns = [generate_prompt(request.prompt, lyrics)]
-        guidance = 1.0 if "caption" in wanted else request.lm_cfg_scale
-        if guidance != 1:
-            turns.append(negative_prompt(lyrics, request.lm_negative_prompt))
+        """Phase 1, without guidance, which distorts text and breaks its lines early."""
         decoding = facts(self.tables, known, wanted, self._caption_tokens)
-        prompts = [self.model.vocabulary.chatml(*each) for each in turns]
-        sampler = Sampler(sampling_of(request, guidance), [seed, 1])
-        thought = yield from watched(follow(decoding, self.model, prompts, sampler))
+        prompt = self.model.vocabulary.chatml(*generate_prompt(request.prompt, lyrics))
+        sampler = Sampler(sampling_of(request), [seed, 1])
+        thought = yield from watched(follow(decoding, self.model, [prompt], sampler))
         if "caption" in thought:
             thought["caption"] = str(thought["caption"])[:PROMPT_CHARS].rstrip()  # as long as a plan may have it
         return thought
@@ -155,15 +152,14 @@ class LmPlanner:
     def _codes(
         self, request: GenerateRequest, lyrics: str, known: Mapping[str, Fact], count: int, seed: int
     ) -> Generator[Progress, None, tuple[int, ...]]:
-        """Phase 2: the codes behind the thought, guided away from the same song without one.
+        """Phase 2: the codes behind the thought, guided away from those of no words and no thought.
 
         Its random numbers are its own: the same facts give the same codes, whoever decided them.
         """
         words, closed = self.model.vocabulary, request.lm_closed_turn
-        prompts = [_thinking(words, generate_prompt(request.prompt, lyrics), facts_text(known), closed=closed)]
+        prompts = [_thinking(words, generate_prompt(request.prompt, lyrics), known, closed=closed)]
         if request.lm_cfg_scale != 1:
-            unwanted = request.lm_negative_prompt if is_meant(request.lm_negative_prompt) else request.prompt
-            prompts.append(_thinking(words, generate_prompt(unwanted, lyrics), "", closed=closed))
+            prompts.append(_thinking(words, unconditional_prompt(request.lm_negative_prompt), {}, closed=closed))
         sampler = Sampler(sampling_of(request, request.lm_cfg_scale), [seed, 2])
         steps = follow(codes(self.tables, count), self.model, prompts, sampler)
         note, pulse, started = f"{summary(known)}codes", Pulse(), time.monotonic()
@@ -178,13 +174,10 @@ class LmPlanner:
                     yield Progress("planning", written.tokens, count, left_s, note)
 
 
-def _thinking(words: Vocabulary, turns: Sequence[Turn], thought: str, *, closed: bool) -> list[int]:
-    """The ids of a prompt whose assistant has thought already.
-
-    The chat turn stays open, as in the training data; upstream's inference closes it before the codes.
-    """
+def _thinking(words: Vocabulary, turns: Sequence[Turn], known: Mapping[str, Fact], *, closed: bool) -> list[int]:
+    """The ids of a prompt whose assistant has thought already; its turn stays open, as in training, unless `closed`."""
     end: list[Piece] = [words.control(IM_END), "\n"] if closed else []
-    thinking = words.join(words.control(THINK), f"\n{thought}", words.control(END_THINK), "\n\n", *end)
+    thinking = words.join(words.control(THINK), thought_text(known), words.control(END_THINK), "\n\n", *end)
     return [*words.chatml(*turns), *thinking]
 
 

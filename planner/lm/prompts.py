@@ -20,7 +20,7 @@ Turn = tuple[Role, Sequence[Piece]]
 
 THINK, END_THINK = "<think>", "</think>"
 NO_INPUT = "NO USER INPUT"
-"""What stands for an empty query or caption; as a negative prompt it means none."""
+"""What stands for an empty query or caption, and for the dropped conditions of guidance."""
 
 _INSTRUCTIONS: Mapping[PlannerTask, str] = {
     "generate": "Generate audio semantic tokens based on the given conditions:",
@@ -61,9 +61,9 @@ def generate_prompt(caption: str, lyrics: str) -> list[Turn]:
     return _turns("generate", f"# Caption\n{caption}\n\n# Lyric\n{lyrics}\n")
 
 
-def negative_prompt(lyrics: str, negative: str = "") -> list[Turn]:
-    """The unconditional side of phase 1: the lyrics alone, or under the caption that is not wanted."""
-    return generate_prompt(negative, lyrics) if is_meant(negative) else _turns("generate", f"# Lyric\n{lyrics}\n")
+def unconditional_prompt(negative: str = "") -> list[Turn]:
+    """The unconditional side of phase 2: bare, as where conditions are dropped in training; or what is not wanted."""
+    return _turns("generate", negative if is_meant(negative) else NO_INPUT)
 
 
 def inspire_prompt(query: str, *, instrumental: bool) -> list[Turn]:
@@ -90,8 +90,13 @@ def is_meant(negative: str) -> bool:
     return negative.strip() not in ("", NO_INPUT)
 
 
+def thought_text(facts: Mapping[str, Fact]) -> str:
+    """What stands between the think tags, line breaks included; of no facts an empty line is left, as in training."""
+    return "\n" + (facts_text(facts) or "\n")
+
+
 def facts_text(facts: Mapping[str, Fact]) -> str:
-    """The lines between the think tags, as the training data has them: sorted YAML, numbers as numbers.
+    """The lines of a thought, as the training data has them: sorted YAML, numbers as numbers.
 
     Empty for no facts. A 4/4 is written 4, as the planner knows it.
     """
