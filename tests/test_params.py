@@ -267,7 +267,7 @@ def test_every_checkpoint_has_explicit_masks_unless_it_is_asked_otherwise() -> N
         if name != "nano":
             refuse_muted(asked, recipe)
             assert rendering_of(asked, recipe).chunk_mask == "model"
-    with pytest.raises(RequestError, match="chunk_mask = model: nano was trained on explicit masks alone"):
+    with pytest.raises(RequestError, match="chunk_mask = 'model': nano was trained on explicit masks alone"):
         refuse_muted(asked, table.recipe_of("nano"))
 
 
