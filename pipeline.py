@@ -119,7 +119,11 @@ class _Making:
         return max(self.line.frames(self.runtime.shape), self.job.recipe.min_frames)
 
     def scene(self) -> Scene:
-        """What the DiT will see: the row of docs/modes.md that the request asks for by what it carries."""
+        """What the DiT will see."""
+        return self._scene().under(self.job.rendering.chunk_mask)
+
+    def _scene(self) -> Scene:
+        """The row of docs/modes.md that the request asks for by what it carries."""
         job, runtime, recipe = self.job, self.runtime, self.job.recipe
         request, guide = job.request, self._guide()
         if not request.from_source:
@@ -218,13 +222,14 @@ class _Making:
                 x = sampler.renoise(scene.kept, noise, levels[0])
             if cover.steps < 1:
                 switch = int(cover.steps * (len(levels) - 1))
-                words = contexts.from_words(self.runtime, self.frames)
+                words = contexts.from_words(self.runtime, self.frames).under(self.job.rendering.chunk_mask)
                 later = sampler.View(context=words.context, condition=self.condition(words.task))
         run = sampler.DenoiseInputs(
             levels=levels,
             view=sampler.View(context=scene.context, condition=self.condition(scene.task)),
             guidance=self._guidance(),
             solver=self.job.rendering.solver.name,
+            dcw=self.job.rendering.dcw,
             later=later,
             switch=switch,
             window=self._window(scene, noise, len(levels) - 1),

@@ -78,6 +78,10 @@ KNOBS = {
     ),
     "infer_method": ("Method", "ODE denoises straight; SDE draws fresh noise in every step."),
     "solver": ("Solver", "The rule of one step: heun costs two evaluations, pingpong is the SDE rule."),
+    "chunk_mask": (
+        "Mask",
+        "Explicit tells the model which frames are to change; model leaves that to the model (upstream's auto).",
+    ),
     "retake_variance": (
         "Retake variance",
         "How far a retake may wander from the seed's noise: 0 not at all, 1 to another seed.",
@@ -97,6 +101,23 @@ KNOBS = {
         "Custom timesteps",
         "Your own noise levels, falling from 1 to 0, separated by commas; replaces steps, shift and schedule.",
     ),
+    "dcw_enabled": (
+        "Correction",
+        "Pushes each step away from the clean sound it predicts, which keeps the noise on its schedule (DCW).",
+    ),
+    "dcw_mode": (
+        "Corrected",
+        "Double corrects slow and quick changes, low or high one of them, pix the latents as they are.",
+    ),
+    "dcw_scaler": (
+        "Correction strength",
+        "How strongly the mode's changes are corrected, in double the slow ones: 0 is none, 0.1 is much.",
+    ),
+    "dcw_high_scaler": (
+        "Strength on quick changes",
+        "How strongly the mode double corrects the quick changes, most of all in the late steps.",
+    ),
+    "dcw_wavelet": ("Wavelet", "How slow and quick changes are told apart: haar, or a longer and smoother one."),
     "adapters": (
         "Adapters",
         "LoRAs on top of the checkpoint: a preset or a file in each line, with a weight up to 1.5, as in warm = 0.8.",

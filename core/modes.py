@@ -9,6 +9,8 @@ from core.music import Music
 
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 Structure = Literal["codes", "latents"]
+ChunkMask = Literal["explicit", "model"]
+"""Who decides which frames change: the mask, or the model. Upstream calls the latter auto, as a knob left open is."""
 RepaintMode = Literal["conservative", "balanced", "aggressive"]
 
 

@@ -16,10 +16,11 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from core.adapters import AdapterChoice, read_choices
+from core.dcw import SHAPING, DcwMode, Wavelet, idle_beside
 from core.errors import Fault
 from core.knobs import Knob, knob, knobs_of, set_in_vain
 from core.lyrics import LyricsRequest
-from core.modes import Cover, Layout, Morph, RepaintMode, Seam, Structure, TrackTask
+from core.modes import ChunkMask, Cover, Layout, Morph, RepaintMode, Seam, Structure, TrackTask
 from core.music import KNOBS, NO_LANGUAGE, NO_WORDS, Music
 from core.plan_text import PlanText, read_plan
 from core.solvers import SOLVERS, InferMethod
@@ -150,6 +151,7 @@ class SongRequest(MusicKnobs):
     guidance_scale: float | None = knob(group="diffusion", low=1, high=30, step=0.1)
     infer_method: InferMethod | None = knob(group="diffusion")
     solver: str | None = knob(group="diffusion", choices=tuple(SOLVERS))
+    chunk_mask: ChunkMask | None = knob(group="diffusion")
     retake_variance: float = knob(0.0, group="diffusion", low=0, high=1, step=0.05)
     retake_seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
     variations: int = knob(1, group="diffusion", low=1, high=4, step=1)
@@ -160,6 +162,11 @@ class SongRequest(MusicKnobs):
     shift: float | None = knob(group="schedule", low=0.1, high=10, step=0.1)
     schedule: Schedule | None = knob(group="schedule")
     timesteps: str = knob("", group="schedule", high=2000)
+    dcw_enabled: bool | None = knob(group="correction")
+    dcw_mode: DcwMode | None = knob(group="correction")
+    dcw_scaler: float | None = knob(group="correction", low=0, high=1, step=0.01)
+    dcw_high_scaler: float | None = knob(group="correction", low=0, high=1, step=0.01)
+    dcw_wavelet: Wavelet | None = knob(group="correction")
     adapters: str = knob("", group="adapters", high=4000, lines=2)
 
     @property
@@ -222,9 +229,9 @@ class SongRequest(MusicKnobs):
 
     def idle(self) -> dict[str, str]:
         """Knobs that mean nothing beside the other values, with the reason: they must rest at their default."""
-        idle = {}
+        idle = idle_beside(self.dcw_enabled, self.dcw_mode)
         if self.timesteps.strip():
-            idle = dict.fromkeys(("inference_steps", "shift", "schedule"), "is replaced by timesteps")
+            idle |= dict.fromkeys(("inference_steps", "shift", "schedule"), "is replaced by timesteps")
         if self.use_adg:
             idle["guidance_rule"] = "must be empty while use_adg chooses the rule"
         if self.retake_variance == 0:
@@ -468,7 +475,7 @@ class EditRequest(SongRequest):
         """Knobs that mean nothing beside the other values, with the reason."""
         idle = super().idle()
         if self.morph is not None:
-            names = ("infer_method", "solver", "retake_variance", "retake_seed")
+            names = ("infer_method", "solver", "retake_variance", "retake_seed", "dcw_enabled", *SHAPING)
             idle |= dict.fromkeys(names, "means nothing to a flow edit, which denoises in its own way")
         else:
             only = ("source_prompt", "source_lyrics", "n_min", "n_max", "n_avg")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.dcw import DcwMode, Wavelet
 from core.knobs import Value
-from core.modes import Structure, Task
+from core.modes import ChunkMask, Structure, Task
 from core.params import SONG_MODES, GuidanceRule, Schedule
 from core.solvers import first_of
 from core.tables import Mode
@@ -31,6 +32,12 @@ class Recipe:
     solver: str = first_of("ode").name
     schedule: Schedule = "linear"
     guidance_rule: GuidanceRule = "apg"
+    dcw_enabled: bool = False
+    dcw_mode: DcwMode = "double"
+    dcw_scaler: float = 0.05
+    dcw_high_scaler: float = 0.02
+    dcw_wavelet: Wavelet = "haar"
+    chunk_mask: ChunkMask = "explicit"
     structure: Structure = "codes"
     task_of_latents: Task = "cover"
     planner: Literal["composer", "lm"] = "lm"

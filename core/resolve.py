@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from core.dcw import Dcw, idle_beside
 from core.drafts import DraftRequest
 from core.errors import Fault, RequestError
 from core.knobs import changed, set_in_vain, to_json
 from core.lyrics import LyricsRequest
-from core.modes import Structure
+from core.modes import ChunkMask, Structure
 from core.params import GUIDED, GuidanceRule, Schedule, SongRequest
 from core.recipes import Recipe
 from core.solvers import SOLVERS, Solver, first_of
@@ -29,7 +30,7 @@ class Rendering:
     """How a song is rendered: every choice that a request may leave to the checkpoint, made.
 
     `timesteps`, if there are any, are noise levels that replace schedule and shift; they are as many as `steps`.
-    `structure` is what a cover keeps of its source.
+    `structure` is what a cover keeps of its source; `dcw` is the correction after each step, if there is one.
     """
 
     steps: int
@@ -40,6 +41,8 @@ class Rendering:
     guidance_scale: float
     guidance_rule: GuidanceRule | Literal["adg"]
     structure: Structure
+    chunk_mask: ChunkMask
+    dcw: Dcw | None
 
     @property
     def guided(self) -> bool:
@@ -59,6 +62,8 @@ def rendering_of(request: SongRequest, recipe: Recipe) -> Rendering:
         guidance_scale=request.guidance_scale or recipe.guidance_scale,
         guidance_rule="adg" if request.use_adg else request.guidance_rule or recipe.guidance_rule,
         structure=structure or recipe.structure,
+        chunk_mask=request.chunk_mask or recipe.chunk_mask,
+        dcw=_dcw(request, recipe),
     )
 
 
@@ -70,11 +75,30 @@ def _solver(request: SongRequest, recipe: Recipe) -> Solver:
     return usual if request.infer_method in (None, usual.method) else first_of(request.infer_method)
 
 
+def _dcw(request: SongRequest, recipe: Recipe) -> Dcw | None:
+    """The correction that is asked for, else the recipe's; a flow edit has none."""
+    enabled = recipe.dcw_enabled if request.dcw_enabled is None else request.dcw_enabled
+    if not enabled or request.morph is not None:
+        return None
+    scaler, high_scaler = request.dcw_scaler, request.dcw_high_scaler  # 0 is a choice
+    return Dcw(
+        mode=request.dcw_mode or recipe.dcw_mode,
+        scaler=recipe.dcw_scaler if scaler is None else scaler,
+        high_scaler=recipe.dcw_high_scaler if high_scaler is None else high_scaler,
+        wavelet=request.dcw_wavelet or recipe.dcw_wavelet,
+    )
+
+
+def _idle(rendering: Rendering) -> dict[str, str]:
+    """Knobs that mean nothing to a song that is rendered so, with the reason."""
+    idle = {} if rendering.guided else dict.fromkeys(GUIDED, "needs a guidance_scale above 1")
+    dcw = rendering.dcw
+    return idle | idle_beside(dcw is not None, None if dcw is None else dcw.mode)
+
+
 def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     """Raise RequestError with every knob that was set although it means nothing to the checkpoint."""
-    muted = dict(recipe.muted)
-    if not rendering_of(request, recipe).guided:
-        muted = dict.fromkeys(GUIDED, "needs a guidance_scale above 1") | muted
+    muted = _idle(rendering_of(request, recipe)) | dict(recipe.muted)
     faults = list(set_in_vain(request, muted, recipe.fixed))
     if request.mode not in recipe.modes:
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
@@ -111,11 +135,14 @@ def resolve(request: Song, recipe: Recipe, rng: Rng) -> Song:
         "solver": rendering.solver.name,
         "infer_method": rendering.solver.method,
         "cover_structure": rendering.structure,
+        "chunk_mask": rendering.chunk_mask,
+        "guidance_rule": rendering.guidance_rule,
+        "dcw_enabled": rendering.dcw is not None,
     }
-    if rendering.guided:
-        chosen["guidance_rule"] = rendering.guidance_rule
+    if rendering.dcw is not None:
+        chosen |= {f"dcw_{name}": value for name, value in vars(rendering.dcw).items()}
     if request.retake_variance > 0 and request.retake_seed is None:
         chosen["retake_seed"] = _drawn(rng)
-    silent = {*recipe.muted, *request.idle()}
+    silent = {*recipe.muted, *request.idle(), *_idle(rendering)}
     alive = {name: value for name, value in chosen.items() if name not in silent} | dict(recipe.fixed)
     return changed(request, {name: value for name, value in alive.items() if hasattr(request, name)})

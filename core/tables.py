@@ -18,6 +18,7 @@ GROUPS = MappingProxyType(
         "music": "Music · tempo, key, metre, language",
         "diffusion": "Diffusion · steps, guidance, solver, seed",
         "schedule": "Guidance schedule · when guidance acts",
+        "correction": "Correction · DCW after each step",
         "adapters": "Adapters · LoRAs and their weights",
         "tracks": "Tracks · single instruments, with base checkpoints",
         "plan": "Plan · what is decided before rendering",

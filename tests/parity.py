@@ -95,7 +95,8 @@ class Golden:
 
 def goldens_in(place: Path) -> list[Golden]:
     """The parity folder that a place is, or those that lie in it."""
-    return [Golden(cases.parent) for cases in sorted([*place.glob("cases.json"), *place.glob("*/cases.json")])]
+    found = sorted([*place.glob("cases.json"), *place.glob("*/cases.json")])
+    return [Golden(cases.parent) for cases in found if (cases.parent / "config.json").is_file()]
 
 
 GOLDENS = goldens_in(DATA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pickle
@@ -13,6 +14,7 @@ import pytest
 import tooltips
 from checkpoints import table
 from cli import reference
+from core.dcw import Dcw
 from core.drafts import DRAFTS
 from core.errors import Fault, RequestError
 from core.knobs import AUTO, Knob, knobs_of, parse, to_json
@@ -123,6 +125,12 @@ def test_all_faults_are_reported_at_once() -> None:
         ("cover", {"task_type": "complete", "tracks": "kazoo"}, "tracks"),
         ("cover", {"task_type": "lego", "tracks": "bass", "audio_cover_strength": 0.5}, "audio_cover_strength"),
         ("generate", {"timesteps": "1, 0.5", "shift": 3}, "shift"),
+        ("generate", {"dcw_enabled": False, "dcw_scaler": 0.1}, "dcw_scaler"),
+        ("generate", {"dcw_enabled": False, "dcw_mode": "low"}, "dcw_mode"),
+        ("generate", {"dcw_mode": "low", "dcw_high_scaler": 0.1}, "dcw_high_scaler"),
+        ("generate", {"dcw_mode": "pix", "dcw_wavelet": "db4"}, "dcw_wavelet"),
+        ("edit", {"edit_mode": "flow", "prompt": "x", "dcw_enabled": True}, "dcw_enabled"),
+        ("edit", {"edit_mode": "flow", "prompt": "x", "dcw_scaler": 0.1}, "dcw_scaler"),
         ("edit", {"source_prompt": "piano"}, "source_prompt"),
         ("edit", {"edit_mode": "flow", "prompt": "x", "solver": "heun"}, "solver"),
         ("edit", {"repaint_mode": "aggressive", "repaint_strength": 0.8}, "repaint_strength"),
@@ -173,6 +181,10 @@ def test_resolve_fills_what_was_left_open_and_keeps_what_was_asked() -> None:
         {"timesteps": "1, 0.5"},
         {"use_adg": True, "guidance_scale": 3},
         {"guidance_rule": "cfg", "guidance_scale": 3},
+        {"dcw_enabled": True},
+        {"dcw_enabled": True, "dcw_mode": "low", "dcw_scaler": 0},
+        {"dcw_enabled": True, "dcw_mode": "pix"},
+        {"dcw_enabled": False},
     ],
     ids=str,
 )
@@ -186,8 +198,77 @@ def test_a_request_is_rendered_alike_before_and_after_it_is_resolved(name: str, 
         assert rendering_of(resolved, recipe) == rendering_of(request, recipe)
         assert resolved.seed is not None
         silent = {*recipe.muted, *resolved.idle(), *(() if rendering_of(resolved, recipe).guided else GUIDED)}
-        for knob in ("inference_steps", "guidance_scale", "shift", "schedule", "solver", "guidance_rule"):
+        for knob in (
+            "inference_steps",
+            "guidance_scale",
+            "shift",
+            "schedule",
+            "solver",
+            "guidance_rule",
+            "dcw_enabled",
+        ):
             assert getattr(resolved, knob) is not None or knob in silent
+
+
+def test_a_correction_is_on_for_turbo_alone_unless_it_is_asked_for() -> None:
+    usual = Dcw(mode="double", scaler=0.05, high_scaler=0.02, wavelet="haar")
+    for name in table.PREFERRED:
+        recipe = table.recipe_of(name)
+        left_open, on, off = (
+            rendering_of(parse(GenerateRequest, {"prompt": "x", **values}), recipe).dcw
+            for values in ({}, {"dcw_enabled": True}, {"dcw_enabled": False})
+        )
+        assert (left_open, on, off) == (usual if name.endswith("turbo") else None, usual, None)
+
+
+def test_a_strength_of_zero_is_a_strength() -> None:
+    asked = parse(GenerateRequest, {"prompt": "x", "dcw_enabled": True, "dcw_scaler": 0, "dcw_high_scaler": 0})
+    dcw = rendering_of(asked, RECIPE).dcw
+    assert dcw is not None and (dcw.scaler, dcw.high_scaler) == (0, 0)
+
+
+def test_a_flow_edit_has_no_correction_even_where_others_have() -> None:
+    asked = parse(EditRequest, {**GIVEN["edit"], "edit_mode": "flow", "prompt": "x"})
+    turbo = table.recipe_of("xl-turbo")
+    assert rendering_of(asked, turbo).dcw is None
+    resolved = resolve(asked, turbo, random.randrange)
+    assert (resolved.dcw_enabled, resolved.dcw_mode) == (None, None)
+    refuse_muted(resolved, turbo)
+
+
+def test_what_shapes_a_correction_is_refused_where_there_is_none() -> None:
+    shaped = parse(GenerateRequest, {"prompt": "x", "dcw_scaler": 0.1})
+    with pytest.raises(RequestError, match=r"dcw_scaler = 0\.1: needs dcw_enabled"):
+        refuse_muted(shaped, RECIPE)
+    refuse_muted(dataclasses.replace(shaped, dcw_enabled=True), RECIPE)
+    refuse_muted(shaped, table.recipe_of("xl-turbo"))
+    low = dataclasses.replace(RECIPE, dcw_enabled=True, dcw_mode="low")
+    with pytest.raises(RequestError, match="dcw_high_scaler = .*: belongs to the dcw_mode double"):
+        refuse_muted(parse(GenerateRequest, {"prompt": "x", "dcw_high_scaler": 0.1}), low)
+
+
+def test_a_resolved_request_says_how_it_is_corrected_and_nothing_that_it_is_not() -> None:
+    turbo = table.recipe_of("xl-turbo")
+    on, low, off = (
+        resolve(parse(GenerateRequest, {"prompt": "x", **values}), turbo, random.randrange)
+        for values in ({}, {"dcw_mode": "low"}, {"dcw_enabled": False})
+    )
+    names = ("dcw_enabled", "dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet")
+    assert [getattr(on, name) for name in names] == [True, "double", 0.05, 0.02, "haar"]
+    assert [getattr(low, name) for name in names] == [True, "low", 0.05, None, "haar"]
+    assert [getattr(off, name) for name in names] == [False, None, None, None, None]
+
+
+def test_every_checkpoint_has_explicit_masks_unless_it_is_asked_otherwise() -> None:
+    for name in table.PREFERRED:
+        recipe = table.recipe_of(name)
+        assert rendering_of(parse(GenerateRequest, {"prompt": "x"}), recipe).chunk_mask == "explicit"
+        asked = parse(GenerateRequest, {"prompt": "x", "chunk_mask": "model"})
+        if name != "nano":
+            refuse_muted(asked, recipe)
+            assert rendering_of(asked, recipe).chunk_mask == "model"
+    with pytest.raises(RequestError, match="chunk_mask = 'model': nano was trained on explicit masks alone"):
+        refuse_muted(asked, table.recipe_of("nano"))
 
 
 def test_a_cover_renders_the_structure_that_it_asks_for_else_the_recipes() -> None:

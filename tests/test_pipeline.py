@@ -282,6 +282,10 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "n_max": {"edit_mode": "flow"},
     "n_avg": {"edit_mode": "flow"},
     "crossfade_s": {"crossfade_s": 0.1},
+    "dcw_mode": {"dcw_enabled": True},
+    "dcw_scaler": {"dcw_enabled": True},
+    "dcw_high_scaler": {"dcw_enabled": True},
+    "dcw_wavelet": {"dcw_enabled": True},
     "task_type": {"task_type": "complete", "tracks": "drums"},
     "tracks": {"task_type": "extract", "tracks": "drums"},
 }
@@ -308,6 +312,12 @@ OTHER: dict[str, object] = {
     "shift": 3,
     "schedule": "linear_quadratic",
     "timesteps": "1, 0.4",
+    "chunk_mask": "model",
+    "dcw_enabled": True,
+    "dcw_mode": "pix",
+    "dcw_scaler": 0.1,
+    "dcw_high_scaler": 0.0,
+    "dcw_wavelet": "sym8",
     "duration_s": 12,
     "instrumental": True,
     "reference_audio": "reference.wav",
@@ -391,6 +401,29 @@ def test_the_contexts_are_those_the_model_was_trained_on(runtime: Runtime) -> No
     assert np.array_equal(scene.context[:, 10:20, :channels], silence[:, 10:20])
     assert np.array_equal(scene.context[:, 20:, :channels], source[:, 20:])
     assert scene.context[0, :, channels:].sum(dim=-1).tolist() == [0.0] * 10 + [channels] * 10 + [0.0] * 20
+
+
+@pytest.mark.parametrize("mode", SONG_MODES)
+def test_a_mask_that_is_left_to_the_model_is_two_in_every_frame_the_network_ever_sees(
+    runtime: Runtime, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    velocity = type(runtime).velocity
+
+    def watched(self: Runtime, x: torch.Tensor, t: float, context: torch.Tensor, *rest: Any) -> list[torch.Tensor]:
+        seen.append(context)
+        return velocity(self, x, t, context, *rest)
+
+    monkeypatch.setattr(type(runtime), "velocity", watched)
+    take_of(runtime, mode)
+    explicit, channels = list(seen), runtime.shape.channels
+    seen.clear()
+    take_of(runtime, mode, chunk_mask="model")
+    assert len(seen) == len(explicit)
+    for ours, usual in zip(seen, explicit, strict=True):
+        assert torch.equal(ours[..., :channels], usual[..., :channels])
+        assert (ours[..., channels:] == 2).all()
+        assert usual[..., channels:].max() == 1
 
 
 class Elsewhere:

@@ -164,6 +164,21 @@ def test_the_kind_of_widget_follows_from_the_knob() -> None:
     assert [name for name, kind in kinds.items() if not isinstance(widget(knob_of("edit", name), "edit"), kind)] == []
 
 
+def test_a_flag_that_may_be_left_to_the_studio_is_a_list_of_auto_on_and_off() -> None:
+    flag = knob_of("generate", "dcw_enabled")
+    assert isinstance(widget(flag), gr.Dropdown)
+    assert widget(flag).choices == [("auto · off", AUTO), ("on", True), ("off", False)]
+    assert [flag.parse(value) for _, value in widget(flag).choices] == [None, True, False]
+
+
+def test_another_checkpoint_says_in_lists_too_what_it_would_take() -> None:
+    turbo = Recipe(inference_steps=8, guidance_scale=1, shift=3, dcw_enabled=True)
+    update = widgets.recipe_update(knob_of("generate", "dcw_enabled"), "generate", turbo)
+    assert update["choices"][0] == ("auto · on", AUTO)
+    assert widgets.recipe_update(knob_of("generate", "solver"), "generate", turbo)["choices"][0][0] == "auto · euler"
+    assert "choices" not in widgets.recipe_update(knob_of("generate", "keyscale"), "generate", turbo)
+
+
 def test_another_checkpoint_enables_what_it_can_and_empties_what_it_cannot() -> None:
     free = Recipe(inference_steps=27, guidance_scale=7, shift=3)
     update = widgets.recipe_update(knob_of("generate", "inference_steps"), "generate", free)

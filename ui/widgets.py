@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import gradio as gr
@@ -27,6 +28,9 @@ POSITIONS = 1000
 
 NAMED = ("checkpoint", "planner", "writer")
 """Knobs whose text names one of a list: what is installed on this machine."""
+
+ON_OFF = MappingProxyType({True: "on", False: "off"})
+"""A flag that may also be left to the studio, in words."""
 
 Owner = Mode | DraftKind
 """Whose knobs they are."""
@@ -133,7 +137,11 @@ def auto_text(knob: Knob, recipe: AnyRecipe) -> str:
     """What stands in an empty field: `auto`, with the recipe's own value where it has one."""
     # A recipe's planner is a kind of planner, not one that could be named.
     own = None if knob.name == "planner" else getattr(recipe, knob.name, None)
-    return AUTO if own is None else f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
+    if own is None:
+        return AUTO
+    if isinstance(own, bool):
+        return f"{AUTO} · {ON_OFF[own]}"
+    return f"{AUTO} · {own:g}" if isinstance(own, int | float) else f"{AUTO} · {own}"
 
 
 def widget_value(knob: Knob, value: Value) -> Value:
@@ -176,6 +184,8 @@ def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component
     match knob.kind:
         case "text":
             return Textbox(str(knob.default), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
+        case "flag" if knob.optional:
+            return Dropdown(entries(knob, recipe, ()), value=AUTO, **facts)
         case "flag":
             return Checkbox(bool(knob.default), **facts)
     assert knob.low is not None and knob.high is not None and knob.step is not None
@@ -193,14 +203,16 @@ def _choice(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component
     return Dropdown(entries(knob, setting.recipe, names), value=value, **facts)
 
 
-def entries(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str]]:
+def entries(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[str, str | bool]]:
     """(words, value) of the entries of a list: `auto` first where the studio may choose."""
-    first = [(auto_text(knob, recipe), AUTO)] if knob.optional else []
+    first: list[tuple[str, str | bool]] = [(auto_text(knob, recipe), AUTO)] if knob.optional else []
+    if knob.kind == "flag":
+        return [*first, (ON_OFF[True], True), (ON_OFF[False], False)]
     return [*first, *((name, name) for name in names)]
 
 
 def _is_list(knob: Knob) -> bool:
-    return knob.optional and (knob.kind == "choice" or knob.name in NAMED)
+    return knob.optional and (knob.kind in ("choice", "flag") or knob.name in NAMED)
 
 
 def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
@@ -211,4 +223,6 @@ def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
         change["value"] = widget_value(knob, knob.default)
     if knob.optional and knob.kind in ("integer", "number"):
         change["placeholder"] = auto_text(knob, recipe)
+    if _is_list(knob) and knob.name not in NAMED and auto_text(knob, recipe) != AUTO:
+        change["choices"] = entries(knob, recipe, knob.choices)
     return gr.update(**change)

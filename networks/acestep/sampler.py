@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.dcw import Dcw
 from core.modes import RepaintMode
+from networks.acestep.dcw import correct
 
 Condition = Any
 Velocity = Callable[[Tensor, float, Tensor, Sequence[Condition]], list[Tensor]]
@@ -228,6 +230,11 @@ class SolverStep:
     index: int
     total: int
 
+    @property
+    def clean(self) -> Tensor:
+        """The clean latents that `v` predicts."""
+        return self.x - self.t * self.v
+
 
 def euler(step: SolverStep) -> Tensor:
     """First order: along the velocity."""
@@ -266,8 +273,9 @@ def upstream_sde(step: SolverStep) -> Tensor:
 
 
 def _renoised(step: SolverStep, t_next: float) -> Tensor:
-    clean = step.x - step.t * step.v
-    return renoise(clean, step.fresh_noise(step.index).to(clean), t_next) if t_next > 0 else clean
+    if t_next <= 0:
+        return step.clean
+    return renoise(step.clean, step.fresh_noise(step.index).to(step.x), t_next)
 
 
 SolverRule = Callable[[SolverStep], Tensor]
@@ -352,13 +360,14 @@ class DenoiseInputs:
     """Everything that one denoising needs besides its noise.
 
     `levels` fall from the level of the first x to 0. From step `switch` (counted from 0) on the network is given
-    `later` instead of `view`: an audio_cover_strength of s switches at `int(s * steps)`.
+    `later` instead of `view`: an audio_cover_strength of s switches at `int(s * steps)`. `dcw` corrects every step.
     """
 
     levels: Sequence[float]
     view: View
     guidance: Guidance
     solver: str = "euler"
+    dcw: Dcw | None = None
     later: View | None = None
     switch: int = 0
     window: RepaintWindow | None = None
@@ -391,6 +400,8 @@ def denoise(
             total=total,
         )
         x = SOLVERS[inputs.solver](step)
+        if inputs.dcw is not None:
+            x = correct(x, step.clean, t, inputs.dcw)
         past = ((t, v), *past)[:2]
         if inputs.window is not None and index < inputs.window.injections:
             x = inputs.window.inject(x, t_next)

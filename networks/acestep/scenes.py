@@ -1,7 +1,8 @@
 """What the DiT sees besides noise: one function per row of the table in docs/modes.md.
 
 A scene is the context, source latents beside a mask, and the instruction that goes with it. Latents are
-`(B, T, C)`, contexts `(B, T, 2C)`; the mask is 1 where the model may change the music.
+`(B, T, C)`, contexts `(B, T, 2C)`; the mask is 1 where the model may change the music, 0 where it may not, and 2
+throughout where it is left to the model.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from core.modes import Structure, Task
+from core.modes import ChunkMask, Structure, Task
 from core.recipes import Recipe
 from networks.acestep.runtime import reference_excerpt
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 Window = tuple[int, int]
 """First frame that is made anew, and the first after it that is not."""
+
+LEFT_TO_MODEL = 2.0
+"""The mask in every frame, inside a window and outside, that upstream's `chunk_mask_mode` auto means."""
 
 
 def encode(runtime: Runtime, waves: Sequence[NDArray[np.float32]]) -> Tensor:
@@ -77,6 +81,13 @@ class Scene:
     context: Tensor
     kept: Tensor | None = None
     window: Window | None = None
+
+    def under(self, chunk_mask: ChunkMask) -> Scene:
+        """The scene with its own mask, or with one that leaves to the model what it changes."""
+        if chunk_mask == "explicit":
+            return self
+        source, mask = self.context.chunk(2, dim=-1)
+        return dataclasses.replace(self, context=torch.cat([source, torch.full_like(mask, LEFT_TO_MODEL)], dim=-1))
 
 
 def masked(source: Tensor, mask: Tensor | None = None) -> Tensor:
