@@ -392,7 +392,7 @@ def test_a_decoder_gets_its_cache_under_the_name_that_it_knows(on_torch: Languag
         warnings.simplefilter("error", FutureWarning)
         renamed = Newer() if name == "cache" else Older()
         read = [KvCache(each, pads, 4, static=False).read(ids).numpy() for each in (body, renamed)]
-    np.testing.assert_array_equal(*read)
+    np.testing.assert_array_equal(read[0], read[1])
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -89,7 +89,7 @@ def without_card() -> None:
     import torch
 
     torch.version.cuda = "12.8"
-    torch._C._cuda_init = torch.cuda._is_in_bad_fork = bool  # type: ignore[attr-defined]  # can be pickled, does nothing
+    torch._C._cuda_init = torch.cuda._is_in_bad_fork = bool  # type: ignore[assignment]  # picklable, does nothing
     import spaces  # noqa: F401
     from spaces.zero import torch as patched
 

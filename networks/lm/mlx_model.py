@@ -67,7 +67,7 @@ def _classes(config: dict[str, Any]) -> tuple[type, type]:
     """mlx-lm's classes for a configuration, the network made to take weights under either spelling of their names."""
     family = import_module(f"mlx_lm.models.{config['model_type']}")
 
-    class AnySpelling(family.Model):  # type: ignore[misc, name-defined]
+    class AnySpelling(family.Model):  # type: ignore[name-defined]
         def sanitize(self, weights: dict[str, Any]) -> Any:
             return super().sanitize(named(weights))
 

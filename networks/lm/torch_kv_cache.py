@@ -37,7 +37,7 @@ class KvCache:
         self._values: list[Tensor] = []
         self._write_at = torch.zeros(1, dtype=torch.int64, device=pads.device)
         self._step: _DecodingStep | None = None
-        self._keyword = _cache_keyword(type(body))
+        self._keyword = _cache_keyword(body)
 
     def read(self, ids: Tensor) -> Tensor:
         """The last states `(B, D)`, which predict the token behind the ids `(B, n)`; the cache grows by n tokens."""
@@ -116,8 +116,7 @@ class KvCache:
         return (torch.arange(self.length, stop, device=self.pads.device)[None] - self.pads[:, None]).clamp(min=0)
 
 
-@cache
-def _cache_keyword(decoder: type[nn.Module]) -> str:
+def _cache_keyword(decoder: nn.Module) -> str:
     """The name under which a decoder takes its cache: one or the other, by the version of transformers."""
     return "cache" if "cache" in signature(decoder.forward).parameters else "past_key_values"
 
