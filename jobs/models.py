@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 from core.errors import OutOfMemory, StudioError
 from core.events import Progress
 from jobs.work import Need, Role
-from networks.machine import Bits, DeviceKind, Machine, likely_device, process_peak_gb
+from networks.machine import Bits, DeviceKind, Machine, has_bfloat16_units, likely_device, process_peak_gb
 
 if TYPE_CHECKING:
     from checkpoints.find import Installed
@@ -115,7 +115,7 @@ class Models:
         """
         absent = []
         for need in needs:
-            machine = self._machine_for(need)
+            machine = self.machine_for(need)
             present = self._loaded.get(need.role)
             if present and (present.need.place.folder, present.machine) == (need.place.folder, machine):
                 continue
@@ -124,7 +124,7 @@ class Models:
             loader = LOADERS[need.role]
             for role in (need.role, *loader.displaces):
                 self._free(role)
-            notes = tuple(_notes(machine)) if need.role == "song" else ()
+            notes = tuple(self._notes(need)) if need.role == "song" else ()
             for note in notes:
                 log.warning(note)
             try:
@@ -134,11 +134,27 @@ class Models:
             self._loaded[need.role] = Loaded(need, machine, networks, notes)
         return tuple(absent)
 
-    def _machine_for(self, need: Need) -> Machine:
-        machine = self.machine
-        if need.role == "song":
-            machine = dataclasses.replace(machine, dtype=machine.dtype or need.place.checkpoint.dtype)
-        return machine
+    def machine_for(self, need: Need) -> Machine:
+        """How the weights of a need run: a song's in the format that was asked for, its own, or the processor's."""
+        if need.role != "song":
+            return self.machine
+        own = self.machine.dtype or need.place.checkpoint.dtype
+        return dataclasses.replace(self.machine, dtype=own or ("bfloat16" if self._halves() else None))
+
+    def _halves(self) -> bool:
+        """Whether songs are rendered on a processor that is several times faster in bfloat16 than in float32."""
+        return self.machine.chosen.runtime == "torch" and self.device_kind() == "cpu" and has_bfloat16_units()
+
+    def _notes(self, need: Need) -> Iterator[str]:
+        """What is not as it usually is about a song's networks, for the log and for the track."""
+        machine = self.machine_for(need)
+        if machine.chosen.note:
+            yield machine.chosen.note
+        if machine.bits:
+            experiment = ", which is an experiment" if machine.bits == 4 else ""
+            yield f"the network's layers are packed to {machine.bits} bits{experiment}"
+        if machine.dtype not in (self.machine.dtype, need.place.checkpoint.dtype):
+            yield f"in {machine.dtype}, for which this processor has units of its own; --dtype float32 has more digits"
 
     def _free(self, role: Role) -> None:
         if (present := self._loaded.pop(role, None)) is not None:
@@ -202,15 +218,6 @@ class Models:
             yield from events
 
         return mlx_thread.iterate(there)
-
-
-def _notes(machine: Machine) -> Iterator[str]:
-    """What is not as it usually is, for the log and for the track."""
-    if machine.chosen.note:
-        yield machine.chosen.note
-    if machine.bits:
-        experiment = ", which is an experiment" if machine.bits == 4 else ""
-        yield f"the network's layers are packed to {machine.bits} bits{experiment}"
 
 
 def as_studio_error(error: Exception, remedy: str) -> StudioError | None:

@@ -126,7 +126,8 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters, unplanned=unplanned)
     deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
     deciding |= {need.role: fingerprint(need.place.folder) for need in planners}
-    machine = desk.replica.models.machine
+    song = Need("song", place)
+    machine = desk.replica.models.machine_for(song)
     how = (machine.chosen.runtime, desk.device, str(machine.dtype), str(machine.bits))
     record = Record(
         mode=resolved.mode,
@@ -140,7 +141,7 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
         device=desk.device,
     )
     cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
-    return Order(work=SongWork(job=job, needs=(Need("song", place), *planners), cost=cost), record=record)
+    return Order(work=SongWork(job=job, needs=(song, *planners), cost=cost), record=record)
 
 
 def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, planners: Sequence[Need]) -> str:

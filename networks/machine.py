@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Literal, get_args
 
 from networks import mlx_thread
@@ -23,6 +24,10 @@ Bits = Literal[8, 4]
 
 GROUP_SIZE = 64
 """Weights of a quantised matrix that share a scale and an offset of 16 bits each."""
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+"""Names that Linux gives to such units: two of x86, one of Arm."""
 
 ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 """Whether this is a Space that leases its GPU to one job at a time."""
@@ -77,6 +82,17 @@ def likely_device() -> DeviceKind:
     if ON_ZERO_GPU or shutil.which("nvidia-smi"):
         return "cuda"
     return "mps" if _is_apple_silicon() else "cpu"
+
+
+@cache
+def has_bfloat16_units() -> bool:
+    """Whether the processor multiplies bfloat16 by itself, by the flags that Linux lists; elsewhere nobody can tell."""
+    try:
+        lines = CPU_FLAGS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return not BFLOAT16_FLAGS.isdisjoint(flags.split())
 
 
 def process_peak_gb() -> float:

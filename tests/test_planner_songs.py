@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from jobs import estimates
 from jobs.estimates import Cost
 from library import audio
 from library.tracks import Track
+from networks import machine
 from networks.acestep.job import Job
 from networks.acestep.layouts import CODE_PARTS
 from networks.machine import Machine
@@ -373,3 +375,49 @@ def test_a_planner_hears_nothing_through_a_checkpoint_without_codes(codeless: St
     draft = [*codeless.run(UnderstandRequest(src_audio=tmp_path / "tone.wav"))][-1]
     assert isinstance(draft, Draft)
     assert "writes audio codes, and none is installed" in draft.notes[0]
+
+
+# ---- number formats --------------------------------------------------------------------------------------------------
+
+
+def test_a_processor_with_units_for_bfloat16_renders_in_it_and_says_so(
+    home: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"prompt": "folk", "duration_s": 10, "seed": 31, "thinking": False, "inference_steps": 1}
+    tracks: dict[tuple[str, bool], Track] = {}
+    monkeypatch.setenv("ACE_MODELS_DIR", str(weights))
+    for units in (False, True):
+        monkeypatch.setattr("jobs.models.has_bfloat16_units", lambda units=units: units)
+        with closing(Studio(Settings(machine=Machine(device="cpu"), outputs=home))) as fresh:
+            for name in ("xl-turbo", "nano"):
+                events = fresh.run(parse(GenerateRequest, {**asked, "checkpoint": name}))
+                tracks[name, units] = next(event for event in events if isinstance(event, Track))
+    assert not any("bfloat16" in note for note in tracks["xl-turbo", False].notes)
+    assert any(note.startswith("in bfloat16, for which this processor") for note in tracks["xl-turbo", True].notes)
+    assert tracks["xl-turbo", True].key != tracks["xl-turbo", False].key
+    assert tracks["nano", True].key == tracks["nano", False].key
+
+
+@pytest.mark.parametrize(
+    ("flags", "units"),
+    [
+        ("flags\t\t: fpu sse2 avx2 amx_bf16 amx_tile", True),
+        ("flags\t\t: fpu avx512f avx512_bf16", True),
+        ("flags\t\t: fpu sse2 avx2 avx512f", False),
+        ("Features\t: fp asimd i8mm bf16", True),
+        ("Features\t: fp asimd", False),
+    ],
+)
+def test_the_flags_of_a_processor_tell_whether_it_has_units_for_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, units: bool
+) -> None:
+    listed = tmp_path / "cpuinfo"
+    listed.write_text(f"processor\t: 0\n{flags}\n\nprocessor\t: 1\n{flags}\n")
+    monkeypatch.setattr(machine, "CPU_FLAGS", listed)
+    machine.has_bfloat16_units.cache_clear()
+    assert machine.has_bfloat16_units() == units
+    monkeypatch.setattr(machine, "CPU_FLAGS", tmp_path / "nowhere")
+    machine.has_bfloat16_units.cache_clear()
+    assert not machine.has_bfloat16_units()
+    monkeypatch.undo()
+    machine.has_bfloat16_units.cache_clear()
