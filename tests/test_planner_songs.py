@@ -342,7 +342,7 @@ def test_without_a_detokenizer_a_song_comes_from_its_words_and_its_track_says_so
     ("values", "fault"),
     [
         ({"planner": "lm-0.6b"}, "planner = 'lm-0.6b': must be empty"),
-        ({"plan": "<|audio_code_1|>" * 50}, "must hold no codes"),
+        ({"plan": f"codes: {'7 ' * 50}", "use_cot_caption": True}, "must hold no codes"),
     ],
 )
 def test_what_asks_for_codes_is_refused_before_anything_loads_with_a_way_to_get_them(
