@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Literal, get_args
 
 from networks import mlx_thread
@@ -83,6 +84,16 @@ def process_peak_gb() -> float:
     """The most memory in GB that this process ever held."""
     # macOS counts in bytes, other systems in kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
+
+
+def host_free_gb() -> float:
+    """The memory in GB that this machine can still give, what it would drop for that included; infinite if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("inf")  # macOS swaps and compresses before anything fails
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 / 1e9 if found else float("inf")
 
 
 def _is_apple_silicon() -> bool:
