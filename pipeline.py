@@ -44,12 +44,17 @@ BY_HAND = "given"
 """Who planned a song whose codes the user brought along."""
 
 
-def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Progress | Take]:
+def render(
+    job: Job, runtime: Runtime, planner: Planner | None, planned: Callable[[float], tuple[str, ...]] | None = None
+) -> Iterator[Progress | Take]:
     """Progress before every long step, then one Take for each variation; the same job gives the same samples.
 
-    Raises RequestError when the song would be too long.
+    `planned` is called once, with the song's length, when the planner is not needed any more; its notes go with the
+    plans. Raises RequestError when the song would be too long.
     """
     plans = yield from _plans_of(job, planner, runtime.shape.sample_rate)
+    notes = planned(plans[0].duration_s) if planned else ()
+    plans = [dataclasses.replace(plan, notes=(*plan.notes, *notes)) for plan in plans]
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
     yield Progress("encoding")
     scene = making.scene()

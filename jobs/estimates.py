@@ -41,6 +41,13 @@ much again where the card is a slower one."""
 LOADED_GB_PER_S = 0.8
 """How fast weights come from a disk to a GPU: 11.5 GB of XL SFT took 13 s beside an H200."""
 
+WORKING_GB = 1.3
+WORKING_GB_PER_S = 0.001
+"""Memory that a song's networks work in, beside their weights: at least, and for each second that is rendered.
+
+Measured on CUDA with XL SFT and 2B turbo at 60 to 600 s (docs/fidelity.md), rounded up.
+"""
+
 PLANNED_S = 60.0
 """Assumed length of a song whose planner will choose it."""
 
@@ -90,6 +97,11 @@ def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
     dit = recipe.dit_tflop * evaluations(request, recipe)
     passes_of_vae = 2 if request.from_source or recipe.planner == "composer" else 1
     return Cost(tflop=request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop))
+
+
+def working_gb(seconds: float, variations: int) -> float:
+    """Memory in GB for rendering so many songs of that length at once, their weights not counted."""
+    return WORKING_GB + WORKING_GB_PER_S * seconds * variations
 
 
 def tokens(count: int, billions: float) -> Cost:

@@ -160,6 +160,18 @@ class Models:
         if (present := self._loaded.pop(role, None)) is not None:
             present.networks.close()
 
+    def make_room(self, gb: float) -> tuple[str, ...]:
+        """Free a planner that is loaded when the song's device has less memory left; a note when that was done.
+
+        The next plan loads it again.
+        """
+        if "planner" not in self._loaded or self.song.free_gb() >= gb:
+            return ()
+        note = f"{self.planner.name} was freed before rendering: the device had less than {gb:.1f} GB of memory left"
+        log.info(note)
+        self._free("planner")
+        return (note,)
+
     def free(self) -> None:
         """Free all weights."""
         for role in tuple(self._loaded):

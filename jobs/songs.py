@@ -55,7 +55,11 @@ class SongWork:
         """Progress, then one Take for each variation."""
         from pipeline import render
 
-        yield from render(self.job, models.song, PLANNERS[self.job.recipe.planner].opened(models, self.needs))
+        def planned(seconds: float) -> tuple[str, ...]:
+            return models.make_room(estimates.working_gb(seconds, self.job.request.variations))
+
+        planner = PLANNERS[self.job.recipe.planner].opened(models, self.needs)
+        yield from render(self.job, models.song, planner, planned)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,5 +101,15 @@ def process_peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
 
 
+def host_free_gb() -> float:
+    """The memory in GB that this machine can still give, what it would drop for that included; infinite if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("inf")  # macOS swaps and compresses before anything fails
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 / 1e9 if found else float("inf")
+
+
 def _is_apple_silicon() -> bool:
     return (platform.system(), platform.machine()) == ("Darwin", "arm64")

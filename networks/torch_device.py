@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from core.errors import StudioError
+from networks.machine import host_free_gb
 
 if TYPE_CHECKING:
     from networks.machine import DType
@@ -35,6 +36,16 @@ def dtype_on(device: torch.device, name: DType | None) -> torch.dtype:
     """The number format of that name; None takes float32 on a CPU, else bfloat16."""
     dtype: torch.dtype = getattr(torch, name or ("float32" if device.type == "cpu" else "bfloat16"))
     return dtype
+
+
+def free_gb(device: torch.device) -> float:
+    """The memory in GB that the device has left, with what torch keeps of it for itself and does not use."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (torch.cuda.mem_get_info(device)[0] + kept) / 1e9
+    if device.type == "mps":
+        return (torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()) / 1e9
+    return host_free_gb()
 
 
 def free_memory(device: torch.device) -> None:

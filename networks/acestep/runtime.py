@@ -142,6 +142,10 @@ class Runtime(Protocol):
         """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
         ...
 
+    def free_gb(self) -> float:
+        """The memory in GB that its device has left."""
+        ...
+
     def peak_gb(self) -> float:
         """The most memory in GB held at once since the last call; where only the process's peak is known, ever."""
         ...

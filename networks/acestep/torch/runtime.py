@@ -29,7 +29,7 @@ from networks.acestep.torch.dit import (
 from networks.acestep.torch.lora import apply_adapters
 from networks.acestep.torch.parts import Network, Parts, load_parts
 from networks.machine import DeviceKind, DType, RuntimeName, process_peak_gb
-from networks.torch_device import dtype_on, free_memory, open_device
+from networks.torch_device import dtype_on, free_gb, free_memory, open_device
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -200,6 +200,10 @@ class TorchRuntime:
         states = self.parts.audio_tokenizer.quantizer.get_output_from_indices(codes.to(self.device))
         latents: Tensor = self.parts.audio_token_detokenizer(states.to(self.dtype))
         return latents.float()
+
+    def free_gb(self) -> float:
+        """The memory in GB that its device has left."""
+        return free_gb(self.device)
 
     def peak_gb(self) -> float:
         """The peak in GB of the GPU's memory on CUDA since the last call, elsewhere of the process."""
