@@ -117,6 +117,24 @@ def test_a_song_whose_weights_are_gone_is_recalled_and_refused_with_what_to_do(
         gone.with_suffix(suffix).unlink()
 
 
+def test_a_flag_that_the_studio_would_choose_can_be_set_and_comes_back_with_its_song(page: Page) -> None:
+    page.locator("#generate-prompt textarea").fill("corrected waltz")
+    page.locator(".chips button", has_text="10 s").click()
+    quick(page)
+    flag = page.locator("#generate-dcw-enabled input")
+    page.locator("#generate-correction-fold button").first.click()
+    expect(flag).to_have_value("auto · off")
+    flag.click()
+    page.get_by_role("option", name="on", exact=True).click()
+    page.locator("#run-generate").click()
+    expect(page.locator("#song-title h2")).to_contain_text("corrected waltz", timeout=SONG_MS)
+    page.reload()
+    recall(page, "corrected waltz")
+    page.locator("#generate-correction-fold button").first.click()
+    expect(flag).to_have_value("on")
+    expect(page.locator("#generate-dcw-mode input")).to_have_value("double")
+
+
 def test_what_a_user_wrote_is_shown_as_written(page: Page, song: dict[str, Any]) -> None:
     recall(page, "lofi hip hop")
     expect(page.locator("#song-title h2")).to_contain_text(NASTY)
