@@ -104,15 +104,18 @@ import app
 from tests.zero_gpu import without_card
 without_card()
 os.O_DIRECT = 0  # not every file system of a test machine has it
-from backend import Studio
+from backend import Settings, Studio
 from checkpoints import find
+from spaces.config import Config
 from spaces.zero.torch import patching
-studio = Studio()
+studio = Studio(Settings())
 studio.prepare()
 loaded = sorted(studio.loaded)
 packed = patching.pack()
-before = {name: find.checkpoint(name).checkpoint.name for name in ("xl-turbo", "lm-0.6b")}
-report = {"loaded": loaded, "state": studio.status().state, "packed": packed, "installed": sorted(before)}
+installed = [row.name for use in ("song", "planner") for row in find.installed(use)]
+doomed = [str(path) for path in find.checkpoint("xl-turbo").folder.rglob("*.safetensors")
+          if path.resolve().match(Config.zerogpu_mmap_autoprune_pattern)]
+report = {"loaded": loaded, "packed": packed, "installed": installed, "doomed": doomed}
 sys.stdout.write(json.dumps(report) + "\\n")
 sys.stdout.flush()
 os._exit(0)
@@ -147,9 +150,9 @@ def test_what_is_loaded_before_the_page_is_served_is_packed_and_stays_installed(
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    assert (report["loaded"], report["state"]) == (["planner", "song"], "ready")
+    assert report["loaded"] == ["planner", "song"]
     assert report["packed"] > 100_000
-    assert report["installed"] == ["lm-0.6b", "xl-turbo"]
+    assert (report["installed"], report["doomed"]) == (["xl-turbo", "nano", "lm-0.6b"], [])
 
 
 @pytest.fixture(scope="module")
