@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import peft
@@ -61,6 +62,7 @@ def reference(folder: Path) -> Iterator[TorchRuntime]:
     runtime.close()
 
 
+@cache
 def network(folder: Path) -> nn.Module:
     dit: nn.Module = DIFFUSERS_PARTS["transformer"].from_pretrained(folder / "transformer")  # type: ignore[attr-defined]
     return dit.requires_grad_(False)
@@ -206,7 +208,7 @@ def test_a_form_does_to_the_weights_what_its_formula_says_at_every_weight(
     check_fit(adapter, linear_shapes(folder))
     assert (adapter.form, adapter.kind, len(adapter.layers)) == (form, "LyCORIS", len(made))
     base = heard(runtime)
-    for weight in (1.0, 0.3, 1.5):
+    for weight in (0.3, 1.5):
         expected = changed(reference, partial(heavier, made, weight))
         assert relative_error(heard(runtime, weighed(adapter, weight)), expected) <= TOLERANCE
         assert relative_error(expected, base) > 0.01
@@ -240,7 +242,7 @@ def test_a_form_runs_in_half_precision_as_in_full(folder: Path, tmp_path: Path, 
     adapter = describe(file_of(folder, tmp_path / "a.safetensors", make, 1)[0])
     answers = []
     for dtype in ("float32", "bfloat16"):
-        half = open_runtime(folder, runtime="torch", device="cpu", dtype=dtype)  # type: ignore[arg-type]
+        half = open_runtime(folder, runtime="torch", device="cpu", dtype=dtype)
         answers.append(heard(half, adapter))
         half.close()
     assert relative_error(answers[1], answers[0]) < 0.1
@@ -278,7 +280,7 @@ CONFIGS = {
 def test_what_peft_saves_does_what_peft_makes_of_the_weights(
     runtime: Runtime, reference: TorchRuntime, folder: Path, tmp_path: Path, config: peft.PeftConfig
 ) -> None:
-    model = peft.get_peft_model(network(folder), config)  # type: ignore[arg-type]
+    model = peft.get_peft_model(copy.deepcopy(network(folder)), config)
     dice = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

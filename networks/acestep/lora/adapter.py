@@ -105,7 +105,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """One adapter as its file describes it, and the weight by which it is applied; `path` is the file of its matrices."""
+    """One adapter as its file describes it, the weight by which it is applied, and the file of its tensors, `path`."""
 
     title: str
     path: Path

@@ -43,12 +43,15 @@ class LowRank:
     up: Array
 
     def __call__(self, states: Array) -> Array:
+        """States `(..., in)` times the matrix: `(..., out)`."""
         return (states @ self.down) @ self.up
 
     def matrix(self) -> Array:
+        """The whole matrix `(in, out)`."""
         return self.down @ self.up
 
     def cast(self, cast: Cast) -> LowRank:
+        """The same in another number format."""
         return LowRank(cast(self.down), cast(self.up))
 
 
@@ -60,6 +63,7 @@ class Kronecker:
     inner: tuple[Array, ...]
 
     def __call__(self, states: Array) -> Array:
+        """States `(..., in)` times the matrix: `(..., out)`."""
         *rows, into = states.shape
         blocks = states.reshape(*rows, self.outer.shape[0], into // self.outer.shape[0])
         for factor in self.inner:
@@ -68,6 +72,7 @@ class Kronecker:
         return mixed.reshape(*rows, mixed.shape[-2] * mixed.shape[-1])
 
     def matrix(self) -> Array:
+        """The whole matrix `(in, out)`."""
         first, *rest = self.inner
         inner = first @ rest[0] if rest else first
         (high, wide), (low, narrow) = self.outer.shape, inner.shape
@@ -75,6 +80,7 @@ class Kronecker:
         return blocks.reshape(high * low, wide * narrow)
 
     def cast(self, cast: Cast) -> Kronecker:
+        """The same in another number format."""
         return Kronecker(cast(self.outer), tuple(map(cast, self.inner)))
 
 
@@ -86,12 +92,15 @@ class Hadamard:
     second: LowRank
 
     def __call__(self, states: Array) -> Array:
+        """States `(..., in)` times the matrix: `(..., out)`."""
         return states @ self.matrix()
 
     def matrix(self) -> Array:
+        """The whole matrix `(in, out)`."""
         return self.first.matrix() * self.second.matrix()
 
     def cast(self, cast: Cast) -> Hadamard:
+        """The same in another number format."""
         return Hadamard(self.first.cast(cast), self.second.cast(cast))
 
 

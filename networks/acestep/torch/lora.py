@@ -1,8 +1,9 @@
 """Adapters in the torch DiT, put around the linear layers and taken away again.
 
 The weights of the base are never changed, so that taking the adapters away restores it bit for bit. The layers are our
-own and not peft's, which has no LoKr with magnitudes, takes the sizes of a LoKr's factors from a rule of its own instead
-of from the file, and makes whole matrices of them in every step.
+own and not peft's, which has no LoKr with magnitudes, takes the sizes of a LoKr's factors from a rule of its own
+instead of from the file, makes whole matrices of them in every step, and does not bring a DoRA back to the base as its
+weight falls.
 """
 
 from __future__ import annotations
