@@ -184,7 +184,8 @@ def test_every_linear_layer_has_one_name_in_every_spelling(folder: Path) -> None
             f"diffusion_model.decoder.{theirs}",
         ):
             assert layer_name(spelling) == layer_name(path)
-        assert layer_name(f"lora_unet_decoder_{theirs.replace('.', '_')}") == layer_name(path)
+        for wrapper in ("lora_unet_decoder", "lycoris", "lycoris_decoder"):
+            assert layer_name(f"{wrapper}_{theirs.replace('.', '_')}") == layer_name(path)
 
 
 # ---- alpha -----------------------------------------------------------------------------------------------------------
@@ -282,6 +283,7 @@ def plus(**extra: Tensor) -> dict[str, Tensor]:
 
 
 ONE = torch.ones(1)
+HADAMARD = ("w1_a", "w1_b", "w2_a", "w2_b")
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda p: p, "is not there"),
     "name too long": (lambda p: p.with_name("x" * 300), "cannot be read: File name too long"),
@@ -296,16 +298,45 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "not safetensors": (lambda p: raw(p, b"RIFF" + bytes(99)), "is no safetensors file"),
     "too large": (lambda p: sparse(p, 500_000_001), "500 MB"),
     "rank 300": (lambda p: saved(p, matrices(300)), "rank 300: at most 256"),
-    "LoKr": (lambda p: saved(p, {f"{Q}.lokr_w1": ONE}), "is a LoKr"),
-    "LoHa": (lambda p: saved(p, {f"{Q}.hada_w1_a": ONE}), "is a LoHa"),
-    "DoRA": (lambda p: saved(p, plus(dora_scale=ONE)), "is a DoRA"),
-    "DoRA of PEFT": (lambda p: saved(p, plus(lora_magnitude_vector=ONE)), "is a DoRA"),
-    "DoRA by configuration": (lambda p: peft(p, use_dora=True), "was trained with DoRA"),
-    "LoKr by configuration": (lambda p: peft(p, peft_type="LOKR"), "was trained with LoKr"),
+    "OFT": (lambda p: saved(p, {f"{Q}.oft_R": ONE}), "is an OFT adapter"),
+    "BOFT": (lambda p: saved(p, {f"{Q}.boft_R": ONE}), "is a BOFT adapter"),
+    "IA3": (lambda p: saved(p, {f"{Q}.ia3_l": ONE}), "is an IA3 adapter"),
+    "IA3 by configuration": (lambda p: peft(p, peft_type="IA3"), "was trained with IA3"),
+    "Tucker": (lambda p: saved(p, plus(lora_mid=ONE)), "Tucker-decomposed LoRA"),
+    "LoKr of Tucker": (lambda p: saved(p, {f"{Q}.lokr_t2": torch.ones(2, 2)}), "Tucker-decomposed LoKr"),
+    "LoHa of Tucker": (lambda p: saved(p, {f"{Q}.hada_t1": torch.ones(2, 2)}), "Tucker-decomposed LoHa"),
+    "half a LoKr": (lambda p: saved(p, {f"{Q}.lokr_w1": ONE}), "lacks the lokr_w2_a matrix"),
+    "half a LoHa": (lambda p: saved(p, {f"{Q}.hada_w1_a": ONE}), "lacks the hada_w1_b matrix"),
+    "two forms in one layer": (
+        lambda p: saved(p, plus(lokr_w1=ONE, lokr_w2=ONE.clone())),
+        "a down beside what makes a LoKr",
+    ),
+    "a half of a LoKr twice": (
+        lambda p: saved(p, {f"{Q}.lokr_{part}": torch.ones(2, 2) for part in ("w1", "w2", "w2_a", "w2_b")}),
+        "a lokr_w2_a beside",
+    ),
+    "LoKr of a convolution": (
+        lambda p: saved(p, {f"{Q}.lokr_w1": torch.ones(2, 2), f"{Q}.lokr_w2": torch.ones(2, 2, 3)}),
+        "matrices of",
+    ),
+    "LoHa of two sizes": (
+        lambda p: saved(p, {f"{Q}.hada_{part}": torch.ones(4, 4 + (part == "w2_b")) for part in HADAMARD}),
+        "matrices of",
+    ),
+    "LoKr of two ranks": (
+        lambda p: saved(p, {f"{Q}.lokr_{part}": torch.ones(4 + int(part[1]), 4 + int(part[1])) for part in HADAMARD}),
+        "matrices of",
+    ),
+    "LoHa of rank 300": (
+        lambda p: saved(p, {f"{Q}.hada_{part}": torch.ones(300, 300) for part in HADAMARD}),
+        "rank 300: at most 256",
+    ),
+    "magnitude of another size": (lambda p: saved(p, plus(dora_scale=ONE)), "a magnitude of (1,)"),
+    "DoRA without its magnitudes": (lambda p: peft(p, use_dora=True), "with DoRA and lacks the magnitude"),
     "changed base": (lambda p: peft(p, init_lora_weights="pissa_niter_4"), "was trained with pissa"),
     "biases": (lambda p: saved(p, plus(bias=ONE)), "with biases"),
-    "other tensors": (lambda p: saved(p, plus(weight=ONE)), "holds more than a LoRA"),
-    "nothing": (lambda p: saved(p, {}), "holds no LoRA"),
+    "other tensors": (lambda p: saved(p, plus(weight=ONE)), "holds more than an adapter"),
+    "nothing": (lambda p: saved(p, {}), "holds no adapter"),
     "one half": (lambda p: saved(p, {f"{Q}.lora_B.weight": torch.ones(4, 2)}), "lacks the down matrix"),
     "halves of two ranks": (
         lambda p: saved(p, {f"{Q}.lora_A.weight": torch.ones(2, 4), f"{Q}.lora_B.weight": torch.ones(4, 3)}),

@@ -1,8 +1,10 @@
-"""What a LoRA file holds, and whether it fits a checkpoint.
+"""What an adapter's file holds, and whether it fits a checkpoint.
 
-A LoRA adds `scale * up @ down` to the weight of a linear layer, `down` being `(rank, in)`, `up` `(out, rank)` and
-`scale` alpha / rank, as it was trained. Everything here is read from headers; only the runtime reads the matrices.
-Refusals are AdapterErrors, raised before a network is touched.
+An adapter adds `scale` times a matrix `(out, in)` to the weight of a linear layer, `scale` being alpha / rank as it was
+trained. LoRA makes that matrix of `up @ down`, LoKr (arXiv 2309.14859) of the Kronecker product of w1 and w2, LoHa
+(arXiv 2108.06098) of the product of two low-rank matrices, number by number; DoRA scales what comes out of any of them
+to a magnitude of its own. Everything here is read from headers; only the runtime reads the matrices. Refusals are
+AdapterErrors, raised before a network is touched.
 """
 
 from __future__ import annotations
@@ -21,68 +23,89 @@ from core.files import sha256
 from core.knobs import Json
 from networks.acestep.lora.header import AGAIN, FLOATS, Header, read_header
 
-Kind = Literal["PEFT", "diffusers", "ComfyUI", "kohya"]
+Kind = Literal["PEFT", "diffusers", "ComfyUI", "kohya", "LyCORIS"]
+"""In whose spelling a file is."""
+Form = Literal["LoRA", "LoKr", "LoHa"]
+Side = Literal["outputs", "inputs"]
 LinearShape = tuple[int, int]
 """(out, in) of a linear layer."""
+
+MAGNITUDE = "magnitude"
+"""The part that makes any adapter a DoRA: the norms of the changed weight's rows, or of its columns."""
+_ALPHA = "alpha"
 
 LARGEST_BYTES = 500_000_000
 HIGHEST_RANK = 256
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """The two files of a PEFT folder."""
+LYCORIS_WEIGHTS = ("lokr_weights.safetensors", "loha_weights.safetensors")
+"""The file of the folders that upstream's trainer and its kin write through LyCORIS."""
 PICKLED = "adapter_model.bin"
 """What peft wrote before safetensors."""
 
-_HALVES = {
+_LOKR = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
+_LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+_PARTS = {
     "lora_A": "down",
     "lora_B": "up",
     "lora_down": "down",
     "lora_up": "up",
     "lora.down": "down",
     "lora.up": "up",
-    "alpha": "alpha",
+    **{part: part for part in (*_LOKR, *_LOHA)},
+    "lora_magnitude_vector": MAGNITUDE,
+    "dora_scale": MAGNITUDE,
+    "alpha": _ALPHA,
 }
-_KEY = re.compile(rf"(.+)\.({'|'.join(map(re.escape, _HALVES))})(?:\.default)?(?:\.weight)?")
+"""The parts of a layer's adapter, by what they are called in keys."""
+_KEY = re.compile(rf"(.+)\.({'|'.join(map(re.escape, _PARTS))})(?:\.default)?(?:\.weight)?")
 _FOREIGN = {
-    "lokr_": "a LoKr",
-    "hada_": "a LoHa",
-    "oft_": "an OFT adapter",
+    "lokr_t": "a Tucker-decomposed LoKr",
+    "hada_t": "a Tucker-decomposed LoHa",
     "boft_": "a BOFT adapter",
+    "oft_": "an OFT adapter",
     "ia3_": "an IA3 adapter",
-    "dora_scale": "a DoRA",
-    "magnitude_vector": "a DoRA",
     "lora_mid": "a Tucker-decomposed LoRA",
     "lora_embedding": "a LoRA of embeddings",
     "bias": "a LoRA with biases",
 }
 """The parts of keys that give away adapters of other kinds."""
-_PREFIXES = ("base_model_model", "diffusion_model", "lora_unet", "lora_transformer", "transformer", "model", "decoder")
+_WRAPPERS = ("base_model_model", "diffusion_model", "lora_unet", "lora_transformer", "lycoris")
+_PREFIXES = (*_WRAPPERS, "transformer", "model", "decoder")
 _LEAVES = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "o_proj": "to_out_0"}
 _FROM_BASE = ("gaussian", "eva", "orthogonal")
 """Ways of initialising a LoRA that leave the base model as it is."""
+_HARMLESS = ("rslora", "dora", "effective_conv2d")
+"""What a PEFT configuration may have in use; the last concerns convolutions only."""
 _SHOWN = 3
-PLAIN = "Only plain LoRA is supported: ask its author for one, or convert it."
+SUPPORTED = "Only LoRA, LoKr, LoHa and DoRA of linear layers are supported: ask its author for one, or convert it."
+_PEFT_TYPES = {"LORA": "lora_alpha", "LOKR": "alpha", "LOHA": "alpha"}
+"""The kinds of PEFT folders, and what alpha is called in their configurations."""
 ANOTHER = "Choose the checkpoint that it was trained on, or another adapter."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What an adapter adds to one linear layer: the keys of its two matrices, and the factor of their product.
+    """What an adapter adds to one linear layer: the keys of its tensors, and the factor of what they make.
 
-    `module` is the layer as the file spells it, `name` the same in every spelling (see `layer_name`).
+    `module` is the layer as the file spells it, `name` the same in every spelling (see `layer_name`). `keys` are by the
+    tensors' own names: down and up, those of LyCORIS, and the magnitude. `rank` is that of the low-rank matrices; where
+    a LoKr has none, of its w2. `magnitude_of` tells what a DoRA's magnitude is one of, and is None where there is none.
     """
 
     module: str
     name: str
-    down: str
-    up: str
+    form: Form
+    keys: Mapping[str, str]
     shape: LinearShape
     rank: int
     scale: float
+    magnitude_of: Side | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """One LoRA as its file describes it, and the weight by which it is applied; `path` is the file of its matrices."""
+    """One adapter as its file describes it, the weight by which it is applied, and the file of its tensors, `path`."""
 
     title: str
     path: Path
@@ -98,6 +121,14 @@ class Adapter:
         return max(layer.rank for layer in self.layers)
 
     @property
+    def form(self) -> str:
+        """What its layers are: LoRA, LoKr or LoHa, and DoRA where they have a magnitude of their own."""
+        forms = {layer.form for layer in self.layers}
+        decomposed = any(layer.magnitude_of for layer in self.layers)
+        names = ["DoRA"] * decomposed if forms == {"LoRA"} and decomposed else sorted(forms) + ["DoRA"] * decomposed
+        return " + ".join(names)
+
+    @property
     def key(self) -> str:
         """Equal for adapters that do the same: its matrices, their factors, and its weight."""
         factors = [(layer.name, layer.scale) for layer in self.layers]
@@ -110,6 +141,7 @@ class Adapter:
             "file": self.title,
             "weight": self.weight,
             "kind": self.kind,
+            "form": self.form,
             "rank": self.rank,
             "scale": " to ".join(f"{scale:g}" for scale in dict.fromkeys((scales[0], scales[-1]))),
             "modules": len(self.layers),
@@ -117,7 +149,7 @@ class Adapter:
         }
 
     def __str__(self) -> str:
-        return f"{self.title} at {self.weight:g} (rank {self.rank}, {len(self.layers)} modules)"
+        return f"{self.title} at {self.weight:g} ({self.form}, rank {self.rank}, {len(self.layers)} modules)"
 
 
 # ---- what a file holds -----------------------------------------------------------------------------------------------
@@ -127,7 +159,7 @@ def describe(path: Path) -> Adapter:
     """The adapter in a .safetensors file or a PEFT folder, read from its header in milliseconds, and its hash.
 
     Raises AdapterError for whatever cannot be applied, whichever the checkpoint: too large, a pickle, truncated, a
-    rank above `HIGHEST_RANK`, another kind than plain LoRA, a half that is missing or misshapen.
+    rank above `HIGHEST_RANK`, a kind that is not supported, a matrix that is missing or misshapen.
     """
     try:
         return _described(path)
@@ -146,11 +178,14 @@ def _described(path: Path) -> Adapter:
     found = _parts_of(path.name, header)
     layers = tuple(_layer(path.name, header, module, parts, training) for module, parts in found.items())
     if not layers:
-        raise AdapterError(f"{path.name} holds no LoRA.", AGAIN)
+        raise AdapterError(f"{path.name} holds no adapter.", AGAIN)
     by_name = {layer.name: layer.module for layer in layers}
     twice = next((layer.module for layer in layers if by_name[layer.name] != layer.module), None)
     if twice:
         raise AdapterError(f"{path.name} holds {twice} twice, in two spellings.", AGAIN)
+    plain = next((layer.module for layer in layers if training.decomposed and not layer.magnitude_of), None)
+    if plain:
+        raise AdapterError(f"{path.name} was trained with DoRA and lacks the {MAGNITUDE} of {plain}.", AGAIN)
     return Adapter(title=path.name, path=weights, kind=_kind(header), bytes=size, sha256=sha256(weights), layers=layers)
 
 
@@ -176,6 +211,9 @@ def _files_of(path: Path) -> tuple[Path, Mapping[str, object]]:
     if not path.is_dir():
         config = path.parent / CONFIG
         return path, _read_config(config) if path.name == WEIGHTS and config.is_file() else {}
+    lycoris = [path / name for name in LYCORIS_WEIGHTS if (path / name).is_file()]
+    if lycoris and not (path / WEIGHTS).is_file():
+        return lycoris[0], {}
     missing = [name for name in (WEIGHTS, CONFIG) if not (path / name).is_file()]
     if missing:
         pickled = (path / PICKLED).is_file() and f": {PICKLED} is a pickle, which may run code when it is opened"
@@ -204,49 +242,69 @@ def _saved_config(header: Header) -> Mapping[str, object]:
 
 
 @dataclass(frozen=True)
-class _Training:
-    """How alpha was set: one for all layers unless a pattern names another; None stands for the layer's rank."""
+class _ByModule:
+    """A number for all layers unless a pattern names another; None stands for none."""
 
-    alpha: float | None
+    usual: float | None
     patterns: Mapping[str, float]
-    rank_stabilised: bool
 
-    def scale(self, module: str, rank: int, alpha: float | None) -> float:
+    def of(self, module: str) -> float | None:
+        return next((value for name, value in self.patterns.items() if f".{module}".endswith(f".{name}")), self.usual)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How an adapter was trained: alpha and rank, and whether it is a DoRA."""
+
+    alpha: _ByModule
+    rank: _ByModule
+    rank_stabilised: bool
+    decomposed: bool
+
+    def scale(self, module: str, rank: int | None, alpha: float | None) -> float:
         """The factor of a layer; `alpha` is the file's own for it, which wins.
 
-        Rank-stabilised LoRA divides by the root of the rank (arXiv 2312.03732).
+        Rank-stabilised LoRA divides by the root of the rank (arXiv 2312.03732). A LoKr without low-rank matrices has
+        None as its rank: LyCORIS takes its factor to be 1, whatever alpha tells, and peft what the configuration says.
         """
         if alpha is None:
-            named = (each for name, each in self.patterns.items() if f".{module}".endswith(f".{name}"))
-            alpha = next(named, self.alpha)
-        return 1.0 if alpha is None else alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+            alpha = self.alpha.of(module)
+        divisor = self.rank.of(module) if rank is None else rank
+        if alpha is None or not divisor:
+            return 1.0
+        return alpha / (math.sqrt(divisor) if self.rank_stabilised else divisor)
 
 
 def _training_of(name: str, config: Mapping[str, object]) -> _Training:
-    """How the adapter was trained, from its PEFT configuration; raises AdapterError when it is no plain LoRA."""
+    """How the adapter was trained, from its PEFT configuration; raises AdapterError for a kind not supported."""
     kind = str(config.get("peft_type") or "LORA")
     variants = [key.removeprefix("use_") for key, on in config.items() if key.startswith("use_") and on]
-    other = [kind] * (kind != "LORA") + [variant for variant in variants if variant != "rslora"]
+    other = [kind] * (kind not in _PEFT_TYPES) + [variant for variant in variants if variant not in _HARMLESS]
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start not in _FROM_BASE:
         other.append(start)
     if other:
-        named = ", ".join({"dora": "DoRA", "LOKR": "LoKr", "LOHA": "LoHa"}.get(each, each) for each in other)
-        raise AdapterError(f"{name} was trained with {named}.", PLAIN)
-    patterns = config.get("alpha_pattern") or {}
+        raise AdapterError(f"{name} was trained with {', '.join(other)}.", SUPPORTED)
     try:
-        alphas = {name.removeprefix("^"): _alpha(each) for name, each in cast("Mapping[str, object]", patterns).items()}
-        alpha = None if config.get("lora_alpha") is None else _alpha(config["lora_alpha"])
+        alpha = _by_module(config, _PEFT_TYPES[kind], "alpha_pattern")
+        rank = _by_module(config, "r", "rank_pattern") if kind == "LOKR" else _ByModule(None, {})
     except (AttributeError, ValueError) as broken:
         raise AdapterError(f"{name}: {CONFIG} gives no usable alpha.", AGAIN) from broken
     # peft takes these names for regular expressions; one that is more than a name could run forever.
-    wild = next((each for each in alphas if not re.fullmatch(r"[\w.]+", each)), None)
+    wild = next((each for each in (*alpha.patterns, *rank.patterns) if not re.fullmatch(r"[\w.]+", each)), None)
     if wild is not None:
-        raise AdapterError(f"{name} gives alpha by a pattern that is no module's name: {wild}.", PLAIN)
-    return _Training(alpha, alphas, bool(config.get("use_rslora")))
+        raise AdapterError(f"{name} gives alpha by a pattern that is no module's name: {wild}.", SUPPORTED)
+    return _Training(alpha, rank, bool(config.get("use_rslora")), bool(config.get("use_dora")))
 
 
-def _alpha(given: object) -> float:
+def _by_module(config: Mapping[str, object], usual: str, patterns: str) -> _ByModule:
+    """A number of a configuration and its exceptions; ValueError or AttributeError when they are none."""
+    exceptions = cast("Mapping[str, object]", config.get(patterns) or {})
+    by_name = {name.removeprefix("^"): _number(each) for name, each in exceptions.items()}
+    return _ByModule(None if config.get(usual) is None else _number(config[usual]), by_name)
+
+
+def _number(given: object) -> float:
     """A finite number; ValueError when it is none."""
     if not isinstance(given, int | float) or not math.isfinite(given):
         raise ValueError(given)
@@ -254,44 +312,103 @@ def _alpha(given: object) -> float:
 
 
 def _parts_of(name: str, header: Header) -> dict[str, dict[str, str]]:
-    """The keys of each module's parts (down, up, alpha); raises AdapterError for a key that is part of no LoRA."""
+    """The keys of each module's parts; raises AdapterError for a key that is part of no adapter of ours."""
     found: dict[str, dict[str, str]] = {}
     for key in header.entries:
         match = _KEY.fullmatch(key)
         if match is None:
             kind = next((kind for sign, kind in _FOREIGN.items() if sign in key), None)
-            what = f"is {kind}" if kind else "holds more than a LoRA"
-            raise AdapterError(f"{name} {what}: {key}.", PLAIN)
-        found.setdefault(match[1], {})[_HALVES[match[2]]] = key
+            what = f"is {kind}" if kind else "holds more than an adapter"
+            raise AdapterError(f"{name} {what}: {key}.", SUPPORTED)
+        found.setdefault(match[1], {})[_PARTS[match[2]]] = key
     return found
 
 
 def _layer(title: str, header: Header, module: str, parts: Mapping[str, str], training: _Training) -> Layer:
-    missing = [half for half in ("down", "up") if half not in parts]
+    form, needed = _form(title, module, parts)
+    missing = [part for part in needed if part not in parts]
     if missing:
         raise AdapterError(f"{title} lacks the {missing[0]} matrix of {module}.", AGAIN)
-    down, up = (header.entries[parts[half]] for half in ("down", "up"))
-    rank = down.shape[0] if down.shape else 0
-    if len(down.shape) != 2 or len(up.shape) != 2 or rank != up.shape[1] or not all((*down.shape, *up.shape)):
-        raise AdapterError(f"{title} gives {module} matrices of {down.shape} and {up.shape}.", PLAIN)
-    if not {down.dtype, up.dtype} <= set(FLOATS):
-        raise AdapterError(f"{title} gives {module} numbers of the formats {down.dtype} and {up.dtype}.", PLAIN)
-    if rank > HIGHEST_RANK:
-        raise AdapterError(f"{title} has rank {rank}: at most {HIGHEST_RANK} is accepted.", PLAIN)
-    alpha = header.scalar(parts["alpha"]) if "alpha" in parts else None
+    keys = {part: parts[part] for part in (*needed, MAGNITUDE) if part in parts}
+    entries = {part: header.entries[key] for part, key in keys.items()}
+    dtypes = dict.fromkeys(entry.dtype for entry in entries.values())
+    if not dtypes.keys() <= set(FLOATS):
+        raise AdapterError(f"{title} gives {module} numbers of the formats {' and '.join(dtypes)}.", SUPPORTED)
+    shapes = {part: entries[part].shape for part in needed}
+    measured = _measure(form, shapes)
+    if measured is None:
+        told = " and ".join(map(str, shapes.values()))
+        raise AdapterError(f"{title} gives {module} matrices of {told}.", SUPPORTED)
+    shape, rank = measured
+    if rank is not None and rank > HIGHEST_RANK:
+        raise AdapterError(f"{title} has rank {rank}: at most {HIGHEST_RANK} is accepted.", SUPPORTED)
+    alpha = header.scalar(parts[_ALPHA]) if _ALPHA in parts else None
     return Layer(
         module=module,
         name=layer_name(module),
-        down=parts["down"],
-        up=parts["up"],
-        shape=(up.shape[0], down.shape[1]),
-        rank=rank,
+        form=form,
+        keys=keys,
+        shape=shape,
+        rank=min(shapes["lokr_w2"]) if rank is None else rank,
         scale=training.scale(module.removeprefix("base_model.model."), rank, alpha),
+        magnitude_of=_side(title, module, entries[MAGNITUDE].shape, shape) if MAGNITUDE in entries else None,
     )
+
+
+def _form(title: str, module: str, parts: Mapping[str, str]) -> tuple[Form, tuple[str, ...]]:
+    """What a module's adapter is by its parts, and the matrices it needs; raises AdapterError when it is two at once.
+
+    Each half of a LoKr is whole or in two factors.
+    """
+    form: Form = "LoKr" if not parts.keys().isdisjoint(_LOKR) else "LoRA"
+    needed: tuple[str, ...] = ("down", "up")
+    if form == "LoKr":
+        halves = ("lokr_w1", "lokr_w2")
+        needed = tuple(part for half in halves for part in ([half] if half in parts else [f"{half}_a", f"{half}_b"]))
+    elif not parts.keys().isdisjoint(_LOHA):
+        form, needed = "LoHa", _LOHA
+    beyond = parts.keys() - {*needed, MAGNITUDE, _ALPHA}
+    if beyond:
+        raise AdapterError(f"{title} gives {module} a {min(beyond)} beside what makes a {form}.", SUPPORTED)
+    return form, needed
+
+
+def _measure(form: Form, shapes: Mapping[str, tuple[int, ...]]) -> tuple[LinearShape, int | None] | None:
+    """The shape of what the matrices make, and their rank, None where none is of low rank; None when they do not fit.
+
+    LyCORIS and peft give all matrices of a layer one rank.
+    """
+    if any(len(shape) != 2 or not all(shape) for shape in shapes.values()):
+        return None
+    products = {"LoRA": [("up", "down")], "LoHa": [("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b")]}
+    pairs = products.get(form, [(f"{half}_a", f"{half}_b") for half in ("lokr_w1", "lokr_w2") if half not in shapes])
+    ranks = {rank for left, right in pairs for rank in (shapes[left][1], shapes[right][0])}
+    made = [(shapes[left][0], shapes[right][1]) for left, right in pairs]
+    if form == "LoKr":
+        made += [(shapes[half][0], shapes[half][1]) for half in ("lokr_w1", "lokr_w2") if half in shapes]
+        shape = (made[0][0] * made[1][0], made[0][1] * made[1][1])
+    else:
+        shape = made[0]
+    if len(ranks) > 1 or (form == "LoHa" and made[0] != made[1]):
+        return None
+    return shape, next(iter(ranks), None)
+
+
+def _side(title: str, module: str, magnitude: tuple[int, ...], shape: LinearShape) -> Side:
+    """What a magnitude is of: outputs as peft and LyCORIS write it, inputs as LyCORIS can and once did."""
+    out, into = shape
+    if magnitude in ((out,), (out, 1)):
+        return "outputs"
+    if magnitude == (1, into):
+        return "inputs"
+    told = f"a {MAGNITUDE} of {magnitude} and matrices that make {shape}"
+    raise AdapterError(f"{title} gives {module} {told}.", SUPPORTED)
 
 
 def _kind(header: Header) -> Kind:
     first = next(iter(header.entries))
+    if first.startswith("lycoris_"):
+        return "LyCORIS"
     if ".lora_down" in first or ".lora_up" in first or first.startswith("lora_"):
         return "kohya"
     if first.startswith("diffusion_model."):

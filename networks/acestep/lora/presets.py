@@ -11,16 +11,16 @@ from pathlib import Path
 from core.adapters import AdapterChoice
 from core.errors import AdapterError, Fault, RequestError
 from core.paths import presets_folder
-from networks.acestep.lora.adapter import CONFIG, WEIGHTS, Adapter, check_fit, describe, linear_shapes
+from networks.acestep.lora.adapter import CONFIG, LYCORIS_WEIGHTS, WEIGHTS, Adapter, check_fit, describe, linear_shapes
 
 
 def presets() -> dict[str, Path]:
-    """The adapters of the presets folder by name: .safetensors files without their ending, and PEFT folders."""
+    """The adapters of the presets folder by name: .safetensors files without their ending, and folders of one."""
     found = sorted(presets_folder().glob("*"))
     return {
         path.stem if path.suffix == ".safetensors" else path.name: path
         for path in found
-        if path.suffix == ".safetensors" or (path / CONFIG).is_file()
+        if path.suffix == ".safetensors" or any((path / name).is_file() for name in (CONFIG, *LYCORIS_WEIGHTS))
     }
 
 

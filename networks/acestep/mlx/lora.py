@@ -1,4 +1,4 @@
-"""LoRA layers in the MLX DiT, put around the linear layers and taken away again.
+"""Adapters in the MLX DiT, put around the linear layers and taken away again.
 
 The weights of the base are never changed, so that taking the adapters away restores it bit for bit; and a base that
 is quantised keeps its adapters in full.
@@ -6,34 +6,39 @@ is quantised keeps its adapters in full.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 from safetensors import SafetensorError
 
-from networks.acestep.lora.adapter import Adapter, LinearShape, check_fit, layer_name, not_finite, unreadable
+from networks.acestep.lora.adapter import (
+    MAGNITUDE,
+    Adapter,
+    Layer,
+    LinearShape,
+    check_fit,
+    layer_name,
+    not_finite,
+    unreadable,
+)
+from networks.acestep.lora.deltas import Addition, Delta, Gain, added, delta_of
 from networks.acestep.mlx.dit import Dit
 from networks.acestep.mlx.weights import load_safetensors
 
-LoraPair = tuple[mx.array, mx.array]
-"""Down `(in, rank)`, up `(rank, out)`, each ready to be multiplied from the right, the factor in the latter."""
 
-
-class LoraLinear(nn.Module):
+class AdaptedLinear(nn.Module):
     """A linear layer and what adapters add to it."""
 
-    def __init__(self, base: nn.Module, pairs: Sequence[LoraPair]) -> None:
+    def __init__(self, base: nn.Module, additions: Sequence[Addition]) -> None:
         super().__init__()
         self.base = base
-        self.pairs = [list(pair) for pair in pairs]
+        self.additions = tuple(additions)
 
     def __call__(self, states: mx.array) -> mx.array:
         """The layer's output `(..., out)` with the adapters' added."""
-        output: mx.array = self.base(states)
-        for down, up in self.pairs:
-            output = output + (states @ down) @ up
+        output: mx.array = added(self.base, self.base.get("bias"), states, self.additions)
         return output
 
 
@@ -55,15 +60,17 @@ class AdaptedDit:
         """
         for adapter in adapters:
             check_fit(adapter, self._shapes)
-        pairs: dict[str, list[LoraPair]] = {}
+        bases = dict(self._dit.named_modules()) | self._bases
+        dtype = self._dit.norm_out.weight.dtype
+        additions: dict[str, list[Addition]] = {}
         for adapter in adapters:
             if adapter.weight > 0:
-                for name, pair in _matrices(adapter, self._dit.norm_out.weight.dtype).items():
-                    pairs.setdefault(self._paths[name], []).append(pair)
+                for layer, parts in _parts(adapter):
+                    path = self._paths[layer.name]
+                    additions.setdefault(path, []).append(_addition(layer, parts, bases[path], adapter.weight, dtype))
         self._replace(self._bases)
-        modules = dict(self._dit.named_modules())
-        self._bases = {path: modules[path] for path in pairs}
-        self._replace({path: LoraLinear(modules[path], added) for path, added in pairs.items()})
+        self._bases = {path: bases[path] for path in additions}
+        self._replace({path: AdaptedLinear(bases[path], several) for path, several in additions.items()})
 
     def _replace(self, modules: Mapping[str, nn.Module]) -> None:
         self._dit.update_modules(tree_unflatten(list(modules.items())))
@@ -74,18 +81,47 @@ def _shape(linear: nn.Linear) -> LinearShape:
     return out, into
 
 
-def _matrices(adapter: Adapter, dtype: mx.Dtype) -> dict[str, LoraPair]:
-    """The adapter's matrices by layer name in the type of the DiT; its factor and its weight are multiplied into up."""
+def _parts(adapter: Adapter) -> Iterator[tuple[Layer, dict[str, mx.array]]]:
+    """The tensors of each layer by their own names, in float32."""
     try:
         tensors = load_safetensors(adapter.path)
-        found: dict[str, LoraPair] = {}
         for layer in adapter.layers:
-            down, up = (tensors[key].astype(mx.float32) for key in (layer.down, layer.up))
-            if not (mx.isfinite(down).all() and mx.isfinite(up).all()):
+            parts = {part: tensors[key].astype(mx.float32) for part, key in layer.keys.items()}
+            if not all(mx.isfinite(part).all() for part in parts.values()):
                 raise not_finite(adapter, layer)
-            up = up * (layer.scale * adapter.weight)
-            found[layer.name] = (down.T.astype(dtype), up.T.astype(dtype))
-        mx.eval(list(found.values()))
+            yield layer, parts
     except (OSError, SafetensorError, RuntimeError) as broken:
         raise unreadable(adapter, broken) from broken
-    return found
+
+
+def _addition(layer: Layer, parts: dict[str, mx.array], base: nn.Module, factor: float, dtype: mx.Dtype) -> Addition:
+    """What a layer's adapter adds by the weight `factor`, in the number format of the DiT, computed."""
+    made: list[mx.array] = []
+
+    def cast(array: mx.array) -> mx.array:
+        made.append(array.astype(dtype))
+        return made[-1]
+
+    delta = delta_of(layer, parts)
+    gain = None
+    if layer.magnitude_of is not None:
+        ratio = parts[MAGNITUDE].flatten() / _norm(delta, base, 0 if layer.magnitude_of == "outputs" else 1)
+        gain = Gain(cast(ratio), cast(ratio - 1), layer.magnitude_of)
+    addition = Addition(delta.cast(cast), factor, gain)
+    mx.eval(made)  # layer by layer, so that no two layers' whole matrices are there at once
+    return addition
+
+
+def _norm(delta: Delta, base: nn.Module, axis: int) -> mx.array:
+    """The norms of the changed weight `(in, out)` along an axis; never 0, which would make infinities of silence."""
+    changed = delta.matrix() + _weight(base).T
+    return mx.maximum(mx.linalg.norm(changed, axis=axis), mx.finfo(changed.dtype).eps)
+
+
+def _weight(base: nn.Module) -> mx.array:
+    """The weight `(out, in)` of a layer in float32, as its quantised numbers stand for it."""
+    weight: mx.array = base.weight
+    if isinstance(base, nn.QuantizedLinear):
+        quantised = base.scales, base.get("biases"), base.group_size, base.bits, base.mode
+        weight = mx.dequantize(weight, *quantised)
+    return weight.astype(mx.float32)
