@@ -140,8 +140,10 @@ def _original(name: str, title: str, repo: str, folder: str, recipe: Recipe) -> 
 
 
 def _language(
-    name: str, title: str, use: Use, repo: str, size: float, billions: float, licence: str, *, folder: str = ""
+    name: str, title: str, use: Use, repo: str, weight: tuple[float, float], licence: str, *, folder: str = ""
 ) -> Checkpoint:
+    """A language model; its `weight` is gigabytes to bring, and billions of parameters."""
+    size, billions = weight
     return Checkpoint(
         name=name, title=title, use=use, repo=repo, folder=folder, files=LANGUAGE_MODEL, bytes=int(size * 1e9),
         parameters=billions, licence=licence,
@@ -164,22 +166,22 @@ _ROWS = (
         repo="ACE-Step/Ace-Step1.5", files=COMPANION, bytes=1_550_000_000,
         parameters=TEXT_ENCODER_BILLIONS + VAE_BILLIONS, licence="MIT",
     ),
-    _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", 1.37, 0.663, "MIT"),
+    _language("lm-0.6b", "5 Hz planner 0.6B", "planner", "ACE-Step/acestep-5Hz-lm-0.6B", (1.37, 0.663), "MIT"),
     _language(
-        "lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", 3.76, 1.854, "MIT",
+        "lm-1.7b", "5 Hz planner 1.7B", "planner", "ACE-Step/Ace-Step1.5", (3.76, 1.854), "MIT",
         folder="acestep-5Hz-lm-1.7B",
     ),
-    _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", 8.43, 4.190, "MIT"),
-    _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", 15.2, 7.6, "Apache-2.0"),
-    _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", 6.2, 3.1, "Qwen Research"),
-    _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", 3.1, 1.55, "Apache-2.0"),
+    _language("lm-4b", "5 Hz planner 4B", "planner", "ACE-Step/acestep-5Hz-lm-4B", (8.43, 4.190), "MIT"),
+    _language("qwen-7b", "Qwen 2.5 7B Instruct", "lyrics", "Qwen/Qwen2.5-7B-Instruct", (15.2, 7.6), "Apache-2.0"),
+    _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", (6.2, 3.1), "Qwen Research"),
+    _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", (3.1, 1.55), "Apache-2.0"),
     Checkpoint(
         name="htdemucs", title="Hybrid Transformer Demucs", use="stems", repo="", files=("955717e8-8726e21a.th",),
         bytes=84_000_000, parameters=0.042, licence="MIT",
         url="https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/955717e8-8726e21a.th",
     ),
-    _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", 2.4, 0.6, "CC-BY-NC-4.0"),
-    _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", 8.0, 2.0, "CC-BY-NC-4.0"),
+    _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", (2.4, 0.6), "CC-BY-NC-4.0"),
+    _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", (8.0, 2.0), "CC-BY-NC-4.0"),
 )  # fmt: skip
 
 CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({row.name: row for row in _ROWS})

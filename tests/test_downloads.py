@@ -552,7 +552,7 @@ def test_the_command_line_downloads_only_when_it_is_told_to(
 ) -> None:
     hub.repos["ACE-Step/acestep-5Hz-lm-0.6B"] = files
     assert cli.main(["checkpoints", "download", "lm-0.6b"]) == 2
-    assert "1.3 GB, licence MIT" in capsys.readouterr().err
+    assert "1.4 GB, licence MIT" in capsys.readouterr().err
     # In a process of its own, as a user has it: its hub is told by the environment.
     told = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(models.parent)}
     code = "import sys; from cli.main import main; sys.exit(main(['checkpoints', 'download', 'lm-0.6b', '--yes']))"
