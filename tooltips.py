@@ -120,7 +120,7 @@ KNOBS = {
     "dcw_wavelet": ("Wavelet", "How slow and quick changes are told apart: haar, or a longer and smoother one."),
     "adapters": (
         "Adapters",
-        "LoRAs on top of the checkpoint: a preset or a file in each line, with a weight up to 1.5, as in warm = 0.8.",
+        "LoRA, LoKr, LoHa, DoRA on top of the checkpoint: a preset or a file in each line, weighed as in warm = 0.8.",
     ),
     "thinking": ("Plan first", "Lets the planner decide notes and form before the song is rendered."),
     "use_cot_metas": (

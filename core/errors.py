@@ -61,7 +61,7 @@ class CheckpointError(StudioError):
 
 
 class AdapterError(StudioError):
-    """A LoRA that does not fit the loaded checkpoint or cannot be read."""
+    """An adapter that does not fit the loaded checkpoint or cannot be read."""
 
 
 class OutOfMemory(StudioError):

@@ -19,7 +19,7 @@ GROUPS = MappingProxyType(
         "diffusion": "Diffusion · steps, guidance, solver, seed",
         "schedule": "Guidance schedule · when guidance acts",
         "correction": "Correction · DCW after each step",
-        "adapters": "Adapters · LoRAs and their weights",
+        "adapters": "Adapters · LoRA, LoKr, LoHa, DoRA and their weights",
         "tracks": "Tracks · single instruments, with base checkpoints",
         "plan": "Plan · what is decided before rendering",
         "planner": "Planner · how a language model decides",

@@ -76,11 +76,12 @@ def test_a_track_and_its_progress_tell_what_was_applied(studio: Studio, tmp_path
     told = studio.library.get(track.id).adapters
     assert list(told) == [sha256(warm), sha256(cold)]
     first = told[sha256(warm)]
-    assert (first["file"], first["weight"], first["kind"], first["rank"]) == ("warm.safetensors", 0.5, "kohya", 2)
+    told_first = tuple(first[fact] for fact in ("file", "weight", "kind", "form", "rank"))
+    assert told_first == ("warm.safetensors", 0.5, "kohya", "LoRA", 2)
     assert first["modules"] == len(linear_shapes(find.checkpoint("nano").folder))
     notes = [str(event) for event in events if isinstance(event, Progress) and event.stage == "conditioning"]
     assert "warm.safetensors at 0.5" in notes[0]
-    assert "cold.safetensors at 1 (rank 2" in notes[0]
+    assert "cold.safetensors at 1 (LoRA, rank 2" in notes[0]
 
 
 def test_a_stored_song_is_returned_only_while_the_file_is_the_same(studio: Studio, tmp_path: Path) -> None:

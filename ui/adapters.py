@@ -33,7 +33,7 @@ def build(mode: Mode) -> AdapterTools:
     known = sorted(presets())
     with gr.Column(elem_classes=["cell", "tall"], min_width=0):
         upload = gr.UploadButton(
-            "Add a LoRA: .safetensors, or the two files of a PEFT folder",
+            "Add an adapter: .safetensors, or the two files of a PEFT folder",
             file_count="multiple",
             file_types=[".safetensors", ".json"],
             elem_id=f"{mode}-add-adapter",
@@ -54,7 +54,8 @@ def add_files(text: str, files: Sequence[str]) -> tuple[str, str]:
     """The list with the uploaded adapter in it and what it is; the list as it was and the reason when it is refused."""
     try:
         adapter = describe(gather([Path(file) for file in files], Path(get_upload_folder())))
-        facts = f"{adapter.kind}, rank {adapter.rank}, {adapter.bytes / 1e6:.1f} MB, {adapter.sha256[:8]}"
+        about = f"{adapter.form} ({adapter.kind}), rank {adapter.rank}"
+        facts = f"{about}, {adapter.bytes / 1e6:.1f} MB, {adapter.sha256[:8]}"
         return _with(text, str(adapter.path)), f"Added {adapter.title}: {facts}"
     except (AdapterError, ValueError) as refused:
         return text, f"Not added: {refused}"
