@@ -7,14 +7,15 @@ or touches the network.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from checkpoints import table
 from checkpoints.table import DIFFUSERS_SONG, ORIGINAL_SONG, PLANNERS, PREFERRED, Checkpoint, Use
-from core.errors import Fault, MissingWeights, RequestError
-from core.paths import models_folder, nano_folder
-from networks.acestep.layouts import CODE_PARTS
+from core.errors import CheckpointError, Fault, MissingWeights, RequestError
+from core.paths import models_folder, nano_folder, vae_folder
+from networks.acestep.layouts import CODE_PARTS, VAE
+from networks.acestep.weights import read_json
 
 MARK = DIFFUSERS_SONG[0]
 """By this file a folder is known for the diffusers layout."""
@@ -22,11 +23,17 @@ MARK = DIFFUSERS_SONG[0]
 
 @dataclass(frozen=True)
 class Installed:
-    """A checkpoint on this machine: its folder, and the folder of its companion if it has one."""
+    """A checkpoint on this machine: its folder, that of its companion, and that of a VAE in the place of its own."""
 
     checkpoint: Checkpoint
     folder: Path
     companion: Path | None = None
+    other_vae: Path | None = None
+
+    @property
+    def vae(self) -> Path:
+        """The folder of the VAE that a song's checkpoint is used with."""
+        return self.other_vae or (self.companion or self.folder) / VAE
 
     @property
     def has_codes(self) -> bool:
@@ -53,7 +60,7 @@ def checkpoint(name: str | None = None) -> Installed:
     found = default() if name is None else table.row(name)
     place = locate(found)
     if place is not None:
-        return place
+        return _with_other_vae(place) if found.use == "song" else place
     if found.name == "nano":
         raise MissingWeights("vendor/nano is incomplete.", "Clone the repository again.")
     absent = found
@@ -68,6 +75,21 @@ def checkpoint(name: str | None = None) -> Installed:
 def no_codes(place: Installed) -> str:
     """What a checkpoint without the networks of codes lacks, for a message."""
     return f"{place.checkpoint.name} came without {' and '.join(CODE_PARTS)}"
+
+
+def _with_other_vae(place: Installed) -> Installed:
+    """The place with the VAE of ACE_VAE_DIR; raises CheckpointError for one that is built otherwise than its own."""
+    other = vae_folder()
+    if other is None:
+        return place
+    built, usual = ({name: value for name, value in read_json(folder / "config.json").items() if name[0] != "_"}
+                    for folder in (other, place.vae))  # fmt: skip
+    if differing := sorted(name for name in usual if built.get(name) != usual[name]):
+        raise CheckpointError(
+            f"The VAE in {other} is not built as that of {place.checkpoint.title}: {', '.join(differing)}.",
+            "Choose another VAE or another checkpoint, or unset ACE_VAE_DIR.",
+        )
+    return replace(place, other_vae=other)
 
 
 def planner(name: str | None = None) -> Installed | None:

@@ -28,6 +28,11 @@ def nano_folder() -> Path:
     return _folder("ACE_NANO_DIR", ROOT / "vendor" / "nano")
 
 
+def vae_folder() -> Path | None:
+    """The VAE that songs use instead of their checkpoint's own: ACE_VAE_DIR; None where nothing is set."""
+    return Path(os.environ["ACE_VAE_DIR"]) if os.environ.get("ACE_VAE_DIR") else None
+
+
 def presets_folder() -> Path:
     """Where adapters lie that are offered by name: ACE_ADAPTERS_DIR, or `adapters` in the repository."""
     return _folder("ACE_ADAPTERS_DIR", ROOT / "adapters")

@@ -58,7 +58,7 @@ class Loader:
 def _open_song(place: Installed, machine: Machine) -> Runtime:
     from networks.acestep.open import open_runtime
 
-    return open_runtime(place.folder, place.companion, **vars(machine))
+    return open_runtime(place.folder, place.companion, vae=place.other_vae, **vars(machine))
 
 
 def _open_planner(place: Installed, machine: Machine) -> LmPlanner:
@@ -117,7 +117,7 @@ class Models:
         for need in needs:
             machine = self.machine_for(need)
             present = self._loaded.get(need.role)
-            if present and (present.need.place.folder, present.machine) == (need.place.folder, machine):
+            if present and (present.need, present.machine) == (need, machine):
                 continue
             absent.append(need)
             yield Progress("loading", note=f"loading {need.place.checkpoint.title}")
@@ -150,6 +150,8 @@ class Models:
         machine = self.machine_for(need)
         if machine.chosen.note:
             yield machine.chosen.note
+        if need.place.other_vae:
+            yield f"with the VAE in {need.place.other_vae.name}, not the checkpoint's own"
         if machine.bits:
             experiment = ", which is an experiment" if machine.bits == 4 else ""
             yield f"the network's layers are packed to {machine.bits} bits{experiment}"

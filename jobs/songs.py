@@ -126,7 +126,7 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
         resolved = changed(resolved, {"planner": need.place.checkpoint.name})
     hashes = _hashes(resolved)
     adapters = open_adapters(resolved.adapter_choices(), place.folder, desk.adapter_homes)
-    weights, vae = fingerprint(place.folder), fingerprint((place.companion or place.folder) / "vae")
+    weights, vae = fingerprint(place.folder), fingerprint(place.vae)
     job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters, unplanned=unplanned)
     deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
     deciding |= {need.role: fingerprint(need.place.folder) for need in planners}

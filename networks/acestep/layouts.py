@@ -87,19 +87,24 @@ class Layout:
         return {part: config for bundle in self.bundles for part, config in bundle.configs.items()}
 
 
-def layout_of(folder: Path, companion: Path | None) -> Layout:
-    """The parts of the checkpoint in `folder`; raises CheckpointError when a file is missing or cannot be read."""
+def layout_of(folder: Path, companion: Path | None, vae: Path | None = None) -> Layout:
+    """The parts of the checkpoint in `folder`, those of the VAE in `vae` if it is given.
+
+    Raises CheckpointError when a file is missing or cannot be read.
+    """
     if (folder / "model_index.json").is_file():
         codes = CODE_PARTS if any((folder / part).is_dir() for part in CODE_PARTS) else ()
-        bundles = [_folder_bundle(part, folder / part) for part in ("transformer", "condition_encoder", *codes, VAE)]
+        bundles = [_folder_bundle(part, folder / part) for part in ("transformer", "condition_encoder", *codes)]
+        bundles.append(_folder_bundle(VAE, vae or folder / VAE))
         return Layout((*bundles, _text_bundle(folder / TEXT)), folder / "tokenizer" / "tokenizer.json")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no checkpoint: no model_index.json, no config.json.", REPAIR)
     original = original_bundle(folder)
     if companion is None:
         return Layout((original,))
-    vae, text = _folder_bundle(VAE, companion / COMPANION_VAE), companion / COMPANION_TEXT
-    return Layout((original, vae, _text_bundle(text)), text / "tokenizer.json")
+    text = companion / COMPANION_TEXT
+    own = _folder_bundle(VAE, vae or companion / COMPANION_VAE)
+    return Layout((original, own, _text_bundle(text)), text / "tokenizer.json")
 
 
 def original_bundle(folder: Path) -> Bundle:

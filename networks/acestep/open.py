@@ -13,6 +13,7 @@ def open_runtime(
     folder: Path,
     companion: Path | None = None,
     *,
+    vae: Path | None = None,
     runtime: RuntimeName | None = None,
     device: str | None = None,
     dtype: DType | None = None,
@@ -20,9 +21,10 @@ def open_runtime(
 ) -> Runtime:
     """Load the checkpoint in `folder`, of either layout, into a runtime.
 
-    `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout. None chooses for
-    the machine; `bits` quantises the DiT's layers, which only MLX can do. Raises CheckpointError naming every tensor
-    that is missing, left over or misshapen, and StudioError for a runtime or device that the machine lacks.
+    `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout; `vae` is the folder of
+    a VAE to use instead. None chooses for the machine; `bits` quantises the DiT's layers, which only MLX can do. Raises
+    CheckpointError naming every tensor that is missing, left over or misshapen, and StudioError for a runtime or device
+    that the machine lacks.
     """
     if (runtime or default_runtime(device).runtime) == "mlx":
         try:
@@ -31,9 +33,9 @@ def open_runtime(
             raise StudioError(f"MLX cannot be used here: {missing}.", "Choose the runtime torch.") from missing
         from networks.acestep.mlx.runtime import open_mlx_runtime
 
-        return open_mlx_runtime(folder, companion, device=device, dtype=dtype, bits=bits)
+        return open_mlx_runtime(folder, companion, vae=vae, device=device, dtype=dtype, bits=bits)
     if bits is not None:
         raise StudioError("Quantised layers need the runtime mlx.", "Leave --bits away, or choose --runtime mlx.")
     from networks.acestep.torch.runtime import open_torch_runtime
 
-    return open_torch_runtime(folder, companion, device=device, dtype=dtype)
+    return open_torch_runtime(folder, companion, vae=vae, device=device, dtype=dtype)

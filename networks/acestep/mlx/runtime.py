@@ -40,6 +40,7 @@ def open_mlx_runtime(
     folder: Path,
     companion: Path | None = None,
     *,
+    vae: Path | None = None,
     device: str | None = None,
     dtype: DType | None = None,
     bits: Bits | None = None,
@@ -59,7 +60,7 @@ def open_mlx_runtime(
     formats = NumberFormats(
         dit=getattr(mx, chosen), encoders=mx.bfloat16 if chosen == "float16" else getattr(mx, chosen)
     )
-    layout = layout_of(folder, companion)
+    layout = layout_of(folder, companion, vae)
     tokenizer = PromptTokenizer(layout.tokenizer_file) if layout.tokenizer_file else None
     mlx_device = mx.cpu if kind == "cpu" else mx.gpu
     networks = mlx_thread.run(_on, mlx_device, partial(Networks, layout, formats, bits, compiled=kind == METAL))

@@ -57,14 +57,16 @@ class Parts:
     tokenizer_file: Path | None = None
 
 
-def load_parts(folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype) -> Parts:
-    """The modules of the checkpoint in `folder`, whichever its layout.
+def load_parts(
+    folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype, vae: Path | None = None
+) -> Parts:
+    """The modules of the checkpoint in `folder`, whichever its layout; its VAE is that in `vae` if it is given.
 
     Raises CheckpointError naming the tensors that are missing, left over or misshapen.
 
     The VAE runs in float32 whatever `dtype` is: bfloat16 leaves 19 dB between its sound and its error.
     """
-    layout = layout_of(folder, companion)
+    layout = layout_of(folder, companion, vae)
     modules: dict[str, Network] = {}
     for bundle in layout.bundles:
         modules |= load_bundle(bundle, device, dtype)

@@ -36,7 +36,12 @@ R = TypeVar("R")
 
 
 def open_torch_runtime(
-    folder: Path, companion: Path | None = None, *, device: str | None = None, dtype: DType | None = None
+    folder: Path,
+    companion: Path | None = None,
+    *,
+    vae: Path | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
 ) -> TorchRuntime:
     """Load the checkpoint in `folder` on torch; `device` and `dtype` as in `open_device` and `dtype_on`.
 
@@ -44,7 +49,7 @@ def open_torch_runtime(
     """
     target = open_device(device)
     number_format = dtype_on(target, dtype)
-    return TorchRuntime(load_parts(folder, companion, target, number_format), target, number_format)
+    return TorchRuntime(load_parts(folder, companion, target, number_format, vae), target, number_format)
 
 
 def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Callable[Concatenate[TorchRuntime, P], R]:
