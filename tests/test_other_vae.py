@@ -29,14 +29,14 @@ ASKED = {"prompt": "folk", "duration_s": 10, "seed": 3, "thinking": False, "infe
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with a song's checkpoint, and beside it a VAE of the same build that is twice as loud."""
+    """A models folder with a song's checkpoint, and beside it a VAE of the same build, louder and with its last kernel reversed."""
     home = tmp_path_factory.mktemp("weights")
     save_tiny(home / "models" / "xl-turbo")
     shutil.copytree(home / "models" / "xl-turbo" / "vae", home / "louder")
     (file,) = (home / "louder").glob("*.safetensors")
     tensors = load_file(file)
-    for name in (name for name in tensors if "decoder.conv2" in name and name.endswith(("weight_g", "original0"))):
-        tensors[name] = 2 * tensors[name]
+    last = "decoder.conv2.weight"
+    tensors |= {f"{last}_g": 2 * tensors[f"{last}_g"], f"{last}_v": tensors[f"{last}_v"].flip(-1).contiguous()}
     save_file(tensors, file)
     return home
 
