@@ -29,7 +29,7 @@ ASKED = {"prompt": "folk", "duration_s": 10, "seed": 3, "thinking": False, "infe
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with a song's checkpoint, and a VAE of the same build, louder and with its last kernel reversed."""
+    """A models folder with a song's checkpoint, and a VAE of the same build, louder, its last kernel reversed."""
     home = tmp_path_factory.mktemp("weights")
     save_tiny(home / "models" / "xl-turbo")
     shutil.copytree(home / "models" / "xl-turbo" / "vae", home / "louder")
