@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections.abc import Generator, Iterator
@@ -329,14 +330,14 @@ def test_the_receptive_field_of_the_vae_follows_from_its_strides(ratios: tuple[i
 
 
 def test_the_receptive_field_is_what_the_network_really_sees(torch_runtime: TorchRuntime) -> None:
-    reach, vae = receptive_frames((2, 4)), torch_runtime.parts.vae
-    latents = noise(1, 4 * reach, CHANNELS)
+    reach, vae = receptive_frames((2, 4)), copy.deepcopy(torch_runtime.parts.vae).double()
+    latents = noise(1, 4 * reach, CHANNELS).double()
     changed = latents.clone()
     changed[:, 2 * reach] += 1
     with torch.no_grad():
         moved = (vae.decode(latents.transpose(1, 2)).sample - vae.decode(changed.transpose(1, 2)).sample).abs()
-    # Beyond the reach some processors' convolutions leave rounding, not zeros.
-    touched = (moved.amax(dim=(0, 1)) > REORDERED * moved.max()).nonzero().flatten() // 8
+    # Beyond the reach some processors' convolutions leave rounding, not zeros: in float64 it is far below what is seen.
+    touched = (moved.amax(dim=(0, 1)) > 1e-13 * moved.max()).nonzero().flatten() // 8
     assert 2 * reach - int(touched.min()) in (reach - 1, reach)
     assert int(touched.max()) - 2 * reach in (reach - 1, reach)
 
