@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 import tooltips
 from checkpoints import table
 from core.params import MODES
-from tests.browser.conftest import shoot
+from tests.browser.conftest import open_fold, shoot
 from tests.conftest import App
 
 SONG_MS = 120_000
@@ -60,7 +60,7 @@ def files(app: App) -> set[str]:
 
 def quick(page: Page, mode: str = "generate") -> None:
     """Few steps, so that a test need not wait."""
-    page.locator(f"#{mode}-diffusion-fold button").first.click()
+    open_fold(page, f"{mode}-diffusion")
     page.locator(f"#{mode}-inference-steps input").fill("2")
 
 
@@ -91,7 +91,7 @@ def test_a_finished_song_is_found_again_after_a_reload_with_its_settings(page: P
     page.reload()
     recall(page, "lofi hip hop")
     expect(page.locator("#generate-prompt textarea")).to_have_value(NASTY)
-    page.locator("#generate-music-fold button").first.click()
+    open_fold(page, "generate-music")
     expect(page.locator("#generate-bpm input")).to_have_value("90")
     expect(page.locator("#player #duration")).to_have_text("0:10")
 
@@ -122,7 +122,7 @@ def test_a_flag_that_the_studio_would_choose_can_be_set_and_comes_back_with_its_
     page.locator(".chips button", has_text="10 s").click()
     quick(page)
     flag = page.locator("#generate-dcw-enabled input")
-    page.locator("#generate-correction-fold button").first.click()
+    open_fold(page, "generate-correction")
     expect(flag).to_have_value("auto · off")
     flag.click()
     page.get_by_role("option", name="on", exact=True).click()
@@ -130,7 +130,7 @@ def test_a_flag_that_the_studio_would_choose_can_be_set_and_comes_back_with_its_
     expect(page.locator("#song-title h2")).to_contain_text("corrected waltz", timeout=SONG_MS)
     page.reload()
     recall(page, "corrected waltz")
-    page.locator("#generate-correction-fold button").first.click()
+    open_fold(page, "generate-correction")
     expect(flag).to_have_value("on")
     expect(page.locator("#generate-dcw-mode input")).to_have_value("double")
 
@@ -163,14 +163,14 @@ def test_a_retake_changes_the_seed_and_nothing_else(page: Page, app: App, song: 
     page.locator("#generate-prompt textarea").fill("what stands in the form does not count")
     page.locator("#retake").click()
     expect(page.locator("#song-title h2")).not_to_have_text(first, timeout=SONG_MS)
-    page.locator("#metadata-fold button").first.click()
+    open_fold(page, "metadata")
     expect(page.locator("#metadata")).to_contain_text("lofi hip hop")
     assert page.locator("#song-title h2").inner_text().rpartition(" ")[0] == first.rpartition(" ")[0]
 
 
 def test_the_seed_can_be_locked_and_unlocked(page: Page, song: dict[str, Any]) -> None:
     recall(page, "lofi hip hop")
-    page.locator("#generate-diffusion-fold button").first.click()
+    open_fold(page, "generate-diffusion")
     page.locator("#generate-seed input").fill("77")
     page.locator("#lock").click()
     expect(page.locator("#lock")).to_have_text("Unlock seed")
@@ -194,7 +194,7 @@ def test_a_song_is_sent_on_as_the_source_of_another_mode(page: Page, song: dict[
 
 def test_cancel_acts_and_leaves_nothing_behind(page: Page, app: App) -> None:
     page.locator("#generate-prompt textarea").fill("rock")
-    page.locator("#generate-diffusion-fold button").first.click()
+    open_fold(page, "generate-diffusion")
     page.locator("#generate-inference-steps input").fill("200")
     before = files(app)
     page.locator("#run-generate").click()
@@ -248,7 +248,7 @@ def test_the_rail_shows_one_form_one_button_and_its_kind_of_result(page: Page) -
 
 
 def test_numbers_that_the_studio_chooses_start_empty(page: Page) -> None:
-    page.locator("#generate-diffusion-fold button").first.click()
+    open_fold(page, "generate-diffusion")
     steps = page.locator("#generate-inference-steps input")
     expect(steps).to_have_value("")
     expect(steps).to_have_attribute("placeholder", f"auto · {table.recipe_of('nano').inference_steps}")
@@ -273,7 +273,7 @@ def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
 
 def test_what_only_language_models_can_do_is_disabled_while_the_built_in_writer_writes(page: Page) -> None:
     pick(page, "lyrics")
-    page.locator("#lyrics-writer-fold button").first.click()
+    open_fold(page, "lyrics-writer")
     expect(page.locator("#lyrics-writer input")).to_have_value("auto · built-in")
     for name in ("temperature", "top-p", "top-k", "repetition-penalty", "max-new-tokens"):
         knob = page.locator(f"#lyrics-{name}")
