@@ -101,6 +101,7 @@ def test_a_space_runs_the_gradio_and_a_python_that_are_locked() -> None:
     assert f"gradio=={facts['sdk_version']}" in lines_of("requirements.txt")
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize("file", FILES)
 def test_the_tests_run_on_the_versions_that_are_locked(file: str) -> None:
     pins = [Requirement(line) for line in lines_of(file)]
