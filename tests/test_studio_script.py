@@ -60,6 +60,8 @@ class Checkout:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # As from a terminal: a shell lets what it starts in the background ignore interrupts, and so on down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: str, command: Path | None = None, **environment: str) -> tuple[int, str, str]:
@@ -153,9 +155,7 @@ def test_an_interrupt_while_packages_are_written_is_repaired_by_the_next_run(mad
     template = made.root.parent / "template"
     # This pip takes its time, and tells an interrupt as an ordinary failure, as the real one does.
     at_work = fresh.bin / "at-work"
-    # It is no shell: one that just starts a command can miss a signal.
-    script = "signal.signal(signal.SIGINT, lambda *_: sys.exit(1)); pathlib.Path(sys.argv[1]).touch(); signal.pause()"
-    pip = f'exec {PYTHON} -c "import pathlib, signal, sys; {script}" "{at_work}"'
+    pip = f'trap "exit 1" INT; echo >"{at_work}"; while :; do sleep 0.1; done'
     fresh.put("slow", f'case "$*" in *"pip install"*) {pip};; *) exec {PYTHON} "$@";; esac')
     fresh.put_python(f'cp -R \'{template}\' "$3"; rm "$3"/bin/python; cp \'{fresh.bin}/slow\' "$3"/bin/python')
     process = fresh.start("x")
