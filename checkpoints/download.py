@@ -101,7 +101,7 @@ class Downloads:
             title=checkpoint.title,
             use=checkpoint.use,
             licence=checkpoint.licence,
-            source=checkpoint.repo or checkpoint.url,
+            source=checkpoint.repo,
             bytes=checkpoint.bytes,
             memory_bytes=memory_bytes(checkpoint, device),
             installed=place is not None,
@@ -150,7 +150,7 @@ class Downloads:
 
 def _refuse(checkpoint: Checkpoint, consent: bool) -> None:
     """Raise RequestError for what nobody agreed to, StudioError for what cannot be downloaded."""
-    if not (checkpoint.repo or checkpoint.url):
+    if not checkpoint.repo:
         raise StudioError(f"{checkpoint.name} ships with the studio.", "Clone the repository again.")
     if not consent:
         size = sum(part.bytes for part in _parts(checkpoint)) / 1e9

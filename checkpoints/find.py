@@ -121,8 +121,10 @@ def missing(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def layout_of(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The patterns of the layout that a folder is nearest to, completed: a song may lie there in either."""
+    """The patterns of the layout that a folder is nearest to, completed: some may lie there in either of two."""
     layouts = [checkpoint.files]
+    if checkpoint.other_files:
+        layouts.append(checkpoint.other_files)
     if checkpoint.companion:
         layouts += [layout for layout in (DIFFUSERS_SONG, ORIGINAL_SONG) if layout != checkpoint.files]
     nearest = max(layouts, key=lambda layout: sum(_has(folder, pattern) for pattern in layout) / len(layout))

@@ -39,10 +39,9 @@ OFFLINE_HINT = "Unset HF_HUB_OFFLINE, or bring the files in: ./studio checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile(Kept):
-    """A file to bring, and its address; `signed` sends the user's token along."""
+    """A file to bring, and its address."""
 
     url: str
-    signed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +62,8 @@ class Interrupted(StudioError):
 
 def listing(checkpoint: Checkpoint, endpoint: str | None = None) -> Listing:
     """The files of a checkpoint as they are now. Raises Interrupted, or StudioError for what no patience helps."""
-    with _line_errors(checkpoint.repo or checkpoint.url):
-        return _at_address(checkpoint) if checkpoint.url else _in_repository(checkpoint, endpoint)
+    with _line_errors(checkpoint.repo):
+        return _in_repository(checkpoint, endpoint)
 
 
 def _in_repository(checkpoint: Checkpoint, endpoint: str | None) -> Listing:
@@ -79,7 +78,8 @@ def _in_repository(checkpoint: Checkpoint, endpoint: str | None) -> Listing:
         for path in _wanted(checkpoint, below):
             url = hf_hub_url(checkpoint.repo, prefix + path, revision=commit, endpoint=endpoint)
             size, digest = _facts_of(path, below[path])
-            files.append(RemoteFile(path=path, bytes=size, digest=digest, url=url, signed=True))
+            files.append(RemoteFile(path=path, bytes=size, digest=digest, url=url))
+            checkpoint.check(files[-1])
     return Listing(source=f"{checkpoint.repo}@{commit}", files=tuple(files))
 
 
@@ -147,18 +147,6 @@ def _facts_of(path: str, sibling: RepoSibling) -> tuple[int, str]:
     return sibling.size, f"git:{sibling.blob_id}"
 
 
-def _at_address(checkpoint: Checkpoint) -> Listing:
-    """One file that has an address and no repository; its name ends in the first digits of its SHA-256."""
-    name = checkpoint.url.rpartition("/")[2]
-    digits = re.search(r"-([0-9a-f]{8,64})\.", name)
-    assert digits is not None, f"{name} carries no checksum"
-    response = get_session().head(checkpoint.url, headers={"accept-encoding": "identity"}, timeout=TIMEOUT_S)
-    hf_raise_for_status(response)
-    size = int(response.headers.get("content-length", checkpoint.bytes))
-    file = RemoteFile(path=name, bytes=size, digest=f"sha256:{digits[1]}", url=checkpoint.url, signed=False)
-    return Listing(source=checkpoint.url, files=(file,))
-
-
 @contextmanager
 def opened(file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
     """Where the bytes begin and the bytes themselves: at `start` when the server can, otherwise at 0.
@@ -166,7 +154,7 @@ def opened(file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]
     Raises Interrupted, also while they are read, or StudioError for what no patience helps.
     """
     headers = {"accept-encoding": "identity"}
-    if file.signed and (token := get_token()):
+    if token := get_token():
         headers["authorization"] = f"Bearer {token}"
     if start:
         headers["range"] = f"bytes={start}-"

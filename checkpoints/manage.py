@@ -131,7 +131,7 @@ def import_folder(name: str, source: Path) -> Generator[Transfer | Installed, No
             check_space(meter.total)
         files = []
         for path in paths:
-            file = yield from _take(source / path, folder, path, meter)
+            file = yield from _take(source / path, folder, checkpoint, path, meter)
             files.append(file)
             manifest.write(folder, Manifest(checkpoint=name, source=str(source.absolute()), files=tuple(files)))
         manifest.drop_partials(folder)
@@ -140,7 +140,7 @@ def import_folder(name: str, source: Path) -> Generator[Transfer | Installed, No
 
 def _fitting(checkpoint: Checkpoint, source: Path) -> list[str]:
     """The files of a folder that make up the checkpoint, the marking one last; raises when they do not."""
-    if not checkpoint.repo and not checkpoint.url:
+    if not checkpoint.repo:
         raise StudioError(f"{checkpoint.name} ships with the studio.", "Clone the repository again.")
     if not source.is_dir():
         raise RequestError([Fault("folder", str(source), "must be a folder that exists")])
@@ -172,8 +172,13 @@ def _refuse_other_weights(checkpoint: Checkpoint, found: Verified) -> None:
         raise CheckpointError(f"{found.folder} holds a turbo; {checkpoint.name} is none.", "Name the turbo's row.")
 
 
-def _take(source: Path, folder: Path, path: str, meter: Meter) -> Generator[Transfer, None, Kept]:
-    """The events of one file that is linked or copied; what is known of it then."""
+def _take(
+    source: Path, folder: Path, checkpoint: Checkpoint, path: str, meter: Meter
+) -> Generator[Transfer, None, Kept]:
+    """The events of one file that is linked or copied; what is known of it then.
+
+    Raises CheckpointError for a pickle that is not the one pinned; tensors alone may be somebody's own.
+    """
     target, partial = folder / path, folder / manifest.PARTIAL / Path(path).name
     for parent in (target.parent, partial.parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -187,8 +192,15 @@ def _take(source: Path, folder: Path, path: str, meter: Meter) -> Generator[Tran
                 if meter.due():
                     yield meter.event(f"copying {path}")
     digest = yield from manifest.hashed(partial, "sha256", meter)
+    file = Kept(path=path, bytes=partial.stat().st_size, digest=f"sha256:{digest}")
+    if not path.endswith(".safetensors"):
+        try:
+            checkpoint.check(file)
+        except CheckpointError:
+            partial.unlink()
+            raise
     partial.replace(target)
-    return Kept(path=path, bytes=target.stat().st_size, digest=f"sha256:{digest}")
+    return file
 
 
 def _linkable(source: Path, folder: Path) -> bool:
@@ -208,18 +220,27 @@ def remove(name: str, *, consent: bool) -> Removed:
         if place is None:
             raise StudioError(f"{name} is not on this machine.", "See ./studio checkpoints list.")
         raise StudioError(f"The studio did not put {name} into {place.folder}.", "Remove that folder by hand.")
+    paths = _put_there(checkpoint, record, folder)
     size = manifest.bytes_here(folder)
     if not consent:
         rule = f"must be given: {size / 1e9:.2f} GB are removed from {folder}"
         raise RequestError([Fault("consent", consent, rule)], "Agree with --yes, or with the button on the page.")
     with alone(checkpoint), disk_errors():
-        for file in record.files:
-            (folder / file.path).unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
         manifest.drop_partials(folder)
         (folder / manifest.NAME).unlink()
         _drop_empty(folder)
         kept = tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
-    return Removed(folder=folder, files=len(record.files), bytes=size, kept=kept)
+    return Removed(folder=folder, files=len(paths), bytes=size, kept=kept)
+
+
+def _put_there(checkpoint: Checkpoint, record: Manifest, folder: Path) -> set[Path]:
+    """The files that came with the checkpoint, and those that were made of another layout when it was first used."""
+    paths = {folder / file.path for file in record.files}
+    if any(fits(file.path, pattern) for file in record.files for pattern in checkpoint.other_files):
+        paths |= {path for pattern in checkpoint.files for path in folder.glob(pattern)}
+    return paths
 
 
 def _drop_empty(folder: Path) -> None:

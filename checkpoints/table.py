@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from core.errors import Fault, RequestError
+from checkpoints.manifest import Kept
+from core.errors import CheckpointError, Fault, RequestError
 from core.params import GUIDED, LM_KNOBS
 from core.recipes import Recipe
 from networks.acestep.layouts import CODE_PARTS
@@ -47,8 +48,9 @@ class Checkpoint:
     `completed` by what goes with them.
     `bytes` is the size of the download, to about 5 %; `parameters` counts the song's, planner's or writer's own
     networks, in billions. A song's row has a recipe; `companion` names the row that
-    holds the VAE and the text encoder when the song's folder is in upstream's original layout. `url` stands where
-    there is no repository. `dtype` is the type to run in, None for the device's usual one.
+    holds the VAE and the text encoder when the song's folder is in upstream's original layout. `other_files` are the
+    patterns of another layout that serves as well, for who has it already. `pinned` are files that are known to the
+    byte: no other is taken under their names. `dtype` is the type to run in, None for the device's usual one.
     """
 
     name: str
@@ -61,10 +63,25 @@ class Checkpoint:
     licence: str
     revision: str = "main"
     folder: str = ""
-    url: str = ""
+    other_files: tuple[str, ...] = ()
+    pinned: tuple[Kept, ...] = ()
     companion: str | None = None
     dtype: Literal["float32"] | None = None
     recipe: Recipe | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the pinned files, in hexadecimal, by their paths."""
+        return {file.path: file.digest.removeprefix("sha256:") for file in self.pinned}
+
+    def check(self, file: Kept) -> None:
+        """Raise CheckpointError for a file that is not the one pinned under its path."""
+        known = next((pinned for pinned in self.pinned if pinned.path == file.path), file)
+        if (known.bytes, known.digest) != (file.bytes, file.digest):
+            raise CheckpointError(
+                f"{file.path} is not the file that {self.name} is known by: {file.bytes} bytes, {file.digest}.",
+                "It was not taken. Update the studio: the file may have been published anew.",
+            )
 
 
 _NO_GUIDANCE = "turbo has its guidance distilled into its weights"
@@ -150,6 +167,16 @@ def _language(
     )  # fmt: skip
 
 
+_HTDEMUCS = Kept(
+    path="955717e8.safetensors", bytes=84_025_440,
+    digest="sha256:d9fa14133cfcc034a6758923bb3a8ca9f8dfd0b582134643bbf83f72c17576dd",
+)  # fmt: skip
+_HTDEMUCS_PICKLE = Kept(
+    path="955717e8-8726e21a.th", bytes=84_141_911,
+    digest="sha256:8726e21a993978c7ba086d3872e7608d7d5bfca646ca4aca459ffda844faa8b4",
+)  # fmt: skip
+"""What was published before it, with the same weights: many have it in torch's cache."""
+
 _ROWS = (
     Checkpoint(
         name="nano", title="nano · ships with the studio", use="song", repo="", files=DIFFUSERS_SONG, bytes=0,
@@ -176,9 +203,10 @@ _ROWS = (
     _language("qwen-3b", "Qwen 2.5 3B Instruct", "lyrics", "Qwen/Qwen2.5-3B-Instruct", (6.2, 3.1), "Qwen Research"),
     _language("qwen-1.5b", "Qwen 2.5 1.5B Instruct", "lyrics", "Qwen/Qwen2.5-1.5B-Instruct", (3.1, 1.55), "Apache-2.0"),
     Checkpoint(
-        name="htdemucs", title="Hybrid Transformer Demucs", use="stems", repo="", files=("955717e8-8726e21a.th",),
-        bytes=84_000_000, parameters=0.042, licence="MIT",
-        url="https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/955717e8-8726e21a.th",
+        name="htdemucs", title="Hybrid Transformer Demucs", use="stems", repo="adefossez/HTDemucs",
+        revision="bf35a81b663819a8255c8fefee17f9d812b786b5", files=(_HTDEMUCS.path,),
+        other_files=(_HTDEMUCS_PICKLE.path,), pinned=(_HTDEMUCS, _HTDEMUCS_PICKLE), bytes=_HTDEMUCS.bytes,
+        parameters=0.042, licence="MIT", dtype="float32",
     ),
     _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", (2.4, 0.6), "CC-BY-NC-4.0"),
     _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", (8.0, 2.0), "CC-BY-NC-4.0"),

@@ -14,6 +14,7 @@ Stage = Literal[
     "conditioning",
     "denoising",
     "decoding",
+    "separating",
     "writing",
     "saving",
     "downloading",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
 from core.errors import StudioError
-from networks.machine import host_free_gb
+from networks.machine import host_free_gb, process_peak_gb
 
 if TYPE_CHECKING:
     from networks.machine import DType
@@ -53,3 +55,27 @@ def free_memory(device: torch.device) -> None:
     gc.collect()
     if device.type != "cpu":
         getattr(torch, device.type).empty_cache()
+
+
+def peak_gb(device: torch.device) -> float:
+    """The peak in GB of the GPU's memory on CUDA since the last call, elsewhere of the process."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak / 1e9
+    return process_peak_gb()
+
+
+@contextmanager
+def all_digits() -> Iterator[None]:
+    """A stretch of code whose convolutions use all digits of float32.
+
+    On CUDA they keep ten bits by default (TF32), which leaves 31 dB between a decoded song and the error; with all of
+    them decoding a minute takes 0.36 instead of 0.17 s (measured on an H200).
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

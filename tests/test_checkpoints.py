@@ -132,7 +132,7 @@ def test_a_download_in_hugging_faces_cache_is_found(machine: Path) -> None:
 
 def test_every_row_says_where_it_comes_from_what_it_weighs_and_under_which_licence() -> None:
     for row in CHECKPOINTS.values():
-        assert row.name == "nano" or bool(row.repo) != bool(row.url)
+        assert bool(row.repo) == (row.name != "nano")
         assert row.name == "nano" or row.bytes > 50e6
         assert row.licence and row.files and row.title
         assert (row.recipe is not None) == (row.use == "song")
