@@ -35,6 +35,9 @@ _ROUNDING_S = 0.01
 _CHUNK = 10 * SAMPLE_RATE
 """Samples encoded at a time; libsndfile's Vorbis encoder keeps all that it is given at once on the stack."""
 
+_RIFF_NAMES = MappingProxyType({"title": "TITLE", "comment": "DESCRIPTION", "date": "DATE"})
+"""Facts that RIFF has a field for, by libsndfile's name."""
+
 _NAME_CHARS, _NAME_BYTES = 80, 180
 """What a name keeps of a title; with seed and suffix it stays below the 255 bytes of every file system."""
 
@@ -153,6 +156,7 @@ def write(path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes 
     """
     if not np.isfinite(audio).all():
         raise RequestError([Fault("audio", "NaN or infinite", "must hold finite samples only")])
+    texts = tags.texts()
     # Through memory: libsndfile tells a full disk by a failed assertion, Python by an OSError.
     encoded = io.BytesIO()
     with soundfile.SoundFile(
@@ -166,9 +170,10 @@ def write(path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes 
         bitrate_mode=format.bitrate_mode,
     ) as file:
         if format.container == "WAV":  # for the programs that read RIFF's own list of facts and no ID3
-            texts = tags.texts()
-            file.title, file.comment = texts.get("TITLE", ""), texts.get("DESCRIPTION", "")
             file.software = PRODUCT
+            for name, text in ((each, texts.get(tag)) for each, tag in _RIFF_NAMES.items()):
+                if text:
+                    setattr(file, name, text)
         for samples in _samples(audio, format.bits):
             file.write(samples.T)
     add_tags(encoded, tags, cover)
