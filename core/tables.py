@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Literal, get_args
 
+PRODUCT = "ACE Music Studio"
+"""What the studio calls itself on its page and in the files that it writes."""
+
 Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
 TimeSignature = Literal["2", "3", "4", "6"]
 

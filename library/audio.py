@@ -138,15 +138,23 @@ def save_wav(path: Path, audio: Waveform, tags: Mapping[Tag, str] | None = None)
 
     24 bits hold every sample that `load` returns exactly. Samples beyond full scale are cut off there. Raises OSError.
     """
-    # The scaling is done here: libsndfile writes floats by 2^23 - 1 and reads them by 2^23, which changes every sample.
-    grid = np.rint(audio * np.float64(_FULL_SCALE)).clip(-_FULL_SCALE, _FULL_SCALE - 1).astype(np.int32)
     # Through memory: libsndfile tells a full disk by a failed assertion, Python by an OSError.
     wav = io.BytesIO()
     with soundfile.SoundFile(wav, "w", SAMPLE_RATE, channels=2, subtype="PCM_24", format="WAV") as file:
         for name, text in (tags or {}).items():
             setattr(file, name, text)
-        file.write((grid << 8).T)
+        file.write(as_integers(audio, 24).T)
     write_whole(path, wav.getbuffer())
+
+
+def as_integers(audio: NDArray[np.floating], bits: int) -> NDArray[np.int32]:
+    """The samples rounded to so many bits, at the top of words of 32, as libsndfile takes them without changing one.
+
+    Floats it scales by 2^(bits - 1) - 1 when it writes and by 2^(bits - 1) when it reads.
+    """
+    full_scale = 2 ** (bits - 1)
+    grid = np.rint(audio * np.float64(full_scale)).clip(-full_scale, full_scale - 1)
+    return grid.astype(np.int32) << (32 - bits)
 
 
 class _Broken(Exception):

@@ -27,7 +27,7 @@ from core.files import sha256, write_whole
 from core.knobs import Json, knobs_of
 from core.params import SONG_MODES
 from core.plans import plan_text
-from core.tables import SAMPLE_RATE, Mode
+from core.tables import PRODUCT, SAMPLE_RATE, Mode
 from library import audio
 from library.cache import code_version
 
@@ -251,7 +251,7 @@ class Library:
 
 def _tags(record: Record) -> Mapping[audio.Tag, str]:
     made = f"{record.mode}, seed {record.seed}, {record.checkpoint}"
-    return {"title": record.title, "comment": made, "software": "ACE Music Studio"}
+    return {"title": record.title, "comment": made, "software": PRODUCT}
 
 
 def _to_json(track: Track) -> str:

@@ -10,7 +10,7 @@ import tooltips
 from backend import Studio
 from core.params import MODES
 from core.paths import STATIC
-from core.tables import Mode
+from core.tables import PRODUCT, Mode
 from ui import form
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
@@ -21,7 +21,6 @@ from ui.widgets import Blocks
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
 SCRIPT = STATIC / "page.js"
 
-TITLE = "ACE Music Studio"
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
 """So many sessions' components and states are kept in memory, two thirds of a megabyte each; one that is forgotten
@@ -36,7 +35,7 @@ _PROGRESS = '<div class="line"><p data-text role="status" aria-live="polite"></p
 def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
     """The page of a studio, its queue set; `hosted` keeps the songs of different visitors apart."""
     handlers = Handlers(studio, hosted=hosted)
-    blocks = Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
+    blocks = Blocks(title=PRODUCT, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
         wire(_page(blocks, handlers))
     blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
@@ -45,7 +44,7 @@ def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
 
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
-        gr.HTML(f"<h1>{TITLE}</h1>", elem_id="name")
+        gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch)")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
