@@ -56,13 +56,15 @@ class Plan:
     """The decisions of a planner for one song, its length among them.
 
     `guide` is a rough rendering `(2, S)` of the music to make, at the runtime's sample rate, over the whole window
-    (for Generate: the song); `codes` are audio codes of the whole song. A plan holds one of them or neither.
+    (for Generate: the song); `codes` are audio codes of the whole song. A plan holds one of them or neither. `score` is
+    the digest of the notes that the guide plays: the notes themselves are found again by composing once more.
     """
 
     music: Music
     anchor_s: float = 0.0
     planner: str = "none"
     notes: tuple[str, ...] = ()
+    score: str = ""
     guide: NDArray[np.float32] | None = None
     codes: tuple[int, ...] | None = None
 
@@ -80,7 +82,11 @@ class Plan:
             "anchor_s": self.anchor_s,
             "notes": "; ".join(self.notes),
         }
-        return values if self.codes is None else {**values, "codes": " ".join(map(str, self.codes))}
+        if self.score:
+            values["score"] = self.score
+        if self.codes is not None:
+            values["codes"] = " ".join(map(str, self.codes))
+        return values
 
     def to_text(self) -> str:
         """The plan as the knob `plan` takes it."""

@@ -144,6 +144,7 @@ class _PlanFacts(TypedDict, total=False):
     vocal_language: str | None
     anchor_s: float
     notes: str
+    score: str
     codes: str
 
 

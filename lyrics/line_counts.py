@@ -38,15 +38,22 @@ class SectionCount:
         return f"{self.section} has {self.written} line{'' if self.written == 1 else 's'} instead of {self.asked}"
 
 
-def line_counts(text: str) -> list[tuple[str, int]]:
-    """(section, number of lines) for every section of a text, in order."""
-    counts: list[tuple[str, int]] = []
+def sections_of(text: str) -> list[tuple[str | None, list[str]]]:
+    """(section, its lines) for every section of a text, in order; lines before the first tag are a section of None."""
+    sections: list[tuple[str | None, list[str]]] = []
     for line in filter(None, (line.strip() for line in text.split("\n"))):
         if line.startswith("[") and line.endswith("]"):
-            counts.append((line[1:-1], 0))
-        elif counts:
-            counts[-1] = (counts[-1][0], counts[-1][1] + 1)
-    return counts
+            sections.append((line[1:-1], []))
+        elif sections:
+            sections[-1][1].append(line)
+        else:
+            sections.append((None, [line]))
+    return sections
+
+
+def line_counts(text: str) -> list[tuple[str, int]]:
+    """(section, number of lines) for every section of a text that has a tag, in order."""
+    return [(name, len(lines)) for name, lines in sections_of(text) if name is not None]
 
 
 def compared(request: LyricsRequest, text: str) -> tuple[SectionCount, ...]:

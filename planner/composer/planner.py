@@ -27,20 +27,30 @@ class ComposerPlanner:
         known = span.surroundings or Known()
         duration_s = length_from_words(request.lyrics) if span.duration_s is None else span.duration_s
         plan = open_plan(request, duration_s, known)
-        inside = span.surroundings is not None
-        score = compose(
-            Brief(
-                # The tags of lyrics that nobody sings still tell the form; of a shorter span the beginning counts.
-                music=dataclasses.replace(plan.music, lyrics=request.lyrics, duration_s=max(duration_s, SHORTEST_S)),
-                instrumental=request.wordless,
-                seed=seed,
-                anchor_s=known.anchor_s - span.start_s,
-                opens=not inside,
-                closes=not inside,
-            )
-        )
+        score = compose(brief_of(request, seed, Known(music=plan.music, anchor_s=plan.anchor_s), span.start_s))
         music = dataclasses.replace(
             plan.music, bpm=score.bpm, keyscale=score.keyscale, timesignature=str(score.timesignature)
         )
         notes = (score.summary(), *([LISTENED] if known.listened else ()))
-        yield dataclasses.replace(plan, music=music, planner=self.name, notes=notes, guide=sketch(score))
+        yield dataclasses.replace(
+            plan, music=music, planner=self.name, notes=notes, score=score.digest(), guide=sketch(score)
+        )
+
+
+def brief_of(request: SongRequest, seed: int, known: Known, start_s: float) -> Brief:
+    """What is composed for a request: `known` are the facts, a length among them, and a downbeat of its song.
+
+    What is composed begins at `start_s` of the song.
+    """
+    assert known.music.duration_s is not None, "a plan has a length"
+    return Brief(
+        # The tags of lyrics that nobody sings still tell the form; of a shorter span the beginning counts.
+        music=dataclasses.replace(
+            known.music, lyrics=request.lyrics, duration_s=max(known.music.duration_s, SHORTEST_S)
+        ),
+        instrumental=request.wordless,
+        seed=seed,
+        anchor_s=known.anchor_s - start_s,
+        opens=not request.from_source,
+        closes=not request.from_source,
+    )

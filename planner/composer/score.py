@@ -6,9 +6,11 @@ plays the score in neutral timbres; nano's network turns its latents into the so
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,6 +62,15 @@ class Section(NamedTuple):
     end_s: float
 
 
+class Line(NamedTuple):
+    """A line of the lyrics as it is sung: the tag of its section, the start of its first note, the end of its last."""
+
+    text: str
+    tag: str
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Brief:
     """What to compose: facts, a length among them. What they leave open the words, the style and the seed decide.
@@ -85,15 +96,22 @@ class Brief:
 
 @dataclass(frozen=True)
 class Score:
-    """A finished plan: what was chosen, the form, and every note and hit in seconds from the start."""
+    """A finished plan: what was chosen, the form, and every note and hit in seconds from the start.
+
+    `downbeat_s` is where the first bar begins, which may be before 0. `lines` are those that are sung, in order;
+    `unsung` are those that a song with words has no room for, or no syllable to sing.
+    """
 
     style: str
     bpm: int
     keyscale: str
     timesignature: int
     duration_s: float
+    downbeat_s: float
     sections: tuple[Section, ...]
     sung: bool
+    lines: tuple[Line, ...]
+    unsung: tuple[str, ...]
     notes: tuple[Note, ...] = field(repr=False)
     hits: tuple[Hit, ...] = field(repr=False)
 
@@ -102,6 +120,19 @@ class Score:
         metre = f"{self.timesignature}/{8 if self.timesignature == 6 else 4}"
         form = ", ".join(f"{tag} {int(start // 60)}:{int(start % 60):02d}" for tag, start, _ in self.sections)
         return f"{self.style}, {self.bpm} bpm, {metre}, {self.keyscale}: {form}"
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the form and all that is played, to the microsecond: equal notes, equal digits.
+
+        The style and the words count by the notes that they make.
+        """
+        head = (self.bpm, self.keyscale, self.timesignature, self.duration_s)
+        events = [_rounded(event) for event in (head, *self.sections, *self.notes, *self.hits)]
+        return hashlib.sha256(json.dumps(events).encode()).hexdigest()[:16]
+
+
+def _rounded(event: Sequence[object]) -> list[object]:
+    return [round(value, 6) if isinstance(value, float) else value for value in event]
 
 
 def compose(brief: Brief) -> Score:
@@ -117,15 +148,19 @@ def compose(brief: Brief) -> Score:
     parts = _lyric_parts(music.lyrics)
     sung = not brief.instrumental and any(part.lines for part in parts)
     bars = list(_bars(brief, frame, parts))
-    notes = [*_melody(bars, brief, frame, sung)]
+    phrases = list(_melody(bars, brief, frame, sung))
+    notes = [note for phrase in phrases for note in phrase.notes]
     hits: list[Hit] = []
     for placed in bars:
         notes += COMPING[style.comping](placed.bar)
         notes += BASS[style.bass](placed.bar)
         hits += drums(placed.bar, style.drums)
+    lines = _lines(phrases, brief.duration_s)
     return Score(
         style=name, bpm=frame.bpm, keyscale=keyscale, timesignature=frame.metre, duration_s=brief.duration_s,
-        sections=_sections(bars, brief.duration_s), sung=sung, notes=tuple(_clip(notes, brief.duration_s)),
+        downbeat_s=bars[0].bar.start_s, sections=_sections(bars, brief.duration_s), sung=sung,
+        lines=tuple(lines.values()), unsung=_unsung(parts, lines) if sung else (),
+        notes=tuple(_clip(notes, brief.duration_s)),
         hits=tuple(hit for hit in hits if 0.0 <= hit.start_s < brief.duration_s),
     )  # fmt: skip
 
@@ -185,6 +220,16 @@ class _PlacedBar:
     section: int
     offset: int
     degree: int
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    """Two bars of melody at the most, and which line of which section is sung on them; None when none is."""
+
+    notes: tuple[Note, ...]
+    part: _Part
+    section: int
+    line: int | None
 
 
 def _check(brief: Brief) -> None:
@@ -293,7 +338,7 @@ def _sections(bars: Sequence[_PlacedBar], duration_s: float) -> tuple[Section, .
     )
 
 
-def _melody(bars: Sequence[_PlacedBar], brief: Brief, frame: _Frame, sung: bool) -> Iterator[Note]:
+def _melody(bars: Sequence[_PlacedBar], brief: Brief, frame: _Frame, sung: bool) -> Iterator[_Phrase]:
     """Phrases of two bars: sung ones take a syllable of the lyrics per note, the others repeat a motif.
 
     Every fourth phrase of a section has a motif of its own, and every second one comes to rest on the tonic's triad.
@@ -303,7 +348,30 @@ def _melody(bars: Sequence[_PlacedBar], brief: Brief, frame: _Frame, sung: bool)
         number, lines = first.offset // 2, first.part.lines
         vowels = _vowels(lines[number]) if sung and number < len(lines) else []
         rng = _rng(brief, 10 + 4 * list(section_kinds()).index(first.part.kind) + (number % 4 == 3))
-        yield from _phrase(pair, frame, vowels, number % 2 == 1, rng)
+        notes = tuple(_phrase(pair, frame, vowels, number % 2 == 1, rng))
+        yield _Phrase(notes, first.part, first.section, number if vowels else None)
+
+
+def _lines(phrases: Sequence[_Phrase], duration_s: float) -> dict[tuple[int, int], Line]:
+    """The lines of which a note sounds within 0..duration_s, by section and place there, in the order of the song."""
+    lines: dict[tuple[int, int], Line] = {}
+    for phrase in phrases:
+        heard = list(_clip(phrase.notes, duration_s)) if phrase.line is not None else []
+        if phrase.line is not None and heard:
+            end_s = min(duration_s, max(note.start_s + note.seconds for note in heard))
+            text = phrase.part.lines[phrase.line]
+            lines[phrase.section, phrase.line] = Line(text, phrase.part.tag, heard[0].start_s, end_s)
+    return lines
+
+
+def _unsung(parts: Sequence[_Part], lines: Mapping[tuple[int, int], Line]) -> tuple[str, ...]:
+    """The lines of the sections that are not among those sung."""
+    return tuple(
+        text
+        for section, part in enumerate(parts)
+        for number, text in enumerate(part.lines)
+        if (section, number) not in lines
+    )
 
 
 def _rhythm(slots: int, grid: int, count: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:

@@ -27,6 +27,7 @@ class Style:
 
     words: tuple[str, ...]
     players: tuple[str, ...]
+    programs: tuple[int, ...]
     bpm: tuple[int, int]
     minor: float
     comping: str
@@ -57,7 +58,7 @@ def _tables() -> _Tables:
     read = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
     return _Tables(
         styles={
-            name: Style(**values | {key: tuple(values[key]) for key in ("words", "players", "bpm")})
+            name: Style(**values | {key: tuple(values[key]) for key in ("words", "players", "programs", "bpm")})
             for name, values in read["styles"].items()
         },
         sections={
