@@ -14,9 +14,34 @@ DRAFTS = {
     "understand": ("Understand", "What a recording is: tempo, key and, with planner weights, its words"),
 }
 
+ACTIONS = {
+    "stems": ("Stems", "The song taken apart: vocals, drums, bass and everything else, each a file of its own"),
+    "normalise": ("Normalise", "The song as loud as the services play it, and no peak above the ceiling"),
+    "export": ("Export", "A tagged file with a cover to give away: wav, flac, mp3, ogg or opus"),
+    "notes": ("Notes", "The notes of a song that nano composed, as a MIDI file"),
+    "lrc": ("Lyric times", "When each line of the lyrics is sung, as an lrc file"),
+}
+
 PLAN = ("Plan only", "The plan of a song without the song: its facts and, from a planner model, its audio codes")
 
 KNOBS = {
+    "track": ("Track", "The id of a song in the library."),
+    "audio": ("Recording", "Any recording instead of a track: wav, flac, mp3, ogg or m4a."),
+    "shifts": (
+        "Shifts",
+        "Passes at shifted times, averaged: each makes stems a little better and takes as long.",
+    ),
+    "overlap": ("Stem overlap", "The share of a segment that its neighbours hear too: more is smoother and slower."),
+    "lufs": ("Loudness", "Integrated loudness: most services play at -14; left empty, an export stays as it is."),
+    "ceiling_db": (
+        "Ceiling",
+        "True peak that nothing goes beyond: lossy formats need a little room below 0.",
+    ),
+    "format": ("Format", "What the file is: lossless for work, mp3 for everyone, opus for the smallest files."),
+    "start_s": ("Start", "Where the export begins in the song, in seconds."),
+    "end_s": ("End", "Where the export ends in the song, in seconds; empty takes all of it."),
+    "fade_in_s": ("Fade in", "Seconds over which the export rises from silence."),
+    "fade_out_s": ("Fade out", "Seconds over which the export falls to silence."),
     "query": ("Line", "What the song should be, in a few words; empty leaves it to the dice."),
     "understand.src_audio": ("Recording", "The recording to listen to: wav, flac, mp3, ogg or m4a."),
     "prompt": ("Style prompt", "Genre, instruments, mood and tempo, as you would tell a band."),
@@ -184,4 +209,4 @@ def of(mode: str, knob: str) -> tuple[str, str]:
 
 def title(name: str) -> tuple[str, str]:
     """Title and sentence of a request, by the name of its endpoint."""
-    return {**MODES, **DRAFTS, "plan": PLAN}[name]
+    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN}[name]

@@ -67,7 +67,7 @@ def checkpoint(name: str | None = None) -> Installed:
     if found.companion and any(not missing(folder, found) for folder in _folders(found)):
         absent = table.CHECKPOINTS[found.companion]
     raise MissingWeights(
-        f"{absent.title} is not installed ({absent.bytes / 1e9:.1f} GB).",
+        f"{absent.title} is not installed ({absent.size}).",
         f"Bring it here with ./studio checkpoints download {absent.name}, or choose an installed checkpoint.",
     )
 

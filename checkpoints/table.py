@@ -70,6 +70,11 @@ class Checkpoint:
     recipe: Recipe | None = None
 
     @property
+    def size(self) -> str:
+        """How much there is to bring, in words."""
+        return f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{self.bytes / 1e6:.0f} MB"
+
+    @property
     def digests(self) -> dict[str, str]:
         """The SHA-256 of the pinned files, in hexadecimal, by their paths."""
         return {file.path: file.digest.removeprefix("sha256:") for file in self.pinned}
@@ -218,6 +223,9 @@ PREFERRED = ("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "
 
 PLANNERS = ("lm-4b", "lm-1.7b", "lm-0.6b")
 """Planners, the best first."""
+
+SEPARATOR = "htdemucs"
+"""What takes a mix apart."""
 
 ON_SPACES = ("xl-sft",)
 """What a hosted Space brings along when it is built: `preload_from_hub` in README.md."""

@@ -1,7 +1,7 @@
 """One-shot jobs from the command line: `./studio generate --prompt "..."` and its siblings.
 
-The flags are the knobs' names. Progress goes to stderr, results to stdout: one JSON line for each song and each draft,
-the words of lyrics, the text of a plan. The exit code is 0 when done, otherwise that of the error.
+The flags are the knobs' names. Progress goes to stderr, results to stdout: one JSON line for each song, each draft and
+what an action made, the words of lyrics, the text of a plan. The exit code is 0 when done, otherwise that of the error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import tooltips
 from cli import checkpoints as cli_checkpoints
+from core.actions import ACTIONS, ActionRequest
 from core.drafts import Draft
 from core.errors import Fault, RequestError, StudioError
 from core.events import Progress, TextDelta
@@ -30,6 +31,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.plans import Plan
 from core.requests import REQUESTS, Request
+from library.companions import Companion
 from library.tracks import Track
 from networks.machine import Bits, DeviceKind, DType, Machine, RuntimeName
 
@@ -37,9 +39,6 @@ SUFFIX = ".wav"
 
 COMMANDS: Mapping[str, str] = MappingProxyType({{"inspire": "draft"}.get(name, name): name for name in REQUESTS})
 """What the studio can be asked for, by the word that asks for it here."""
-
-WORDS: Mapping[str, tuple[str, str]] = {**tooltips.MODES, "plan": tooltips.PLAN, **tooltips.DRAFTS}
-"""Title and sentence of each request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
     for name, asked in COMMANDS.items():
-        title, sentence = WORDS[asked]
+        title, sentence = tooltips.title(asked)
         command = commands.add_parser(name, help=sentence, description=f"{title}. {sentence}.")
         for knob in knobs_of(REQUESTS[asked]):
             _add_flag(command, "generate" if asked == "plan" else asked, knob)
@@ -72,6 +71,9 @@ def _add_output_flags(command: argparse.ArgumentParser, asked: str) -> None:
         command.add_argument("--fresh", action="store_true", help="render again what is in the library already")
     elif asked in MODES:
         command.add_argument("--out", type=Path, help="write the words to this file too")
+    elif asked in ACTIONS:
+        command.add_argument("--out", type=Path, help="copy the files into this folder")
+        command.add_argument("--fresh", action="store_true", help="make again what was made before")
     elif asked == "plan":
         command.add_argument("--json", dest="as_json", action="store_true", help="one JSON line instead of the text")
 
@@ -144,7 +146,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(request: Request, machine: Machine, output: Output) -> None:
     """Ask a studio of its own for the request, and print what comes, each kind of result in its own way."""
-    _check_file(output.out, songs=not isinstance(request, LyricsRequest))
+    if isinstance(request, ActionRequest):
+        _check_folder(output.out)
+    else:
+        _check_file(output.out, songs=not isinstance(request, LyricsRequest))
     from backend import Settings, Studio  # takes longer to import than a wrong flag should take to be refused
 
     studio, words, songs = Studio(Settings(machine=machine)), "", 0
@@ -155,6 +160,9 @@ def _run(request: Request, machine: Machine, output: Output) -> None:
                     songs += 1
                     path = _kept(result, output.out, songs).absolute()
                     _print(_json({"path": str(path), **result.summary()}))
+                case Companion():
+                    songs += 1
+                    _print(_json({"files": [str(path) for path in _copied(result, output.out)], **result.summary()}))
                 case TextDelta():
                     words += result.text
                     _print(result.text)
@@ -182,6 +190,13 @@ def _kept(track: Track, out: Path | None, number: int) -> Path:
     return _save(track.path.read_bytes(), out if number == 1 else out.with_stem(f"{out.stem}-{number}"))
 
 
+def _copied(companion: Companion, out: Path | None) -> list[Path]:
+    """Where the files lie: in the library, or in a folder of the user's."""
+    if out is None:
+        return [file.absolute() for file in companion.files]
+    return [_save(file.read_bytes(), out.absolute() / file.name) for file in companion.files]
+
+
 def _save(content: bytes, target: Path) -> Path:
     try:
         return write_whole(target, content)
@@ -200,6 +215,11 @@ def _check_file(out: Path | None, *, songs: bool) -> None:
         fits = False
     if not fits:
         raise RequestError([Fault("out", str(out), "must be a file in a folder that exists")])
+
+
+def _check_folder(out: Path | None) -> None:
+    if out is not None and not out.is_dir():
+        raise RequestError([Fault("out", str(out), "must be a folder that exists")])
 
 
 def _with_bar(events: Iterable[object], *, keep: bool) -> Iterable[object]:

@@ -6,6 +6,7 @@ docs/knobs.md is written whole, of docs/apple.md the table of memory.
 from __future__ import annotations
 
 import tooltips
+from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.knobs import Knob, knobs_of
 from core.params import MODES
@@ -26,10 +27,11 @@ Written from core/ and tooltips.py by `.venv/bin/python -m cli.reference`; a tes
 
 
 def page() -> str:
-    """The whole page as Markdown: one table for each mode, then one for each draft."""
+    """The whole page as Markdown: one table for each mode, each draft and each action."""
     modes = (_section(mode, tooltips.MODES[mode], request) for mode, request in MODES.items())
     drafts = (_section(kind, tooltips.DRAFTS[kind], request) for kind, request in DRAFTS.items())
-    return "\n".join([HEADER, *modes, *drafts])
+    actions = (_section(name, tooltips.ACTIONS[name], request) for name, request in ACTIONS.items())
+    return "\n".join([HEADER, *modes, *drafts, *actions])
 
 
 def _section(name: str, words: tuple[str, str], request: type) -> str:

@@ -15,6 +15,7 @@ Stage = Literal[
     "denoising",
     "decoding",
     "separating",
+    "measuring",
     "writing",
     "saving",
     "downloading",

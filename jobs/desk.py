@@ -16,10 +16,11 @@ from core.events import Progress, TextDelta
 from core.plans import Plan
 from jobs.replica import Replica
 from jobs.work import Effort
+from library.companions import Companion
 from library.tracks import Library, Track
 from networks.machine import DeviceKind
 
-Event = Progress | TextDelta | Track | Plan | Draft
+Event = Progress | TextDelta | Track | Plan | Draft | Companion
 Product = TypeVar("Product")
 Asked_contra = TypeVar("Asked_contra", contravariant=True)
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import cast
 
+from core.actions import ACTIONS
 from core.drafts import EnhanceRequest, InspireRequest, UnderstandRequest
 from core.lyrics import LyricsRequest
 from core.params import SONG_MODES, PlanRequest
 from core.requests import Request
+from jobs.actions import Actions
 from jobs.desk import Kind
 from jobs.drafts import Drafts
 from jobs.plans import Plans
@@ -24,6 +26,7 @@ KINDS: Mapping[type[Request], Kind[Request]] = MappingProxyType(
             LyricsRequest: Words(),
             PlanRequest: Plans(),
             **dict.fromkeys((InspireRequest, EnhanceRequest, UnderstandRequest), Drafts()),
+            **dict.fromkeys(ACTIONS.values(), Actions()),
         },
     )
 )

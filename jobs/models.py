@@ -19,6 +19,7 @@ from networks.machine import Bits, DeviceKind, Machine, has_bfloat16_units, like
 if TYPE_CHECKING:
     from checkpoints.find import Installed
     from networks.acestep.runtime import Runtime
+    from networks.demucs.separator import Separator
     from networks.lm.model import LanguageModel
     from planner.lm.planner import LmPlanner
 
@@ -77,12 +78,19 @@ def _open_language_model(place: Installed, machine: Machine, bits: Bits | None) 
     return open_language_model(place.folder, **{**vars(machine), "bits": bits})
 
 
+def _open_separator(place: Installed, machine: Machine) -> Separator:
+    from networks.demucs.separator import open_separator
+
+    return open_separator(place.folder, machine.device, digests=place.checkpoint.digests)
+
+
 LOADERS: Mapping[Role, Loader] = MappingProxyType(
     {
         "song": Loader(open=_open_song, displaces=("writer",)),
         "planner": Loader(open=_open_planner, displaces=("writer",)),
         # A writer is there alone: it is as large as a song's checkpoint, and both are quickly loaded again.
         "writer": Loader(open=_open_writer, displaces=("song", "planner")),
+        "stems": Loader(open=_open_separator, displaces=("writer",)),
     }
 )
 
@@ -193,6 +201,11 @@ class Models:
     def writer(self) -> LanguageModel:
         """The language model that writes lyrics. Raises KeyError when none is loaded."""
         return cast("LanguageModel", self._loaded["writer"].networks)
+
+    @property
+    def separator(self) -> Separator:
+        """The network that takes a mix apart. Raises KeyError when none is loaded."""
+        return cast("Separator", self._loaded["stems"].networks)
 
     @property
     def roles(self) -> frozenset[Role]:

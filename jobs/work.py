@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from checkpoints.find import Installed
     from jobs.models import Models
 
-Role = Literal["song", "planner", "writer"]
-"""As what weights are loaded: a song's networks, the language model that plans, the one that writes lyrics."""
+Role = Literal["song", "planner", "writer", "stems"]
+"""As what weights are loaded: a song's networks, the language models that plan and write lyrics, what separates."""
 
 Product_co = TypeVar("Product_co", covariant=True)
 

@@ -21,6 +21,9 @@ Whatever these import belongs to it, step by step. Drafts, lyrics and the page d
 a value of its request, which stands in the key.
 """
 
+ACTIONS = ("post_process.py",)
+"""Where the code begins that makes something of a song."""
+
 DATA = (".json", ".toml", ".txt")
 """Files that modules read from their own folder."""
 
@@ -38,14 +41,20 @@ def cache_key(values: Mapping[str, Json], hashes: Mapping[str, str], *versions: 
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def companion_key(values: Mapping[str, Json], *versions: str) -> str:
+    """The name of what an action makes of a song: equal keys, equal files. The code is part of it."""
+    parts = [dict(values), *versions, code_version(begins=ACTIONS)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 @cache
-def code_version(root: Path = ROOT) -> str:
+def code_version(root: Path = ROOT, begins: tuple[str, ...] = RENDERING) -> str:
     """Twelve hexadecimal digits that change with whatever decides samples, and with nothing else.
 
-    That is the code below `root` which `RENDERING` reaches, the data beside it, and the versions of the packages that
+    That is the code below `root` which those files reach, the data beside it, and the versions of the packages that
     it imports: another PyTorch adds in another order, and a song would not come out the same to the last bit.
     """
-    files, packages = deciding(root)
+    files, packages = deciding(root, begins)
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
@@ -55,12 +64,12 @@ def code_version(root: Path = ROOT) -> str:
     return digest.hexdigest()[:12]
 
 
-def deciding(root: Path = ROOT) -> tuple[set[Path], set[str]]:
+def deciding(root: Path = ROOT, begins: tuple[str, ...] = RENDERING) -> tuple[set[Path], set[str]]:
     """(files below `root`, names of others' packages) that decide samples: found in a quarter of a second."""
     ours = {path.stem for path in root.iterdir()}
     files: set[Path] = set()
     packages: set[str] = set()
-    waiting = [path for pattern in RENDERING for path in root.glob(pattern)]
+    waiting = [path for pattern in begins for path in root.glob(pattern)]
     while waiting:
         path = waiting.pop()
         if path in files:

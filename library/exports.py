@@ -200,7 +200,7 @@ def trimmed(
     return part
 
 
-def file_name(title: str, seed: int, suffix: str) -> str:
+def file_name(title: str, seed: int | None, suffix: str) -> str:
     """A readable name that every file system takes: `lofi-hip-hop_seed7.mp3`.
 
     Letters and digits of any script stay, in lower case; a hyphen stands for whatever is between them. A suffix has its
@@ -211,7 +211,7 @@ def file_name(title: str, seed: int, suffix: str) -> str:
     if len(slug) > _NAME_CHARS:
         slug = slug[: _NAME_CHARS + 1].rpartition("-")[0] or slug[:_NAME_CHARS]
     slug = slug.encode("utf-8")[:_NAME_BYTES].decode("utf-8", errors="ignore").strip("-")
-    return f"{slug or 'song'}_seed{seed}{suffix}"
+    return f"{slug or 'song'}{'' if seed is None else f'_seed{seed}'}{suffix}"
 
 
 def _in_names(text: str) -> str:

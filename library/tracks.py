@@ -30,6 +30,7 @@ from core.plans import plan_text
 from core.tables import PRODUCT, SAMPLE_RATE, Mode
 from library import audio
 from library.cache import code_version
+from library.companions import Companions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of the sidecar; one of another schema is left alone."""
+
+COMPANIONS = "companions"
+"""The folder of what was made of tracks, beside them."""
 
 NEW_PART = ".new.wav"
 """Suffix of the file that holds only what is new in a track."""
@@ -153,6 +157,7 @@ class Library:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.companions = Companions(root / COMPANIONS)
         self._unreadable: set[Path] = set()
 
     def save(self, waveform: Waveform, latents: Latents | None, record: Record) -> Track:
@@ -219,6 +224,16 @@ class Library:
     def find_audio(self, sha256: str) -> Track | None:
         """The track whose wav file has that hash: how a song that comes back as a source is recognised."""
         return next((track for track in self.list() if track.sha256 == sha256), None)
+
+    def delete(self, identity: str) -> None:
+        """Remove a track, and what was made of it unless another track has the same sound.
+
+        Raises RequestError when there is no such track.
+        """
+        track = self.get(identity)
+        _remove(track.path)
+        if self.find_audio(track.sha256) is None:
+            self.companions.remove(track.sha256)
 
     def latents(self, track: Track) -> Latents | None:
         """The latents `(T, C)` that the track was decoded from; None when there are none or they cannot be read."""

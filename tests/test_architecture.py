@@ -25,7 +25,7 @@ FLOORS = (
     {"ui", "cli", "training", "benchmarks"},
     {"backend"},
     {"jobs"},
-    {"planner", "lyrics_lm"},
+    {"planner", "lyrics_lm", "post_process"},
     {"pipeline", "lyrics", "checkpoints"},
     {"library", "networks", "theme"},
     {"core"},

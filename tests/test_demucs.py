@@ -296,9 +296,7 @@ def test_the_published_safetensors_is_opened_as_it_is(tmp_path: Path) -> None:
         ({"kwargs": json.dumps({"sources": SOURCES, "channels": 8})}, "do not fit"),
     ],
 )
-def test_a_safetensors_file_for_another_network_is_refused(
-    tmp_path: Path, changed: dict[str, str], said: str
-) -> None:
+def test_a_safetensors_file_for_another_network_is_refused(tmp_path: Path, changed: dict[str, str], said: str) -> None:
     write_safetensors(tmp_path, tiny_network(), **changed)
     with pytest.raises(CheckpointError, match=said):
         open_separator(tmp_path, "cpu")

@@ -18,7 +18,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import adapters, drafts, plans, tracks, widgets
+from ui import actions, adapters, drafts, plans, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form
 from ui.handlers import Handlers
@@ -65,6 +65,7 @@ def wire(page: Page) -> None:
         if form.plans:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
+    actions.wire(page.song.actions, page.endpoints)
     page.endpoints.add_cancel(page.cancel)
     _song_actions(page)
     _history(page)
@@ -126,7 +127,8 @@ def _show_song(page: Page, job: Any) -> None:
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
-    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *plan, song.sidecar]
+    made = song.actions.outputs
+    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *made, *plan, song.sidecar]
 
 
 def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
@@ -140,6 +142,7 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
+        **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
         song.sidecar: gr.update(value=str(tracks.sheet(track, takes, Path(get_upload_folder())))),
     }

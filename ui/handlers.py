@@ -12,6 +12,8 @@ import tooltips
 from backend import Studio
 from checkpoints import find, table
 from checkpoints import writers as lyrics_writers
+from core.actions import ACTIONS as REQUESTS_OF
+from core.actions import ActionName
 from core.errors import RequestError, StudioError
 from core.knobs import AUTO, Value, knobs_of, parse
 from core.lyrics import LyricsRequest
@@ -20,6 +22,7 @@ from core.recipes import Recipe
 from core.tables import Mode
 from library.tracks import Track
 from lyrics.line_counts import compared
+from post_process import ACTIONS
 from ui import tracks
 from ui.sessions import Jobs
 from ui.streams import SONG, Outputs, outputs
@@ -111,6 +114,18 @@ class Handlers:
             return self.studio.writer(None if weights in (None, AUTO) else weights).recipe
         except StudioError:
             return self.studio.writer().recipe
+
+    def action_label(self, name: ActionName) -> str:
+        """The text of an action's button: what it does, and what is to be brought first."""
+        title, _ = tooltips.title(name)
+        weights = ACTIONS[REQUESTS_OF[name]].weights(None)
+        if weights is None or find.locate(table.row(weights)):
+            return title
+        return f"{title} · {table.row(weights).size} to download"
+
+    def serves(self, name: ActionName, track: Track) -> bool:
+        """Whether an action can do anything for a track."""
+        return ACTIONS[REQUESTS_OF[name]].refusal(track) is None
 
     def line_counts(self, draft: str, values: Mapping[str, object]) -> str:
         """The lines of a draft's sections beside those asked for; empty while there is no draft or nothing to ask."""

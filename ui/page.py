@@ -55,7 +55,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
             }
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):
-            song, words = build_song_pane(), build_words_pane()
+            song, words = build_song_pane(handlers), build_words_pane()
     own = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
     return Page(
         blocks=blocks,

@@ -9,6 +9,9 @@ import gradio as gr
 
 import tooltips
 from core.tables import Mode
+from ui import actions
+from ui.actions import ActionTools
+from ui.handlers import Handlers
 from ui.widgets import WAVEFORM
 
 SEND_TO: tuple[Mode, ...] = ("cover", "extend", "edit")
@@ -47,6 +50,7 @@ class SongPane:
     send: Mapping[Mode, gr.Button]
     wav: gr.DownloadButton
     part: gr.DownloadButton
+    actions: ActionTools
     plan: PlanPane
     sidecar: gr.DownloadButton
     metadata: gr.JSON
@@ -62,7 +66,7 @@ class WordsPane:
     use: gr.Button
 
 
-def build_song_pane() -> SongPane:
+def build_song_pane(handlers: Handlers) -> SongPane:
     """The pane of a song, inside the open layout."""
     with gr.Column(elem_id="song", min_width=0) as column:
         with gr.Column(elem_id="no-song") as empty:
@@ -86,6 +90,7 @@ def build_song_pane() -> SongPane:
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.title(mode)[0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
+            tools = actions.build(handlers)
             plan = _build_plan_pane()
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
                 metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
@@ -102,6 +107,7 @@ def build_song_pane() -> SongPane:
         send=send,
         wav=wav,
         part=part,
+        actions=tools,
         plan=plan,
         sidecar=sidecar,
         metadata=metadata,

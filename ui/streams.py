@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from core.actions import ACTIONS
 from core.drafts import DRAFTS, Draft
 from core.errors import Cancelled, StudioError
 from core.events import Progress, TextDelta
 from core.params import SONG_MODES
 from core.plans import Plan
 from jobs.desk import Event
+from library.companions import Companion
 from library.tracks import Track
 from ui import tracks
 from ui.sessions import Jobs
@@ -92,6 +94,18 @@ def _plans(events: Sequence[Event]) -> Iterator[Outputs]:
             yield plan.to_text(), tracks.plan_line(plan.summary()), f"planned · {plan.planner}"
 
 
+def _made(events: Sequence[Event]) -> Iterator[Outputs]:
+    """The files that an action made, and what there is to know about them."""
+    for companion in events:
+        if isinstance(companion, Companion):
+            notes = companion.notes or (f"{len(companion.files)} files" if len(companion.files) > 1 else "",)
+            yield (
+                [str(file) for file in companion.files],
+                companion.summary(),
+                " · ".join(filter(None, ["made", *notes])),
+            )
+
+
 SONG = ResultKind(empty=(gr.skip(), gr.skip()), results=_songs, done="saved", cancelled="cancelled · nothing was saved")
 WORDS = ResultKind(
     empty=("",), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved"
@@ -99,11 +113,14 @@ WORDS = ResultKind(
 DRAFT = ResultKind(empty=(None,), results=_drafts, done="drafted", cancelled="cancelled · the form is as it was")
 PLAN = ResultKind(empty=(gr.skip(), ""), results=_plans, done="planned", cancelled="cancelled · the plan is as it was")
 
+ACTION = ResultKind(empty=(gr.skip(), gr.skip()), results=_made, done="made", cancelled="cancelled · nothing was made")
+
 RESULT_KINDS: Mapping[str, ResultKind] = {
     **dict.fromkeys(SONG_MODES, SONG),
     "lyrics": WORDS,
     "plan": PLAN,
     **dict.fromkeys(DRAFTS, DRAFT),
+    **dict.fromkeys(ACTIONS, ACTION),
 }
 """What comes of each request, by the name of its endpoint."""
 

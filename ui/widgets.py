@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+from core.actions import ActionName
 from core.drafts import DraftKind
 from core.knobs import AUTO, Knob, Value
 from core.params import MODES, SONG_MODES
@@ -32,7 +33,7 @@ NAMED = ("checkpoint", "planner", "writer")
 ON_OFF = MappingProxyType({True: "on", False: "off"})
 """A flag that may also be left to the studio, in words."""
 
-Owner = Mode | DraftKind
+Owner = Mode | DraftKind | ActionName
 """Whose knobs they are."""
 
 AnyRecipe = Recipe | WriterRecipe

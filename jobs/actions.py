@@ -1,0 +1,120 @@
+"""Actions: a song found, what was made of it looked up, and only then made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from checkpoints import find, table
+from core.actions import ACTIONS as NAMES
+from core.actions import ActionRequest
+from core.errors import Fault, RequestError, StudioError
+from core.events import Progress
+from core.files import sha256
+from core.knobs import to_json
+from jobs.desk import Desk, Event, gathered
+from jobs.estimates import FALLBACK_SOURCE_S, Cost
+from jobs.models import Models
+from jobs.work import Need
+from library import audio
+from library.cache import companion_key, fingerprint
+from post_process import ACTIONS, Action, Made, Song
+
+WHOSE = ("track", "audio")
+"""Knobs that say which song, not what is done to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionWork:
+    """An action on a song, and the folder for what it makes."""
+
+    request: ActionRequest
+    song: Song
+    folder: Path
+    needs: tuple[Need, ...]
+    cost: Cost
+    remedy: ClassVar[str] = "Use a shorter recording."
+
+    def events(self, models: Models) -> Iterator[Progress | Made]:
+        """Progress, then one Made."""
+        yield from ACTIONS[type(self.request)].make(self.request, self.song, self.folder, models)
+
+
+class Actions:
+    """Actions of every kind."""
+
+    def events(
+        self, request: ActionRequest, desk: Desk, stop: threading.Event, *, fresh: bool
+    ) -> Generator[Event, None, None]:
+        """Progress, then the Companion: that of the library where there is one, unless it shall be made afresh."""
+        song, action, name = song_of(request, desk), ACTIONS[type(request)], name_of(request)
+        if why := action.refusal(song.track):
+            raise RequestError([Fault(*_whose(request), why)], "Choose another song.")
+        needs = _needs(action, song)
+        companions, key = desk.library.companions, _key(request, song, needs)
+        there = None if fresh else companions.find(song.sha256, name, key)
+        if there is None:
+            with companions.begun(song.sha256) as folder:
+                cost = _cost(action, request, song.seconds)
+                work = ActionWork(request=request, song=song, folder=folder, needs=needs, cost=cost)
+                made: list[Made] = []
+                yield from gathered(desk.replica.perform(work, stop), made)
+                yield Progress("saving")
+                (only,) = made
+                there = companions.keep(folder, name, key, facts=only.facts, names=only.names, notes=only.notes)
+        yield there
+
+    def seconds(self, request: ActionRequest, desk: Desk) -> float:
+        """The time that the action is likely to take; a song that is not there yet counts as a minute."""
+        seconds = FALLBACK_SOURCE_S
+        with suppress(StudioError):
+            seconds = song_of(request, desk).seconds
+        return _cost(ACTIONS[type(request)], request, seconds).seconds(desk.device)
+
+
+def song_of(request: ActionRequest, desk: Desk) -> Song:
+    """The song that a request is about. Raises RequestError when there is none, or none that can be read."""
+    if request.track is not None:
+        track = desk.library.get(request.track)
+        return Song(path=track.path, sha256=track.sha256, seconds=track.seconds, track=track)
+    assert request.audio is not None
+    header = audio.probe(request.audio)
+    digest = sha256(request.audio)
+    seconds = FALLBACK_SOURCE_S if header.seconds is None else header.seconds
+    return Song(path=request.audio, sha256=digest, seconds=seconds, track=desk.library.find_audio(digest))
+
+
+def name_of(request: ActionRequest) -> str:
+    """The name of the action that a request asks for."""
+    return next(name for name, asked in NAMES.items() if asked is type(request))
+
+
+def _whose(request: ActionRequest) -> tuple[str, str]:
+    """The knob that says which song, and its value."""
+    return ("audio", str(request.audio)) if request.track is None else ("track", request.track)
+
+
+def _needs(action: Action, song: Song) -> tuple[Need, ...]:
+    """What must be loaded. Raises MissingWeights when it is not installed."""
+    name = action.weights(song.track)
+    if name is None:
+        return ()
+    place, use = find.checkpoint(name), table.row(name).use
+    assert use in ("song", "stems")
+    return (Need(use, place),)
+
+
+def _cost(action: Action, request: ActionRequest, seconds: float) -> Cost:
+    return Cost(tflop=action.tflop(request) * seconds)
+
+
+def _key(request: ActionRequest, song: Song, needs: tuple[Need, ...]) -> str:
+    """The cache key: the knobs, the weights, and what the track tells, which stands in tags and times."""
+    values = {name: value for name, value in to_json(request).items() if name not in WHOSE}
+    return companion_key(
+        values, song.track.id if song.track else "", *(fingerprint(need.place.folder) for need in needs)
+    )
