@@ -32,7 +32,8 @@ from checkpoints import find
 from core.errors import CheckpointError, StudioError
 from core.events import Progress
 from core.tables import SAMPLE_RATE
-from networks.demucs.separator import STEMS, Separator, Stem, open_separator
+from networks.demucs.open import open_separator
+from networks.demucs.separator import STEMS, Separator, Stem
 from tests.tiny_demucs import SEGMENT_S, SIGNATURE, SOURCES, package, save_pickle, tiny_arguments, tiny_network
 
 Waveform = NDArray[np.float32]
@@ -89,7 +90,7 @@ def same_dice(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("same_dice")
 @pytest.mark.parametrize(
     ("seconds", "shifts", "overlap"),
-    [(1.23, 0, 0.25), (0.31, 0, 0.75), (0.1, 0, 0.25), (0.6, 0, 0.0), (0.2, 0, 0.5), (0.9, 1, 0.25), (0.7, 3, 0.1)],
+    [(0.73, 0, 0.25), (0.31, 0, 0.75), (0.1, 0, 0.25), (0.4, 0, 0.0), (0.2, 0, 0.5), (0.3, 1, 0.25), (0.1, 3, 0.1)],
 )
 def test_the_stems_are_those_of_apply_model_to_the_bit(
     separators: dict[int, Separator], seconds: float, shifts: int, overlap: float
@@ -103,7 +104,7 @@ def test_the_stems_are_those_of_apply_model_to_the_bit(
         np.testing.assert_array_equal(stems[name], expected[name])
 
 
-@pytest.mark.parametrize("samples", [48_000, 30_001, 24_000])
+@pytest.mark.parametrize("samples", [24_000, 15_001, 12_007])
 def test_a_network_of_another_rate_gives_stems_of_the_songs_length_and_rate(
     separators: dict[int, Separator], samples: int
 ) -> None:
@@ -117,7 +118,7 @@ def test_a_network_of_another_rate_gives_stems_of_the_songs_length_and_rate(
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_gives_others(separators: dict[int, Separator]) -> None:
-    audio = noise(0.5)
+    audio = noise(0.2)
     first, again, other = (stems_of(separators[44_100], audio, shifts=1, seed=seed) for seed in (7, 7, 8))
     for name in STEMS:
         np.testing.assert_array_equal(first[name], again[name])
@@ -126,7 +127,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_gives_others(separator
 
 def test_pythons_and_torchs_own_generators_are_left_as_they_were(tmp_path: Path) -> None:
     before = random.getstate(), torch.random.get_rng_state()
-    stems_of(opened(tmp_path, 44_100), noise(0.3), shifts=2)
+    stems_of(opened(tmp_path, 44_100), noise(0.1), shifts=1)
     assert random.getstate() == before[0]
     assert torch.equal(torch.random.get_rng_state(), before[1])
 
@@ -140,7 +141,7 @@ def test_the_song_itself_is_not_changed(separators: dict[int, Separator]) -> Non
 
 
 def test_silence_stays_silent(separators: dict[int, Separator]) -> None:
-    for stem in stems_of(separators[44_100], np.zeros((2, 20_000), np.float32), shifts=1).values():
+    for stem in stems_of(separators[44_100], np.zeros((2, 9_600), np.float32), shifts=1).values():
         assert np.abs(stem).max() < 1e-6
 
 
@@ -161,15 +162,21 @@ def test_a_song_of_two_equal_channels_and_one_with_a_silent_channel_come_apart(
 def test_every_segment_is_told_before_the_stems_come(
     separators: dict[int, Separator], shifts: int, passes: int
 ) -> None:
-    events = list(separators[44_100].separate(noise(1.0), shifts=shifts, overlap=0.25, seed=SEED))
+    events = list(separators[44_100].separate(noise(0.5), shifts=shifts, overlap=0.25, seed=SEED))
     told = [event for event in events if isinstance(event, Progress)]
     assert events[: len(told)] == told
     assert [event.step for event in told] == list(range(1, len(told) + 1))
     assert {(event.stage, event.total) for event in told} == {("separating", len(told))}
     # A moved pass is up to half a second longer than the song.
     stride_s = float(SEGMENT_S) * 0.75
-    assert passes * 1.0 / stride_s <= len(told) <= passes * (1 + (1.5 if shifts else 1.0) / stride_s)
+    assert passes * 0.5 / stride_s <= len(told) <= passes * (1 + (1.0 if shifts else 0.5) / stride_s)
     assert told[-1].left_s == 0
+
+
+def open_files() -> int:
+    """How many files this process holds open, where the system tells it."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def test_closing_stops_before_the_next_segment_and_leaves_no_file(
@@ -180,7 +187,7 @@ def test_closing_stops_before_the_next_segment_and_leaves_no_file(
     handle = torch.nn.modules.module.register_module_forward_hook(
         lambda module, *_: passes.append(1) if isinstance(module, HTDemucs) else None
     )
-    before = set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else set()
+    before = open_files()
     try:
         events = separators[44_100].separate(noise(2.0), shifts=0, overlap=0.25, seed=SEED)
         assert [next(events), next(events)][1].step == 2  # type: ignore[union-attr]
@@ -189,8 +196,7 @@ def test_closing_stops_before_the_next_segment_and_leaves_no_file(
         handle.remove()
     assert len(passes) == 2
     assert list(tmp_path.iterdir()) == []
-    if before:
-        assert len(os.listdir("/proc/self/fd")) <= len(before)
+    assert open_files() <= before
     assert tuple(stems_of(separators[44_100], noise(0.3))) == STEMS
 
 
@@ -203,36 +209,27 @@ def test_a_full_disk_is_told_in_the_studios_words(
 
 
 MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 import numpy as np
-import torch
-from networks.demucs.separator import Stem, open_separator
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
-torch.set_num_threads(1)
+from networks.demucs.open import open_separator
 separator = open_separator(Path(sys.argv[1]), "cpu")
 song = np.random.default_rng(1).standard_normal((2, int(sys.argv[2]) * 48_000), np.float32)
-list(separator.separate(song[:, :96_000], shifts=1, overlap=0, seed=1))
-before = peak()
 for event in separator.separate(song, shifts=1, overlap=0, seed=1):
     pass
-print(peak() - before, song.nbytes / 1e9)
+print(separator.peak_gb())
 """
+PUBLISHED_GB = 0.6
+"""What the published network, of 42 million weights, may take beyond the tiny one at the peak; it was seen to take 0.45."""
 
 
-def grown_gb(folder: Path, seconds: int) -> tuple[float, float]:
-    """Memory in GB that a song of that length took at its peak beside itself, and its own."""
-    command = [sys.executable, "-c", MEASURED, str(folder), str(seconds)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
-    grown, own = map(float, told.split())
-    return grown, own
-
-
-def test_the_stems_are_never_in_memory_together(separators: dict[int, Separator], tmp_path: Path) -> None:
-    path = save_pickle(tmp_path, package(tiny_network()))
+@pytest.mark.slow
+def test_ten_minutes_of_song_take_less_than_two_gigabytes(tmp_path: Path) -> None:
+    path = save_pickle(tmp_path, package(tiny_network(segment_s=Fraction(39, 5))))
     open_separator(tmp_path, "cpu", digests=digests_of(path)).close()
-    grown, own = grown_gb(tmp_path, 40)
-    assert grown < 4 * own  # the four stems alone would take that, and were they handed over together, twice
+    command = [sys.executable, "-c", MEASURED, str(tmp_path), "600"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1800).stdout
+    assert float(told) + PUBLISHED_GB < 2
 
 
 def test_a_closed_separator_holds_no_weights(tmp_path: Path) -> None:
@@ -380,13 +377,31 @@ def test_weights_in_a_folder_that_cannot_be_written_to_are_used_as_they_are(tmp_
     assert tuple(stems_of(separator, noise(0.3))) == STEMS
 
 
-def test_the_protocol_is_imported_without_a_framework() -> None:
-    code = "import sys, networks.demucs.separator; print({'torch', 'demucs', 'numpy'} & set(sys.modules))"
+def test_neither_the_protocol_nor_the_road_to_it_imports_a_framework() -> None:
+    code = "import sys, networks.demucs.open; print({'torch', 'demucs', 'numpy'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout.strip() == "set()"
 
 
 # ---- the published weights -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_samples_each_time_and_nearly_those_of_the_cpu(
+    separators: dict[int, Separator], tmp_path: Path
+) -> None:
+    write_safetensors(tmp_path, tiny_network())
+    separator = open_separator(tmp_path)
+    assert separator.device_kind != "cpu"
+    audio = noise(2.0)
+    stems, on_cpu = stems_of(separator, audio), stems_of(separators[44_100], audio)
+    again = stems_of(separator, audio)
+    for name in STEMS:
+        np.testing.assert_array_equal(stems[name], again[name])
+        error = np.square(stems[name] - on_cpu[name]).mean() / np.square(on_cpu[name]).mean()
+        assert 10 * np.log10(error) < -80
+    assert separator.note == ""
+    separator.close()
 
 
 @pytest.mark.weights

@@ -24,6 +24,7 @@ from checkpoints.download import Downloads
 from checkpoints.find import Installed
 from checkpoints.hub import Interrupted
 from checkpoints.manage import Verified, remove, verify
+from checkpoints.manifest import Kept
 from checkpoints.meter import Meter
 from checkpoints.table import COMPANION, DIFFUSERS_SONG, LANGUAGE_MODEL, ORIGINAL_SONG, Checkpoint
 from cli import main as cli
@@ -496,24 +497,19 @@ def test_a_song_in_the_original_layout_brings_its_companion(
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_file_with_an_address_of_its_own_is_checked_by_the_digits_in_its_name(
-    hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch, right: bool
+def test_a_file_that_is_known_to_the_byte_is_brought_and_no_other_under_its_name(
+    hub: Hub, models: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, right: bool
 ) -> None:
-    content = os.urandom(30_000)
-    name = f"955717e8-{hashlib.sha256(content).hexdigest()[:8] if right else '0a1b2c3d'}.th"
-    hub.repos["else/where"] = {name: content}
-    demucs = table.CHECKPOINTS["htdemucs"]
-    row = dataclasses.replace(demucs, files=(name,), url=f"{hub.url}/cdn/else/where/{name}")
-    monkeypatch.setattr(table, "CHECKPOINTS", {"htdemucs": row})
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    content = files[LARGE] if right else files[LARGE][::-1]
+    known = Kept(path=LARGE, bytes=len(content), digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
+    monkeypatch.setattr(table, "CHECKPOINTS", {"tiny": dataclasses.replace(TINY, pinned=(known,))})
     if right:
-        fetch(hub, "htdemucs")
-        assert brought(models / "htdemucs") == {name: content}
+        fetch(hub)
+        assert brought(models / "tiny") == files
     else:
-        with pytest.raises(CheckpointError, match="damaged"):
-            fetch(hub, "htdemucs")
-        assert brought(models / "htdemucs") == {}
-    assert [asked.token for asked in hub.asked] == [None]
+        with pytest.raises(CheckpointError, match="is not the file that tiny is known by"):
+            fetch(hub)
+        assert hub.asked == [] and not (models / "tiny").exists()
 
 
 def test_progress_tells_bytes_rate_and_time_left(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

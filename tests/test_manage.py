@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,11 +18,14 @@ from transformers.models.qwen3 import Qwen3Config, Qwen3ForCausalLM
 from checkpoints import find, manifest, table
 from checkpoints.find import Installed
 from checkpoints.manage import Verified, import_folder, remove, verify
+from checkpoints.manifest import Kept
 from checkpoints.table import DIFFUSERS_SONG, LANGUAGE_MODEL, Checkpoint
 from cli import main as cli
 from core.errors import CheckpointError, RequestError, StudioError
 from core.recipes import Recipe
+from networks.demucs.open import open_separator
 from tests.tiny import save_tiny
+from tests.tiny_demucs import SIGNATURE, package, save_pickle, tiny_network
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 PARITY = sorted(path.parent for path in (Path(__file__).parent / "data" / "parity").glob("*/silence_latent.pt"))
@@ -254,6 +259,48 @@ def test_a_record_that_leads_out_of_its_folder_is_refused(models: Path, tmp_path
     with pytest.raises(CheckpointError, match="leads out of the folder"):
         remove("song", consent=True)
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.fixture
+def pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a pickle that stems were published as before, and a row that knows it to the byte."""
+    path = save_pickle(tmp_path / "torch", package(tiny_network()))
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    known = Kept(path=path.name, bytes=path.stat().st_size, digest=digest)
+    row = dataclasses.replace(
+        table.CHECKPOINTS["htdemucs"], files=(f"{SIGNATURE}.safetensors",), other_files=(path.name,), pinned=(known,)
+    )
+    monkeypatch.setattr(table, "CHECKPOINTS", {"htdemucs": row, "companion": table.CHECKPOINTS["companion"]})
+    return path
+
+
+def test_a_pickle_is_imported_used_as_safetensors_and_removed_with_them(pickled: Path, models: Path) -> None:
+    place = list(import_folder("htdemucs", pickled.parent))[-1]
+    assert isinstance(place, Installed) and place == find.checkpoint("htdemucs")
+    open_separator(place.folder, "cpu", digests=place.checkpoint.digests).close()
+    assert {path.name for path in place.folder.glob("0*")} == {pickled.name, f"{SIGNATURE}.safetensors"}
+    assert looked_over(place.folder).parameters > 10_000
+    assert remove("htdemucs", consent=True).files == 2
+    assert not place.folder.exists() and pickled.is_file()
+
+
+def test_either_file_of_the_stems_weights_is_found(pickled: Path, models: Path) -> None:
+    row = table.row("htdemucs")
+    for name in (*row.files, *row.other_files):
+        assert find.locate(row) is None
+        folder = models / "htdemucs"
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+        assert find.installed("stems") == (row,)
+        shutil.rmtree(folder)
+
+
+def test_a_pickle_of_another_content_is_not_imported(pickled: Path, models: Path) -> None:
+    pickled.write_bytes(pickled.read_bytes()[::-1])
+    with pytest.raises(CheckpointError, match="is not the file that htdemucs is known by"):
+        list(import_folder("htdemucs", pickled.parent))
+    assert not [path for path in models.rglob("*") if path.is_file()]
+    assert find.locate(table.row("htdemucs")) is None and pickled.is_file()
 
 
 def test_the_command_line_imports_verifies_and_removes(

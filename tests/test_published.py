@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from functools import cache, partial
 from math import inf, prod
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from demucs.htdemucs import HTDemucs
 from safetensors.torch import save
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -37,7 +39,7 @@ REPOSITORIES: Mapping[str, Mapping[str, Any]] = {each["name"]: each for each in 
 SHARD = 5_000_000_000
 """How large a file may be before transformers begins another."""
 SILENCE_FRAMES = 15_000
-WIDTHS = {"BF16": 2, "F32": 4}
+WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
 METADATA = {"format": "pt"}
 """What torch's libraries write into the header; other tools write nothing."""
 LISTED = [row for row in CHECKPOINTS.values() if row.repo in REPOSITORIES and REPOSITORIES[row.repo]["files"]]
@@ -137,7 +139,9 @@ def brought(row: Checkpoint) -> Iterator[int]:
             yield size
 
 
-@pytest.mark.parametrize("name", ["2b-turbo", "2b-sft", "2b-base", "companion", "lm-0.6b", "lm-1.7b", "lm-4b"])
+@pytest.mark.parametrize(
+    "name", ["2b-turbo", "2b-sft", "2b-base", "companion", "lm-0.6b", "lm-1.7b", "lm-4b", "htdemucs"]
+)
 def test_a_row_says_what_its_download_weighs(name: str) -> None:
     row = CHECKPOINTS[name]
     assert sum(brought(row)) == pytest.approx(row.bytes, rel=0.05)
@@ -272,6 +276,22 @@ def test_another_publishers_file_of_the_same_weights_is_as_large_too(
 ) -> None:
     files = files_of("Comfy-Org/ace_step_1.5_ComfyUI_files", "split_files")
     assert file_bytes(shapes_of(), metadata=None) == files[f"{file}.safetensors"]
+
+
+def test_the_stem_separator_is_as_large_as_published() -> None:
+    """Its header tells what the network is made with, which is known from its first file."""
+    arguments = {name: None if value == "none" else value for name, value in PUBLISHED["htdemucs"].items()}
+    numerator, denominator = arguments["segment"]
+    with torch.device("meta"):
+        network = HTDemucs(**{**arguments, "segment": Fraction(numerator, denominator)})
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    row = CHECKPOINTS["htdemucs"]
+    assert sum(map(prod, shapes.values())) == pytest.approx(row.parameters * 1e9, rel=0.01)
+    arguments["segment"] = {"_type": "fraction", "numerator": numerator, "denominator": denominator}
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(arguments)}
+    size = file_bytes(shapes, "F16", metadata)
+    assert size == files_of(row.repo)["955717e8.safetensors"] == row.bytes
+    assert REPOSITORIES[row.repo]["revision"] == row.revision
 
 
 # ---- both runtimes take these names ----------------------------------------------------------------------------------

@@ -20,19 +20,20 @@ SOURCES = ["drums", "bass", "other", "vocals"]
 SEGMENT_S = Fraction(1, 5)
 
 
-def tiny_arguments(samplerate: int = 44_100) -> dict[str, Any]:
-    """What a tiny network is made with: three layers of few channels, segments of a fifth of a second."""
-    return dict(
-        sources=SOURCES, samplerate=samplerate, segment=SEGMENT_S, channels=4, depth=4, nfft=1024, bottom_channels=8,
-        t_layers=1, t_heads=2, t_hidden_scale=1.0, dconv_mode=3, dconv_comp=2, t_cape_glob_loc_scale=[5000.0, 1.0, 1.4],
-    )  # fmt: skip
+def tiny_arguments(samplerate: int = 44_100, segment_s: Fraction = SEGMENT_S) -> dict[str, Any]:
+    """What a tiny network is made with: as many layers as the published one, of few channels."""
+    return {
+        "sources": SOURCES, "samplerate": samplerate, "segment": segment_s, "channels": 4, "depth": 4, "nfft": 1024,
+        "bottom_channels": 8, "t_layers": 1, "t_heads": 2, "t_hidden_scale": 1.0, "dconv_mode": 3, "dconv_comp": 2,
+        "t_cape_glob_loc_scale": [5000.0, 1.0, 1.4],
+    }  # fmt: skip
 
 
-def tiny_network(samplerate: int = 44_100, seed: int = 0) -> HTDemucs:
+def tiny_network(samplerate: int = 44_100, segment_s: Fraction = SEGMENT_S) -> HTDemucs:
     """The network, whose weights are rounded to 16 bits, as they are published."""
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        network = HTDemucs(**tiny_arguments(samplerate))
+        torch.manual_seed(0)
+        network = HTDemucs(**tiny_arguments(samplerate, segment_s))
     network.load_state_dict({key: value.half().float() for key, value in network.state_dict().items()})
     return network.eval().requires_grad_(False)
 
@@ -41,7 +42,12 @@ def package(network: HTDemucs, **changed: object) -> dict[str, object]:
     """What Demucs pickles of a network: its class, what it is made with, its weights, and how it was trained."""
     state = {key: value.half() for key, value in network.state_dict().items()}
     scores = {"nsdr": np.float64(1.5)}
-    facts = {"klass": HTDemucs, "args": (), "kwargs": tiny_arguments(network.samplerate), "state": state}
+    facts = {
+        "klass": HTDemucs,
+        "args": (),
+        "kwargs": tiny_arguments(network.samplerate, network.segment),
+        "state": state,
+    }
     return {**facts, "training_args": {"epochs": 1, "dset": {"names": ["a"]}}, "metrics": scores, **changed}
 
 

@@ -1,18 +1,15 @@
 """Stem separation behind one interface: a song in, its stems out, segment by segment.
 
 Waveforms are float32 arrays `(2, S)` at 48 kHz; the rate that the networks run at stays behind this wall. Importing
-this module loads no framework; `open_separator` does.
+this module loads no framework; `networks.demucs.open` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from core.errors import StudioError
 from core.events import Progress
 
 if TYPE_CHECKING:
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
 StemName = Literal["vocals", "drums", "bass", "other"]
 STEMS: tuple[StemName, ...] = get_args(StemName)
 """The stems in the order in which they come."""
-
-_NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -71,20 +66,3 @@ class Separator(Protocol):
     def close(self) -> None:
         """Free the weights; the separator cannot be used again."""
         ...
-
-
-def open_separator(folder: Path, device: str | None = None, *, digests: Mapping[str, str] = _NO_DIGESTS) -> Separator:
-    """Load the htdemucs in `folder`, in float32; a `device` of None chooses the fastest.
-
-    The folder holds one safetensors file as Demucs publishes it, or the older pickle. A pickle is opened only when
-    `digests` names its SHA-256 by its file's name, and is then stored as safetensors beside it. Raises CheckpointError
-    for weights that are not such or may not be opened, and StudioError for a device that is not there.
-    """
-    try:
-        from networks.demucs.torch_separator import open_torch_separator
-    except ImportError as missing:
-        raise StudioError(
-            f"Demucs cannot be used here: {missing}.",
-            "Install what requirements.txt asks for. There is none for Intel Macs.",
-        ) from missing
-    return open_torch_separator(folder, device, digests)

@@ -6,6 +6,7 @@ segments, their weights and the order in which they are added are its own, so th
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import tempfile
@@ -75,11 +76,11 @@ class TorchSeparator:
     ) -> Generator[Progress | Stem, None, None]:
         """Events of the segments, then the stems of `audio` `(2, S)`."""
         network = self._open_network()
-        mix = torch.from_numpy(_resampled(audio, SAMPLE_RATE, network.samplerate))[None]
-        mean, deviation = _normalise(mix)
-        length = mix.shape[-1]
-        passes = _passes(mix, shifts, int(MOST_SHIFT_S * network.samplerate), seed)
-        del mix  # moved passes read a padded copy
+        margin = int(MOST_SHIFT_S * network.samplerate) if shifts else 0
+        mix = _padded(audio, network.samplerate, margin)
+        length = mix.shape[-1] - 2 * margin
+        mean, deviation = _normalise(mix[..., margin : margin + length])
+        passes = _passes(mix, shifts, margin, seed)
         starts = _starts(network, overlap)
         total = sum(len(starts(chunk.length)) for chunk, _ in passes)
         step, began = 0, time.monotonic()
@@ -90,14 +91,17 @@ class TorchSeparator:
                     sums.add(start - lead, block, again=number > 0)
                     step += 1
                     yield Progress("separating", step, total, (time.monotonic() - began) / step * (total - step))
-            del passes, chunk, block
+            del mix, passes, chunk, block
             free_memory(self.device)
             for name in STEMS:
-                part = sums.read(network.sources.index(name))
-                part /= max(shifts, 1)
-                part *= deviation
-                part += mean
-                yield Stem(name, _fitted(_resampled(part, network.samplerate, SAMPLE_RATE), audio.shape[1]))
+                stem = np.empty(audio.shape, np.float32)
+                for channel, row in enumerate(stem):
+                    part = sums.read(network.sources.index(name), channel)
+                    part /= max(shifts, 1)
+                    part *= deviation
+                    part += mean
+                    row[:] = _fitted(_resampled(part, network.samplerate, SAMPLE_RATE), len(row))
+                yield Stem(name, stem)
 
     def peak_gb(self) -> float:
         """The peak in GB of the GPU's memory on CUDA since the last call, elsewhere of the process."""
@@ -145,14 +149,13 @@ class TorchSeparator:
         return self._network
 
 
-def _passes(mix: Tensor, shifts: int, most: int, seed: int) -> list[tuple[TensorChunk, int]]:
+def _passes(mix: Tensor, shifts: int, margin: int, seed: int) -> list[tuple[TensorChunk, int]]:
     """What each pass reads of the song, and how many samples its result begins before the song does."""
     if not shifts:
         return [(TensorChunk(mix), 0)]
-    length, dice = mix.shape[-1], random.Random(seed)
-    padded = F.pad(mix, (most, most))
-    offsets = [dice.randint(0, most) for _ in range(shifts)]
-    return [(TensorChunk(padded, offset, length + most - offset), most - offset) for offset in offsets]
+    length, dice = mix.shape[-1] - 2 * margin, random.Random(seed)
+    offsets = [dice.randint(0, margin) for _ in range(shifts)]
+    return [(TensorChunk(mix, offset, length + margin - offset), margin - offset) for offset in offsets]
 
 
 def _segment(network: HTDemucs) -> int:
@@ -181,19 +184,26 @@ def _normalise(mix: Tensor) -> tuple[Waveform, Waveform]:
     return mean.numpy(), deviation.numpy()
 
 
-def _resampled(audio: Waveform, from_hz: int, to_hz: int) -> Waveform:
-    """The waveform at another rate, in memory of its own; channel by channel, which takes less of it."""
-    if from_hz == to_hz:
-        return np.array(audio, dtype=np.float32, order="C")
-    channels = [soxr.resample(np.ascontiguousarray(channel), from_hz, to_hz) for channel in audio]
-    resampled: Waveform = np.stack(channels)
+def _padded(audio: Waveform, rate: int, margin: int) -> Tensor:
+    """The song `(1, 2, margin + S + margin)` at the network's rate between two stretches of silence."""
+    channels = (_resampled(channel, SAMPLE_RATE, rate) for channel in audio)
+    first = next(channels)
+    padded = torch.zeros(1, len(audio), margin + len(first) + margin)
+    for number, samples in enumerate(itertools.chain([first], channels)):
+        padded[0, number, margin : margin + len(samples)] = torch.from_numpy(samples)
+    return padded
+
+
+def _resampled(channel: Waveform, from_hz: int, to_hz: int) -> Waveform:
+    """One channel `(S,)` at another rate: by itself it takes half the memory."""
+    resampled: Waveform = soxr.resample(np.ascontiguousarray(channel, np.float32), from_hz, to_hz)
     return resampled
 
 
-def _fitted(audio: Waveform, samples: int) -> Waveform:
-    """The waveform with so many samples: on the way to another rate and back one may be won or lost."""
-    kept = audio[:, :samples]
-    return kept if kept.shape[1] == samples else np.pad(kept, ((0, 0), (0, samples - kept.shape[1])))
+def _fitted(channel: Waveform, samples: int) -> Waveform:
+    """The channel with so many samples: on the way to another rate and back one may be won or lost."""
+    kept = channel[:samples]
+    return kept if len(kept) == samples else np.pad(kept, (0, samples - len(kept)))
 
 
 @contextmanager
@@ -228,11 +238,11 @@ class _Sums:
                 self._file.seek(place)
                 self._file.write(np.ascontiguousarray(samples).data)
 
-    def read(self, stem: int) -> Waveform:
-        """One stem `(channels, samples)`."""
+    def read(self, stem: int, channel: int) -> Waveform:
+        """One channel `(samples,)` of one stem."""
         _, channels, length = self._shape
         with _disk_errors():
-            return self._read(stem * channels * length * _BYTES, channels * length).reshape(channels, length)
+            return self._read((stem * channels + channel) * length * _BYTES, length)
 
     def close(self) -> None:
         """Give the room on the disk back."""
