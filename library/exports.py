@@ -6,7 +6,7 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -154,6 +154,18 @@ def write(path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes 
     rounded. Samples beyond full scale are cut off there. Raises RequestError for samples that are not finite, OSError
     when the disk refuses.
     """
+    for _ in writing(path, audio, format, tags, cover):
+        pass
+    return path
+
+
+def writing(
+    path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes | None = None
+) -> Generator[float, None, None]:
+    """Write as `write` does, and yield the share that is encoded every 10 s; closed before its end, it writes nothing.
+
+    Ten minutes of mp3 or opus take a processor half a minute, of the rest seconds.
+    """
     if not np.isfinite(audio).all():
         raise RequestError([Fault("audio", "NaN or infinite", "must hold finite samples only")])
     texts = tags.texts()
@@ -174,10 +186,13 @@ def write(path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes 
             for name, text in ((each, texts.get(tag)) for each, tag in _RIFF_NAMES.items()):
                 if text:
                     setattr(file, name, text)
+        done = 0
         for samples in _samples(audio, format.bits):
             file.write(samples.T)
+            done += samples.shape[1]
+            yield done / audio.shape[1]
     add_tags(encoded, tags, cover)
-    return write_whole(path, encoded.getbuffer())
+    write_whole(path, encoded.getbuffer())
 
 
 def trimmed(

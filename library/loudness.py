@@ -272,7 +272,8 @@ def _reduction(peaks: Floats, gain_db: float, ceiling_db: float) -> Floats:
     """
     from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-    ahead, hold = round(LOOK_AHEAD_S * _STEPS_HZ), round(HOLD_S * _STEPS_HZ)
+    # Half of the look-ahead to be all the way down, half of it to get there in a curve.
+    ahead, hold = round(LOOK_AHEAD_S / 2 * _STEPS_HZ), round(HOLD_S * _STEPS_HZ)
     with np.errstate(divide="ignore"):
         needed = np.maximum(20 * np.log10(peaks) + gain_db - ceiling_db, 0.0)
         if not needed.any():

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -15,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import RequestError
+from core.paths import ROOT
 from core.tables import PRODUCT, SAMPLE_RATE
 from library.audio import load
 from library.cover import GROUND, INK, SIZE, WHITE, cover_of
-from library.exports import FORMATS, Format, file_name, trimmed, write
+from library.exports import FORMATS, Format, file_name, trimmed, write, writing
 from library.tags import Tags
 from theme import MONO
 
@@ -245,6 +248,17 @@ def test_samples_that_are_not_finite_are_refused_and_nothing_is_written(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_export_tells_how_far_it_is_and_leaves_nothing_when_it_is_stopped(tmp_path: Path) -> None:
+    audio = np.zeros((2, 25 * SAMPLE_RATE), dtype=np.float32)
+    path = tmp_path / "song.flac"
+    assert list(writing(path, audio, FORMATS["flac"], TAGS)) == [0.4, 0.8, 1.0]
+    path.unlink()
+    started = writing(path, audio, FORMATS["flac"], TAGS)
+    assert next(started) == 0.4
+    started.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_formats_are_told_apart_by_what_people_see() -> None:
     titles = [each.title for each in FORMATS.values()]
     assert len(set(titles)) == len(titles)
@@ -364,3 +378,10 @@ def test_long_names_stay_below_255_bytes(title: str) -> None:
 def test_long_names_end_with_a_whole_word() -> None:
     assert file_name("seventeen letters " * 9, 1, ".wav").startswith("seventeen-letters-")
     assert file_name("seventeen letters " * 9, 1, ".wav").endswith(("-seventeen_seed1.wav", "-letters_seed1.wav"))
+
+
+def test_what_only_an_action_needs_is_loaded_by_the_action() -> None:
+    late = {"scipy", "pyloudnorm", "mutagen", "PIL"}
+    code = f"import sys, library.exports, library.loudness; sys.stdout.write(' '.join({late} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
