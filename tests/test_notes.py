@@ -16,7 +16,7 @@ from mido import MidiFile
 from backend import Settings, Studio
 from core.knobs import parse
 from core.music import KNOBS, Music
-from core.params import SONG_MODES, EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.params import MODES, SONG_MODES, EditRequest, ExtendRequest, GenerateRequest, SongRequest
 from core.plans import Known, Plan, Span
 from core.tables import KEYSCALES, PITCH_CLASSES, TIME_SIGNATURES, Mode
 from library.tracks import Library, Track
@@ -52,6 +52,12 @@ def brief(**changes: Any) -> Brief:
 
 def planned(request: SongRequest, seed: int, span: Span) -> Plan:
     return next(event for event in ComposerPlanner().plan(request, seed, span) if isinstance(event, Plan))
+
+
+def assert_plays(score: Score, plan: Plan) -> None:
+    """The score sounds as the plan's guide, sample for sample."""
+    assert plan.guide is not None
+    assert np.array_equal(sketch(score), plan.guide)
 
 
 # The digests were taken from the scores before these had lines: the words' times changed no note.
@@ -169,7 +175,7 @@ def test_the_score_of_a_new_song_plays_its_guide(values: dict[str, Any], seed: i
     request = parse(GenerateRequest, values)
     plan = planned(request, seed, Span(duration_s=request.music.duration_s))
     score = recalled(request, seed, plan.summary(), 0.0)
-    assert np.array_equal(sketch(score), plan.guide)
+    assert_plays(score, plan)
     assert score.bpm == plan.music.bpm
 
 
@@ -188,7 +194,7 @@ def test_the_score_of_a_window_is_found_without_its_source(
     request = parse(request_class, values)
     heard = Known(music=Music(caption="slow waltz", bpm=93, keyscale="F# minor", timesignature="3"), anchor_s=1.21)
     plan = planned(request, 5, Span(start_s=start_s, duration_s=seconds, surroundings=heard))
-    assert np.array_equal(sketch(recalled(request, 5, plan.summary(), start_s)), plan.guide)
+    assert_plays(recalled(request, 5, plan.summary(), start_s), plan)
 
 
 def test_notes_that_this_composer_would_write_otherwise_are_refused() -> None:
@@ -223,7 +229,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 def song_of(studio: Studio, mode: Mode, **values: object) -> Track:
     """A song of nano as another studio in the same folder finds it, from its sidecar."""
-    request = parse(SONG_MODES[mode], {"seed": 4, "inference_steps": 1, **values})
+    request = parse(MODES[mode], {"seed": 4, "inference_steps": 1, **values})
     track = next(event for event in studio.run(request) if isinstance(event, Track))
     return Library(track.path.parent).get(track.id)
 
@@ -335,7 +341,10 @@ def heard_in(data: bytes) -> Heard:
         at = bisect_right(ticks, tick) - 1
         return times[at] + (tick - ticks[at]) * tempos[at] / file.ticks_per_beat / 1e6
 
-    strokes, metas, channels, metres, end = [], [], {}, [], 0
+    strokes: list[Stroke] = []
+    metas: list[Meta] = []
+    channels: dict[str, set[int]] = {}
+    metres, end = [], 0
     values = {"set_tempo": "tempo", "key_signature": "key", "marker": "text", "lyrics": "text", "track_name": "name"}
     for track in file.tracks:
         now, down, name = 0, {}, ""
@@ -443,17 +452,20 @@ def test_sections_are_markers_and_sung_lines_lyrics_at_their_first_note() -> Non
     lyrics = f"{SONG}\n[夜空]\nŽluťoučký kůň\n"
     score = compose(brief(lyrics=lyrics, duration_s=60.0))
     metas = heard_in(to_midi(score)).metas
-    markers = [(meta.value, pytest.approx(meta.start_s, abs=0.001)) for meta in metas if meta.kind == "marker"]
-    assert markers == [(section.tag, section.start_s) for section in score.sections]
-    words = [(meta.value, pytest.approx(meta.start_s, abs=0.001)) for meta in metas if meta.kind == "lyrics"]
-    assert words == [(line.text, line.start_s) for line in score.lines]
-    assert words[-1][0] == "Žluťoučký kůň"
+    for kind, wanted in (
+        ("marker", [(section.tag, section.start_s) for section in score.sections]),
+        ("lyrics", [(line.text, line.start_s) for line in score.lines]),
+    ):
+        told = [meta for meta in metas if meta.kind == kind]
+        assert [meta.value for meta in told] == [text for text, _ in wanted]
+        assert [meta.start_s for meta in told] == pytest.approx([at for _, at in wanted], abs=0.001)
+    assert score.lines[-1].text == "Žluťoučký kůň"
 
 
 def test_a_louder_note_has_a_higher_velocity_and_none_is_silent() -> None:
     score = compose(brief(caption="jazz", bpm=100))
     heard = heard_in(to_midi(score))
-    levels = {(note.part, note.pitch, round(note.start_s, 2)): note.level for note in score.notes}
+    levels = {(str(note.part), note.pitch, round(note.start_s, 2)): note.level for note in score.notes}
     for stroke in heard.strokes:
         if stroke.part != "drums":
             assert stroke.velocity == velocity(levels[stroke.part, stroke.key, round(stroke.start_s, 2)])

@@ -25,9 +25,12 @@ SECTIONS = (Section("verse", 4.0), Section("chorus", 12.34), Section("outro", 20
 
 def shown(lrc: str) -> list[tuple[float, str]]:
     """What FFmpeg, which many players are built on, shows of a file, in seconds."""
-    with av.open(io.BytesIO(lrc.encode()), format="lrc") as file:
-        packets = [packet for packet in file.demux(subtitles=0) if packet.pts is not None]
-    return [(round(float(packet.pts * packet.time_base), 2), bytes(packet).decode().strip()) for packet in packets]
+    with av.open(io.BytesIO(lrc.encode()), mode="r", format="lrc") as file:
+        return [
+            (round(float(packet.pts * packet.time_base), 2), bytes(packet).decode().strip())
+            for packet in file.demux(subtitles=0)
+            if packet.pts is not None and packet.time_base is not None
+        ]
 
 
 def test_a_file_names_its_song_says_how_its_times_were_found_and_lists_them_in_order() -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from typing import NamedTuple
 
 from mido import Message, MetaMessage, MidiFile, MidiTrack
@@ -53,30 +54,20 @@ def to_midi(score: Score, *, start_s: float = 0.0, title: str = "") -> bytes:
     lines are lyric events of the voice. A key that no key signature has is written as the one that sounds the same.
     """
     grid = _Grid.of(score, start_s)
-    file = MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER, charset="utf-8")
     end = grid.tick(start_s + score.duration_s)
-    file.tracks.append(_track(_conducting(score, start_s, grid, title), end))
+    tracks = [_conducting(score, start_s, grid, title)]
     for channel, part in enumerate(_PARTS):
-        played = [note for note in score.notes if note.part == part]
-        if played:
-            keys = ((start_s + note.start_s, note.seconds, note.pitch, note.level) for note in played)
-            words = ((line.start_s, line.text) for line in score.lines) if part == "voice" else ()
-            file.tracks.append(
-                _track(
-                    [
-                        _Event(0, 0, MetaMessage("track_name", name=part)),
-                        _Event(0, 0, Message("program_change", channel=channel, program=_program(score, part))),
-                        *(_Event(grid.tick(start_s + at), 2, MetaMessage("lyrics", text=text)) for at, text in words),
-                        *_keys(keys, channel, grid, end),
-                    ],
-                    end,
-                )
-            )
+        notes = [note for note in score.notes if note.part == part]
+        if notes:
+            strokes = [(start_s + note.start_s, note.seconds, note.pitch, note.level) for note in notes]
+            program = Message("program_change", channel=channel, program=_program(score, part))
+            words = _words(score, start_s, grid) if part == "voice" else ()
+            tracks.append(chain(_named(part), [_Event(0, 0, program)], words, _keys(strokes, channel, grid, end)))
     if score.hits:
-        seconds = 15.0 / score.bpm
-        keys = ((start_s + hit.start_s, seconds, DRUM_KEYS[hit.drum], hit.level) for hit in score.hits)
-        name = _Event(0, 0, MetaMessage("track_name", name="drums"))
-        file.tracks.append(_track([name, *_keys(keys, DRUM_CHANNEL, grid, end)], end))
+        strokes = [(start_s + hit.start_s, 15.0 / score.bpm, DRUM_KEYS[hit.drum], hit.level) for hit in score.hits]
+        tracks.append(chain(_named("drums"), _keys(strokes, DRUM_CHANNEL, grid, end)))
+    file = MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER, charset="utf-8")
+    file.tracks = [_track(events, end) for events in tracks]
     written = io.BytesIO()
     file.save(file=written)
     return written.getvalue()
@@ -154,8 +145,7 @@ class _Grid(NamedTuple):
 
 
 def _conducting(score: Score, start_s: float, grid: _Grid, title: str) -> Iterator[_Event]:
-    if title:
-        yield _Event(0, 0, MetaMessage("track_name", name=title))
+    yield from _named(title) if title else ()
     yield _Event(0, 0, MetaMessage("key_signature", key=key_signature(score.keyscale)))
     for tick, beats in grid.metres():
         compound = grid.eighths == 3
@@ -173,6 +163,15 @@ def _conducting(score: Score, start_s: float, grid: _Grid, title: str) -> Iterat
         yield _Event(tick, 2, MetaMessage("set_tempo", tempo=tempo))
     for section in score.sections:
         yield _Event(grid.tick(start_s + section.start_s), 3, MetaMessage("marker", text=section.tag))
+
+
+def _named(name: str) -> Iterator[_Event]:
+    yield _Event(0, 0, MetaMessage("track_name", name=name))
+
+
+def _words(score: Score, start_s: float, grid: _Grid) -> Iterator[_Event]:
+    for line in score.lines:
+        yield _Event(grid.tick(start_s + line.start_s), 2, MetaMessage("lyrics", text=line.text))
 
 
 def _program(score: Score, part: Part) -> int:
@@ -220,11 +219,12 @@ def key_signature(keyscale: str) -> str:
     return plain + suffix
 
 
-def _track(events: Sequence[_Event] | Iterator[_Event], end: int) -> MidiTrack:
+def _track(events: Iterable[_Event], end: int) -> MidiTrack:
     """The events with the ticks between them, and the end of the song after them."""
     track, now = MidiTrack(), 0
     for event in sorted(events, key=lambda event: event[:2]):
-        track.append(event.message.copy(time=event.tick - now))
+        event.message.time = event.tick - now
+        track.append(event.message)
         now = event.tick
     track.append(MetaMessage("end_of_track", time=max(0, end - now)))
     return track
