@@ -79,7 +79,7 @@ def _open_language_model(place: Installed, machine: Machine, bits: Bits | None) 
 
 
 def _open_separator(place: Installed, machine: Machine) -> Separator:
-    from networks.demucs.separator import open_separator
+    from networks.demucs.open import open_separator
 
     return open_separator(place.folder, machine.device, digests=place.checkpoint.digests)
 

@@ -47,7 +47,7 @@ WALLS: Mapping[str, tuple[str, ...]] = {
 CORE_KNOWS = {"yaml"}
 """What core may import besides the standard library."""
 
-MODULES = {"mlx-lm": "mlx_lm", "pyyaml": "yaml"}
+MODULES = {"mlx-lm": "mlx_lm", "pillow": "PIL", "pyyaml": "yaml"}
 """Packages whose module has another name."""
 
 

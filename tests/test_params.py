@@ -15,6 +15,7 @@ import tooltips
 from checkpoints import table
 from cli import reference
 from core.dcw import Dcw
+from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.errors import Fault, RequestError
 from core.knobs import AUTO, Knob, knobs_of, parse, to_json
@@ -41,8 +42,9 @@ GIVEN: dict[str, dict[str, object]] = {
     "lyrics": {"brief": "rain"},
     "enhance": {"prompt": "lofi"},
     "understand": {"src_audio": "song.wav"},
+    **dict.fromkeys(ACTIONS, {"track": "20260101-000000-00000000"}),
 }
-REQUESTS: dict[str, type] = {str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items())}
+REQUESTS: dict[str, type] = {str(name): cls for name, cls in (*MODES.items(), *DRAFTS.items(), *ACTIONS.items())}
 ALL_KNOBS = [
     pytest.param(name, knob, id=f"{name}-{knob.name}") for name, cls in REQUESTS.items() for knob in knobs_of(cls)
 ]
@@ -73,6 +75,7 @@ def test_no_words_stand_in_the_tooltips_for_a_knob_that_does_not_exist() -> None
     assert {name for name in tooltips.KNOBS if "." not in name} == {name for _, name in known}
     assert set(tooltips.MODES) == set(MODES)
     assert set(tooltips.DRAFTS) == set(DRAFTS)
+    assert set(tooltips.ACTIONS) == set(ACTIONS)
 
 
 NONSENSE: list[object] = [math.nan, math.inf, -1, 10**10, 10**400, "no such thing", [], {"a": 1}, "x" * 200_000]

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
+from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.knobs import Kind, Knob, knobs_of
 from core.requests import REQUESTS
@@ -54,8 +55,8 @@ class Endpoints:
 
         `inputs` are the widgets of its knobs; its outputs stand in `shown_in` and in the line of progress.
         """
-        # A draft is there at once, or waits for its turn within the studio.
-        slot = {} if name in DRAFTS else GPU
+        # A draft or an action is there at once, or waits for its turn within the studio.
+        slot = {} if name in DRAFTS or name in ACTIONS else GPU
         return self._job(
             button, named(name, self.handlers.jobs), shown_in, inputs_kwargs=dict(inputs), api_name=name, **slot
         )
