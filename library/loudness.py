@@ -310,7 +310,8 @@ def _notes_on_source(audio: Waveform) -> Iterator[str]:
                 stands = side == extreme
                 flat[2:] |= stands[2:] & stands[1:-1] & stands[:-2]
     if places := int((flat[1:] > flat[:-1]).sum()):
-        yield f"The source is clipped in {places} places: that can be heard at any loudness."
+        times = "once" if places == 1 else f"{places} times"
+        yield f"The source is clipped {times}: that can be heard at any loudness."
     offset = float(np.abs(audio.mean(axis=1, dtype=np.float64)).max())
     if offset >= _OFFSET_FROM:
         yield f"The source lies {offset:.0%} of full scale off its zero line, which costs headroom."

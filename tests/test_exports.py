@@ -184,7 +184,7 @@ def test_lossy_files_have_the_rates_that_they_promise(tmp_path: Path) -> None:
         info = mutagen.File(path).info
         if name.startswith("mp3"):
             assert info.encoder_settings.startswith({"mp3-320": "-b 320", "mp3-v0": "-V 0"}[name])
-    assert 320 <= rates["mp3-320"] < 330
+    assert 320 <= rates["mp3-320"] < 345  # with its tags
     assert 200 < rates["mp3-v0"] < 320
     assert 200 < rates["ogg"] < 400
     assert 170 < rates["opus"] < 230

@@ -242,7 +242,7 @@ def test_a_clipped_source_and_one_off_its_zero_line_are_told_of() -> None:
     clipped[:, 30_000:30_010] = 1
     clipped[:, 60_000:60_003] = -1
     assert normalise(clipped, -14, -1)[1].notes[0] == (
-        "The source is clipped in 2 places: that can be heard at any loudness."
+        "The source is clipped 2 times: that can be heard at any loudness."
     )
     assert normalise(noise(0.2) + np.float32(0.4), -20, 0)[1].notes[0] == (
         "The source lies 40% of full scale off its zero line, which costs headroom."
