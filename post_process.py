@@ -16,6 +16,7 @@ from core.files import write_whole
 from core.knobs import Json, knobs_of
 from core.tables import SAMPLE_RATE
 from library import audio, exports, loudness
+from library.cover import cover_of
 from library.tags import Tags
 from library.tracks import Track
 
@@ -173,13 +174,11 @@ def _export(asked: ActionRequest, song: Song, folder: Path, networks: Networks) 
         yield Progress("measuring")
         sound, done = loudness.normalise(sound, request.lufs, _usual_ceiling_db())
         facts, notes = _loudness_facts(done), done.notes
-    yield Progress("writing")
     kind = exports.FORMATS[request.format]
     name = song.file_name(kind.suffix)
-    from library.cover import cover_of
-
     cover = cover_of(sound, song.track.seed if song.track else 0)
-    exports.write(folder / name, sound, kind, song.tags(), cover)
+    for share in exports.writing(folder / name, sound, kind, song.tags(), cover):
+        yield Progress("writing", step=round(100 * share), total=100)
     facts |= {"format": kind.title, "seconds": round(sound.shape[1] / SAMPLE_RATE, 3)}
     yield Made(names=[name], facts=facts, notes=notes)
 

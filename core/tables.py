@@ -27,7 +27,7 @@ GROUPS = MappingProxyType(
         "plan": "Plan · what is decided before rendering",
         "planner": "Planner · how a language model decides",
         "writer": "Writer · who writes, sampling, seed",
-        "action": "Action · what is done to a song",
+        "action": "Action settings · stems, loudness, export",
     }
 )
 """Folds of the form, in order: the first is always open, the others start closed."""

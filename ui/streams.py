@@ -98,11 +98,11 @@ def _made(events: Sequence[Event]) -> Iterator[Outputs]:
     """The files that an action made, and what there is to know about them."""
     for companion in events:
         if isinstance(companion, Companion):
-            notes = companion.notes or (f"{len(companion.files)} files" if len(companion.files) > 1 else "",)
+            made = companion.files[-1].name  # of several files the last one holds them all
             yield (
                 [str(file) for file in companion.files],
                 companion.summary(),
-                " · ".join(filter(None, ["made", *notes])),
+                " · ".join(["made", made, *companion.notes]),
             )
 
 
