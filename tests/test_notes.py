@@ -256,6 +256,7 @@ def test_the_score_of_a_saved_song_is_the_one_it_was_rendered_from(source: Track
     assert [line.tag for line in assert_recalled(source).lines] == ["verse 1", "chorus"]
 
 
+@pytest.mark.slow
 def test_the_midi_of_an_extension_lies_where_the_song_has_it(studio: Studio, source: Track) -> None:
     track = song_of(
         studio, "extend", src_audio=str(source.path), lyrics="[verse]\nhome again", extra_duration_s=5, overlap_s=1.3
@@ -431,6 +432,15 @@ def test_a_song_that_begins_within_a_bar_has_a_pickup_and_then_bars(anchor_s: fl
     assert np.diff(heard.bars).max() < 2 * bar_s
     tempos = [int(str(tempo)) for tempo in heard.told("set_tempo")]
     assert max(tempos) / min(tempos) < 1.4
+
+
+def test_what_is_new_in_a_song_lies_where_the_song_has_it_and_its_bars_are_the_songs() -> None:
+    window_s, downbeat_s, bar_s = 13.37, 0.2, 4 * 60 / 100
+    score = compose(brief(bpm=100, timesignature="4", anchor_s=downbeat_s - window_s, duration_s=9.0, **INSIDE))
+    heard = heard_in(to_midi(score, start_s=window_s))
+    assert_played(score, heard, window_s)
+    assert heard.bars[1:4] == pytest.approx([downbeat_s + bar_s * count for count in (1, 2, 3)], abs=0.001)
+    assert heard.file.length == pytest.approx(window_s + 9.0, abs=0.001)
 
 
 def test_each_part_has_its_track_its_channel_and_a_fitting_instrument() -> None:
