@@ -169,7 +169,7 @@ def line_times(
 ) -> Alignment:
     """The times of all lines with words, by the maps `(frames, tokens)` of the heads that follow them.
 
-    `frame_s` is the length of a frame; the first begins at `start_s`, and the song ends at `end_s`, be it within a frame.
+    `frame_s` is the length of a frame; the first begins at `start_s`, and the song ends at `end_s`, maybe within one.
     """
     if not words.line_of.size:
         return Alignment(lines=(), sung=0, found=0)
