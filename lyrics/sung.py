@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import StudioError
 from core.events import Progress
-from networks.acestep.alignment import Alignment, is_section, line_times, words_of
+from lyrics.line_counts import sections_of
+from lyrics.synced import Line, Section
+from networks.acestep.alignment import LineTime, line_times, words_of
 from pipeline import last_step
 
 if TYPE_CHECKING:
@@ -19,13 +22,26 @@ if TYPE_CHECKING:
     from networks.acestep.runtime import Runtime
 
 
+@dataclass(frozen=True, kw_only=True)
+class SungTimes:
+    """When the lines of a song are sung and its sections begin.
+
+    `found` of the lines stand out in what the DiT attends to, the others were placed between them: where it is 0, the
+    times mean nothing.
+    """
+
+    lines: tuple[Line, ...]
+    sections: tuple[Section, ...]
+    found: int
+
+
 def has_words(lyrics: str) -> bool:
     """Whether lyrics have a line that is sung: the names of sections, as in [Instrumental], are not."""
-    return any(line and not is_section(line) for line in map(str.strip, lyrics.split("\n")))
+    return any(lines for _, lines in sections_of(lyrics))
 
 
-def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) -> Iterator[Progress | Alignment]:
-    """Progress, then the Alignment of a rendered song; the same song gives the same times.
+def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) -> Iterator[Progress | SungTimes]:
+    """Progress, then the SungTimes of a rendered song; the same song gives the same times.
 
     `job` made the song, with its adapters and recordings; `plan` is the one that it followed (`core.plans.plan_from`)
     and `latents` `(T, C)` what became of it. Where a window was made anew, its words alone are sought, in it alone.
@@ -50,4 +66,22 @@ def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) 
     first, stop = step.window[0] // patch, -(-step.window[1] // patch)
     frame_s = patch / runtime.shape.frames_hz
     shown = [each[first:stop].numpy() for each in maps]
-    yield line_times(shown, words, frame_s, start_s=first * frame_s, end_s=step.seconds)
+    yield apart(line_times(shown, words, frame_s, start_s=first * frame_s, end_s=step.seconds))
+
+
+def apart(times: Sequence[LineTime]) -> SungTimes:
+    """The lines and sections apart. A section whose tag nothing attends to begins with its first line."""
+    lines, sections, found = [], [], 0
+    for index, each in enumerate(times):
+        if not _is_section(each.text):
+            lines.append(Line(each.text, each.start_s, each.end_s))
+            found += each.found
+            continue
+        after = times[index + 1] if index + 1 < len(times) else each
+        start_s = each.start_s if each.found or not after.found else after.start_s
+        sections.append(Section(each.text[1:-1], start_s))
+    return SungTimes(lines=tuple(lines), sections=tuple(sections), found=found)
+
+
+def _is_section(line: str) -> bool:
+    return not any(lines for _, lines in sections_of(line))

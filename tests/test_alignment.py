@@ -24,8 +24,10 @@ from core.music import NO_WORDS, Music
 from core.params import SONG_MODES
 from core.plan_text import PlanText
 from core.plans import Plan, open_plan, plan_from
-from lyrics.sung import align, has_words
-from networks.acestep.alignment import Alignment, Floats, best_path, line_times, words_of
+from lyrics.line_counts import sections_of
+from lyrics.sung import SungTimes, align, apart, has_words
+from lyrics.synced import Line, Section
+from networks.acestep.alignment import Floats, LineTime, best_path, line_times, words_of
 from networks.acestep.job import Job
 from networks.acestep.layouts import LYRIC_HEADS, lyric_heads, original_configs
 from networks.acestep.open import open_runtime
@@ -94,22 +96,21 @@ def test_lines_begin_and_end_within_a_frame_of_when_they_are_sung(offsets: Any) 
     }
     spans = offsets(WORDS)
     found = line_times(sung_maps(WORDS, spans, when, frames=500), words_of(WORDS, spans), FRAME_S)
-    times = {line.text: line for line in found.lines}
+    times = {line.text: line for line in found}
     assert list(times) == ["[verse]", "Rain on the roof", "Light in the hall", "[chorus]", *list(when)[2:]]
-    assert (found.sung, found.found) == (4, 4)
+    assert [line.found for line in found] == [False, True, True, False, True, True]
     for text, (first, stop) in when.items():
         assert times[text].start_s == pytest.approx(first * FRAME_S, abs=FRAME_S)
         assert times[text].end_s == pytest.approx(stop * FRAME_S, abs=FRAME_S)
-    assert [line.is_section for line in found.lines] == [True, False, False, True, False, False]
 
 
 def test_a_line_that_nobody_sings_stands_between_its_neighbours_and_is_not_counted() -> None:
     when = {"Rain on the roof": (60, 90), "Hold the door for me": (300, 330), "All night long": (340, 371)}
     found = line_times(sung_maps(WORDS, by_word(WORDS), when, frames=500), words_of(WORDS, by_word(WORDS)), FRAME_S)
-    assert (found.sung, found.found) == (4, 3)
-    starts = [line.start_s for line in found.lines]
+    assert [line.found for line in found] == [False, True, False, False, True, True]
+    starts = [line.start_s for line in found]
     assert starts == sorted(starts)
-    silent = next(line for line in found.lines if line.text == "Light in the hall")
+    silent = next(line for line in found if line.text == "Light in the hall")
     assert 90 * FRAME_S - FRAME_S <= silent.start_s <= silent.end_s <= 300 * FRAME_S + FRAME_S
 
 
@@ -120,7 +121,7 @@ def test_words_before_the_first_clear_one_of_a_line_get_their_time() -> None:
     maps = sung_maps(text, spans, {"la la la la la la la la": (100, 180)}, frames=400)
     for each in maps:
         each[100:120] = each[120:180].mean() / words.line_of.size  # the first two of eight words are mumbled
-    (line,) = line_times(maps, words, FRAME_S).lines
+    (line,) = line_times(maps, words, FRAME_S)
     assert line.start_s == pytest.approx(100 * FRAME_S, abs=2 * FRAME_S)
     assert line.end_s == pytest.approx(180 * FRAME_S, abs=FRAME_S)
 
@@ -128,7 +129,7 @@ def test_words_before_the_first_clear_one_of_a_line_get_their_time() -> None:
 def test_times_count_from_where_the_frames_begin_and_end_with_the_song() -> None:
     text = lyric_text("en", "one two three")
     maps = sung_maps(text, by_word(text), {"one two three": (10, 40)}, frames=40)
-    (line,) = line_times(maps, words_of(text, by_word(text)), FRAME_S, start_s=5.0, end_s=8.17).lines
+    (line,) = line_times(maps, words_of(text, by_word(text)), FRAME_S, start_s=5.0, end_s=8.17)
     assert line.start_s == pytest.approx(5 + 10 * FRAME_S, abs=FRAME_S)
     assert line.end_s == 8.17
 
@@ -157,8 +158,8 @@ def test_more_words_than_frames_and_a_single_frame_still_have_times(frames: int)
     words = words_of(WORDS, by_letter(WORDS))
     maps = [np.random.default_rng(1).dirichlet(np.ones(words.line_of.size), frames).astype(np.float32)]
     found = line_times(maps, words, FRAME_S)
-    assert len(found.lines) == 6
-    for line in found.lines:
+    assert len(found) == 6
+    for line in found:
         assert 0 <= line.start_s < line.end_s <= frames * FRAME_S
 
 
@@ -166,19 +167,37 @@ def test_attention_that_follows_nothing_finds_nothing() -> None:
     words = words_of(WORDS, by_word(WORDS))
     flat = np.full((200, words.line_of.size), 0.01, dtype=np.float32)
     found = line_times([flat, flat], words, FRAME_S)
-    assert (found.sung, found.found) == (4, 0)
+    assert len(found) == 6 and not any(line.found for line in found)
 
 
 def test_lyrics_without_a_token_have_no_times() -> None:
     text = lyric_text("en", "")
     words = words_of(text, by_letter(text))
     assert words.positions == (0, 0)
-    assert line_times([np.zeros((5, 0), np.float32)], words, FRAME_S).lines == ()
+    assert line_times([np.zeros((5, 0), np.float32)], words, FRAME_S) == ()
 
 
 @pytest.mark.parametrize("lyrics", ["", " \n ", NO_WORDS, "[intro]\n[outro]"])
 def test_names_of_sections_are_no_words(lyrics: str) -> None:
     assert not has_words(lyrics)
+
+
+def test_a_section_whose_tag_nobody_attends_to_begins_with_its_first_line() -> None:
+    times = [
+        LineTime("[verse]", 0.0, 0.1, found=False),
+        LineTime("Rain", 4.0, 6.0, found=True),
+        LineTime("[break]", 6.1, 9.0, found=True),
+        LineTime("[chorus]", 9.0, 9.1, found=False),
+        LineTime("Sun", 9.1, 9.2, found=False),
+        LineTime("[outro]", 9.2, 9.3, found=False),
+    ]
+    found = apart(times)
+    assert found.lines == (Line("Rain", 4.0, 6.0), Line("Sun", 9.1, 9.2))
+    assert found.sections == (
+        *(Section("verse", 4.0), Section("break", 6.1)),
+        *(Section("chorus", 9.0), Section("outro", 9.2)),
+    )
+    assert found.found == 1
 
 
 # ---- the tokens of the lyrics ----------------------------------------------------------------------------------------
@@ -227,7 +246,7 @@ def test_words_that_were_cut_off_get_no_times(torch_runtime: Runtime, caplog: py
     words = words_of(text, offsets)
     assert len(offsets) == 2048 and offsets[-1] == (len(text) - len("<|endoftext|>"), len(text))
     assert words.positions[1] == 2047
-    timed = line_times([np.eye(90, words.line_of.size, dtype=np.float32)], words, FRAME_S).lines
+    timed = line_times([np.eye(90, words.line_of.size, dtype=np.float32)], words, FRAME_S)
     assert [line.text for line in timed[:-1]] == lyrics.split("\n")[: len(timed) - 1]
     assert 200 < len(timed) < 250
 
@@ -343,10 +362,10 @@ def latents_of(plan: Plan, runtime: Runtime) -> NDArray[np.float16]:
     return noise(frames, CHANNELS, seed=8).half().numpy()
 
 
-def aligned(job: Job, plan: Plan, runtime: Runtime) -> Alignment:
+def aligned(job: Job, plan: Plan, runtime: Runtime) -> SungTimes:
     *progress, found = align(job, plan, latents_of(plan, runtime), runtime)
     assert progress and all(isinstance(event, Progress) for event in progress)
-    assert isinstance(found, Alignment)
+    assert isinstance(found, SungTimes)
     return found
 
 
@@ -364,15 +383,17 @@ def step_of(job: Job, plan: Plan, runtime: Runtime) -> LastStep:
 def test_every_line_of_a_song_has_its_time_within_what_was_made_anew(torch_runtime: Runtime, mode: str) -> None:
     job, plan = song_of(mode, torch_runtime)
     found = aligned(job, plan, torch_runtime)
-    assert [line.text for line in found.lines] == [line for line in LYRICS.split("\n") if line]
-    assert found.sung == 4
+    assert [line.text for line in found.lines] == [each for _, lines in sections_of(LYRICS) for each in lines]
+    assert [section.tag for section in found.sections] == ["verse", "chorus"]
     frame_s = torch_runtime.shape.patch / torch_runtime.shape.frames_hz
     start, end = {"generate": (0, 10), "cover": (0, 3), "extend": (2.5, 8), "edit": (1, 2)}[mode]
     starts = [line.start_s for line in found.lines]
     assert starts == sorted(starts)
     for line in found.lines:
-        assert start - frame_s <= line.start_s <= line.end_s <= end + frame_s
-        assert line.end_s <= plan.duration_s
+        assert line.end_s is not None
+        assert start - frame_s <= line.start_s <= line.end_s <= min(end + frame_s, plan.duration_s)
+    for section, line in zip(found.sections, (found.lines[0], found.lines[2]), strict=True):
+        assert start - frame_s <= section.start_s <= line.start_s + frame_s
     assert aligned(job, plan, torch_runtime) == found
 
 

@@ -35,21 +35,15 @@ _BOTH, _TOKEN, _FRAME = range(3)
 
 
 class LineTime(NamedTuple):
-    """A line of the lyrics, be it sung or the name of a section in brackets, and when it begins and ends in seconds."""
+    """A line of the lyrics, sections' names in brackets among them, and when it begins and ends in seconds.
+
+    Where it is not `found`, no frame attends to it clearly: it then stands between its neighbours, for want of better.
+    """
 
     text: str
     start_s: float
     end_s: float
-
-    @property
-    def is_section(self) -> bool:
-        """Whether it names a section."""
-        return is_section(self.text)
-
-
-def is_section(line: str) -> bool:
-    """Whether a line of lyrics names a section, in brackets, and is not sung."""
-    return line.startswith("[") and line.endswith("]")
+    found: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,33 +146,21 @@ def _way_back(came: NDArray[np.uint8]) -> Path:
     return tokens, frames
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alignment:
-    """When each line begins and ends; `found` of the `sung` ones, those that name no section, stand out in the song.
-
-    Where none does, the times mean nothing.
-    """
-
-    lines: tuple[LineTime, ...]
-    sung: int
-    found: int
-
-
 def line_times(
     maps: Sequence[Floats], words: Words, frame_s: float, *, start_s: float = 0.0, end_s: float = math.inf
-) -> Alignment:
-    """The times of all lines with words, by the maps `(frames, tokens)` of the heads that follow them.
+) -> tuple[LineTime, ...]:
+    """The times of all lines that are not empty, by the maps `(frames, tokens)` of the heads that follow them.
 
     `frame_s` is the length of a frame; the first begins at `start_s`, and the song ends at `end_s`, maybe within one.
     """
     if not words.line_of.size:
-        return Alignment(lines=(), sung=0, found=0)
+        return ()
     energy = consensus(maps)
     tokens, frames = best_path(energy - energy.mean(dtype=np.float64).astype(np.float32))
     heard = (energy[frames, tokens] > 0) & words.sounds[tokens]
     line_at = words.line_of[tokens]
     pace = _pace(tokens[heard], frames[heard])
-    lines, sung, found = [], 0, 0
+    lines = []
     for line in sorted(set(words.line_of.tolist())):
         if not (text := words.lines[line]):
             continue
@@ -190,10 +172,8 @@ def line_times(
             early, late = np.searchsorted(own, tokens[clear[[0, -1]]])
             first = max(first, int(frames[clear[0]]) - round(pace * early))
             stop = min(stop, int(frames[clear[-1]]) + 1 + round(pace * (own.size - 1 - late)))
-        lines.append(LineTime(text, start_s + first * frame_s, min(end_s, start_s + stop * frame_s)))
-        if not is_section(text):
-            sung, found = sung + 1, found + bool(clear.size)
-    return Alignment(lines=tuple(lines), sung=sung, found=found)
+        lines.append(LineTime(text, start_s + first * frame_s, min(end_s, start_s + stop * frame_s), clear.size > 0))
+    return tuple(lines)
 
 
 def _pace(tokens: NDArray[np.int64], frames: NDArray[np.int64]) -> float:
