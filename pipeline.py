@@ -38,6 +38,9 @@ AROUND_S = 0.5
 SHORTEST_FADE_S = 0.01
 """Crossfade beside a window at the least: a hard cut clicks."""
 
+LARGEST_LAST_T = 0.5
+"""The noisiest last step: of a song that was made in one step, at t = 1, the noise would leave nothing."""
+
 NO_PLANNER = "no planner is installed: rendered from the words alone; ./studio checkpoints download lm-1.7b brings one"
 SWITCHED_OFF = "the planner was switched off: rendered from the words alone"
 BY_HAND = "given"
@@ -63,6 +66,52 @@ def render(
     latents = yield from _watched(making.steps(scene))
     yield Progress("decoding")
     yield from making.takes(latents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastStep:
+    """A song as the DiT saw it in its last step: `x` `(1, T, C)` at noise level `t`, and what it was shown with it.
+
+    `words` is the `prompts.lyric_text` of its condition, `window` the frames in which they are sung, `seconds` the
+    song's length.
+    """
+
+    x: Tensor
+    t: float
+    view: sampler.View
+    words: str
+    window: tuple[int, int]
+    seconds: float
+
+
+def last_step(
+    job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime
+) -> Generator[Progress, None, LastStep]:
+    """Progress; returns the last step of the one song of a job, taken again from what became of it.
+
+    `plan` is the plan that the song followed, its guide may be missing, and `latents` `(T, C)` are the song's.
+    """
+    yield Progress("encoding")
+    making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plan.duration_s), [plan])
+    scene = making.last_scene()
+    yield Progress("conditioning")
+    runtime.set_adapters(job.adapters)
+    clean = making.fit(contexts.kept(latents, runtime))
+    noise = sampler.draw_noise(sampler.generators_of(job.seeds[:1]), making.frames, runtime.shape.channels).to(clean)
+    t = min(1 / (len(making.levels()) - 1), LARGEST_LAST_T)
+    return LastStep(
+        x=sampler.renoise(clean, noise, t),
+        t=t,
+        view=making.view(scene),
+        words=lyric_text(plan.music),
+        window=making.line.window_frames(runtime.shape),
+        seconds=making.line.samples / runtime.shape.sample_rate,
+    )
+
+
+def lyric_text(music: Music) -> str:
+    """The words of a song for the lyric encoder."""
+    return prompts.lyric_text(music.language or NO_LANGUAGE, music.lyrics)
 
 
 def _plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress, None, list[Plan]]:
@@ -151,7 +200,16 @@ class _Making:
             return contexts.from_codes(self.runtime, [plan.codes or () for plan in self.plans], self.frames)
         return contexts.from_words(self.runtime, self.frames)
 
-    def _fit(self, latents: Tensor) -> Tensor:
+    def last_scene(self) -> Scene:
+        """What the DiT sees in the last step: a cover that lets its source go ends with the words alone."""
+        cover = self.job.request.cover
+        return self._words_alone() if cover is not None and cover.steps < 1 else self.scene()
+
+    def _words_alone(self) -> Scene:
+        return contexts.from_words(self.runtime, self.frames).under(self.job.rendering.chunk_mask)
+
+    def fit(self, latents: Tensor) -> Tensor:
+        """Latents `(B, T, C)` cut or filled up with silence to the frames that are rendered."""
         return contexts.fit(latents, self.frames, self.runtime.silence(self.frames))
 
     def _source(self) -> Tensor:
@@ -160,8 +218,8 @@ class _Making:
         assert recording is not None
         before, rest = divmod(self.line.offset, self.runtime.shape.hop)
         if recording.latents is not None and rest == 0:
-            return self._fit(contexts.kept(recording.latents, self.runtime, before))
-        return self._fit(contexts.encode(self.runtime, [self.line.place(recording.audio)]))
+            return self.fit(contexts.kept(recording.latents, self.runtime, before))
+        return self.fit(contexts.encode(self.runtime, [self.line.place(recording.audio)]))
 
     def _guide(self) -> Tensor | None:
         """The latents of the planner's guides at their place in the song; None when there are none.
@@ -191,8 +249,17 @@ class _Making:
             if source is not None:
                 music = dataclasses.replace(music, caption=source.caption, lyrics=source.lyrics)
             texts.append(prompts.prompt_text(instruction, music))
-            words.append(prompts.lyric_text(music.language or NO_LANGUAGE, music.lyrics))
+            words.append(lyric_text(music))
         return self.runtime.condition(texts, words, [self._reference()] * len(texts))
+
+    def view(self, scene: Scene) -> sampler.View:
+        """The scene with the words under its instruction."""
+        return sampler.View(context=scene.context, condition=self.condition(scene.task))
+
+    def levels(self) -> tuple[float, ...]:
+        """The noise levels of the schedule."""
+        rendering = self.job.rendering
+        return sampler.noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
 
     def _reference(self) -> Tensor | None:
         recording = self.job.reference
@@ -200,8 +267,7 @@ class _Making:
 
     def steps(self, scene: Scene) -> Iterator[sampler.Step]:
         """The steps of the denoising, or of a flow edit's morph."""
-        request, rendering = self.job.request, self.job.rendering
-        levels = sampler.noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
+        request, levels = self.job.request, self.levels()
         generators = sampler.generators_of(self.job.seeds)
 
         def fresh(_: int) -> Tensor:
@@ -227,11 +293,10 @@ class _Making:
                 x = sampler.renoise(scene.kept, noise, levels[0])
             if cover.steps < 1:
                 switch = int(cover.steps * (len(levels) - 1))
-                words = contexts.from_words(self.runtime, self.frames).under(self.job.rendering.chunk_mask)
-                later = sampler.View(context=words.context, condition=self.condition(words.task))
+                later = self.view(self._words_alone())
         run = sampler.DenoiseInputs(
             levels=levels,
-            view=sampler.View(context=scene.context, condition=self.condition(scene.task)),
+            view=self.view(scene),
             guidance=self._guidance(),
             solver=self.job.rendering.solver.name,
             dcw=self.job.rendering.dcw,
@@ -281,7 +346,7 @@ class _Making:
         morph = flow_edit.FlowEditInputs(
             levels=levels,
             source=sampler.View(context=scene.context, condition=words),
-            target=sampler.View(context=scene.context, condition=self.condition(scene.task)),
+            target=self.view(scene),
             guidance=self._guidance(),
             n_min=asked.n_min,
             n_max=asked.n_max,

@@ -123,6 +123,13 @@ def known_from(summary: Mapping[str, object]) -> Known:
     return Known(music=music_in(summary), anchor_s=anchor_s or 0.0)
 
 
+def plan_from(summary: Mapping[str, object], seconds: float) -> Plan:
+    """The plan that a track of so many seconds followed, as far as it tells: a guide is not kept."""
+    known = known_from(summary)
+    music = dataclasses.replace(known.music, duration_s=known.music.duration_s or seconds)
+    return Plan(music=music, anchor_s=known.anchor_s, codes=_codes(summary.get("codes")))
+
+
 def plan_text(summary: Mapping[str, object]) -> str:
     """The plan of a track as the knob `plan` takes it; empty when nothing was planned."""
     if not summary:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.errors import CheckpointError
-from networks.acestep.runtime import LatentShape
+from networks.acestep.runtime import Head, LatentShape
 from networks.acestep.weights import REPAIR, SILENCE, read_json, weight_files
 
 if TYPE_CHECKING:
@@ -53,6 +54,21 @@ _ORIGINAL_LEAVES = (
     (".q_norm.", ".norm_q."),
     (".k_norm.", ".norm_k."),
 )
+LYRIC_HEADS: Final = "lyric_alignment_layers_config"
+"""The entry of a configuration that maps the DiT's layers to their heads that follow the words."""
+
+_KNOWN_LYRIC_HEADS: Mapping[tuple[int, int], Mapping[str, tuple[int, ...]]] = MappingProxyType(
+    {
+        (24, 16): {"2": (6,), "3": (10, 11), "4": (3,), "5": (8, 9), "6": (8,)},
+        (32, 32): {"3": (18, 27), "4": (22,), "5": (5, 6, 7), "6": (2, 12, 13), "7": (20, 21)},
+    }
+)
+"""Those of the published checkpoints, by numbers of layers and heads.
+
+The first are upstream's for all of its 2B (acestep/core/generation/handler/lyric_alignment_common.py), the second stand
+in the configurations of XL in upstream's layout, which those for diffusers leave out.
+"""
+
 _WIDTHS = "hidden_size intermediate_size num_attention_heads num_key_value_heads"
 _LAYERS = "head_dim rope_theta attention_bias attention_dropout rms_norm_eps sliding_window"
 
@@ -179,7 +195,8 @@ def original_configs(config: Config) -> dict[str, Config]:
                 "encoder_hidden_size": encoder["hidden_size"],
                 "is_turbo": config.get("is_turbo", False),
                 "model_version": config.get("model_version"),
-            },
+            }
+            | {name: config[name] for name in (LYRIC_HEADS,) if name in config},
             "condition_encoder": encoder
             | _picked(config, "text_hidden_dim timbre_hidden_dim")
             | _picked(config, "num_lyric_encoder_hidden_layers num_timbre_encoder_hidden_layers"),
@@ -230,6 +247,25 @@ def shape_of(configs: Mapping[str, Config]) -> LatentShape:
     if vae is None:
         return shape
     return replace(shape, hop=prod(vae["downsampling_ratios"]), sample_rate=vae["sampling_rate"])
+
+
+def lyric_heads(configs: Mapping[str, Config]) -> tuple[Head, ...]:
+    """The (layer, head) pairs of the DiT whose cross-attention follows the words, by layer.
+
+    Those that its configuration names, else those known for a DiT of its size; empty where nobody has told. What is no
+    such table is passed over, as upstream does.
+    """
+    dit = configs["transformer"]
+    layers, heads = dit["num_hidden_layers"], dit["num_attention_heads"]
+    tables: tuple[Any, ...] = (dit.get(LYRIC_HEADS), _KNOWN_LYRIC_HEADS.get((layers, heads), {}))
+    for table in tables:
+        try:
+            pairs = sorted({(int(layer), int(head)) for layer, several in table.items() for head in several})
+        except (AttributeError, TypeError, ValueError):
+            continue
+        if found := tuple((layer, head) for layer, head in pairs if 0 <= layer < layers and 0 <= head < heads):
+            return found
+    return ()
 
 
 def reads_timbre_token(configs: Mapping[str, Config]) -> bool:

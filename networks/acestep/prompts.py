@@ -10,11 +10,14 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 from core.modes import Task
 from core.music import Music
 
 log = logging.getLogger(__name__)
+
+Token = TypeVar("Token")
 
 END_OF_TEXT = "<|endoftext|>"
 TEXT_TOKENS = 256
@@ -24,6 +27,7 @@ UNKNOWN_LENGTH_S = 30
 """What stands for no length in the training data."""
 
 _METAS = "\n\n# Metas\n"
+_LYRIC = "\n\n# Lyric\n"
 _CONTROL = re.compile(r"<(?=\||/?(?:think|tool_call|tool_response)>)")
 
 _INSTRUCTIONS: Mapping[Task, tuple[str, str]] = MappingProxyType(
@@ -78,23 +82,28 @@ def prompt_text(instruction: str, music: Music) -> str:
 
 def lyric_text(language: str, lyrics: str) -> str:
     """The text for the lyric encoder."""
-    return f"# Languages\n{language}\n\n# Lyric\n{defuse(lyrics)}{END_OF_TEXT}"
+    return f"# Languages\n{language}{_LYRIC}{defuse(lyrics)}{END_OF_TEXT}"
 
 
-def fit_text(text: str, encode: Callable[[str], list[int]], limit: int = TEXT_TOKENS) -> list[int]:
-    """Token ids of a `prompt_text`, at most `limit`: a caption that is too long loses its end.
+def lyric_span(text: str) -> tuple[int, int]:
+    """Where in a `lyric_text` the lyrics begin and end, in characters."""
+    return text.index(_LYRIC) + len(_LYRIC), text.rindex(END_OF_TEXT)
+
+
+def fit_text(text: str, encode: Callable[[str], list[Token]], limit: int = TEXT_TOKENS) -> list[Token]:
+    """The tokens of a `prompt_text`, at most `limit`, as `encode` gives them: too long a caption loses its end.
 
     Cutting the whole text from the right, as tokenizers do, would drop the metas and the end token instead.
     """
     return _fit(text, _METAS, encode, limit)
 
 
-def fit_lyrics(text: str, encode: Callable[[str], list[int]], limit: int = LYRIC_TOKENS) -> list[int]:
-    """Token ids of a `lyric_text`, at most `limit`: lyrics that are too long lose their end, the end token stays."""
+def fit_lyrics(text: str, encode: Callable[[str], list[Token]], limit: int = LYRIC_TOKENS) -> list[Token]:
+    """The tokens of a `lyric_text`, at most `limit`: lyrics that are too long lose their end, the end token stays."""
     return _fit(text, END_OF_TEXT, encode, limit)
 
 
-def _fit(text: str, tail: str, encode: Callable[[str], list[int]], limit: int) -> list[int]:
+def _fit(text: str, tail: str, encode: Callable[[str], list[Token]], limit: int) -> list[Token]:
     ids = encode(text)
     if len(ids) <= limit:
         return ids

@@ -26,6 +26,10 @@ SILENT_REFERENCE_FRAMES = 750
 """Frames of silence that stand for no reference: upstream's `timbre_fix_frame`."""
 
 
+Head = tuple[int, int]
+"""A layer of the DiT and one of its heads, both from 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LatentShape:
     """The shape of a checkpoint's latents: channels, rates and group sizes.
@@ -128,6 +132,35 @@ class Runtime(Protocol):
         """`v_t` `(B, T, C)` for each condition, from one batched forward.
 
         `x` is `x_t` `(B, T, C)`, `context` `(B or 1, T, 2C)`: source latents, then the mask. Any T is allowed.
+        """
+        ...
+
+    @property
+    def lyric_heads(self) -> tuple[Head, ...]:
+        """The heads of the DiT whose cross-attention follows the words; empty where nobody has told which."""
+        ...
+
+    def lyric_offsets(self, lyrics: str) -> list[tuple[int, int]]:
+        """Where in a `prompts.lyric_text` each of its tokens begins and ends, in characters.
+
+        The tokens of the lyrics are the first positions of a condition, in this order.
+        """
+        ...
+
+    def cross_attention(
+        self,
+        x: Tensor,
+        t: float,
+        context: Tensor,
+        condition: Condition,
+        *,
+        heads: Sequence[Head],
+        positions: tuple[int, int],
+    ) -> list[Tensor]:
+        """How much each token of the DiT attends to each position of the condition, on the CPU: one map for each head.
+
+        A map is `(ceil(T / shape.patch), positions)`, for `x` `(1, T, C)` and one item. The probabilities of a token
+        are those over the whole condition; of them the positions from the first to the one after the last are given.
         """
         ...
 

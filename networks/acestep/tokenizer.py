@@ -12,6 +12,7 @@ from networks.acestep.prompts import fit_lyrics, fit_text
 from networks.acestep.weights import REPAIR
 
 Ids = list[int]
+Span = tuple[int, int]
 _Fit = Callable[[str, Callable[[str], Ids]], Ids]
 
 
@@ -35,6 +36,16 @@ class PromptTokenizer:
     def lyric_ids(self, lyrics: str) -> Ids:
         """The token ids of lyrics."""
         return self._fitted(fit_lyrics, lyrics)
+
+    def lyric_offsets(self, lyrics: str) -> list[Span]:
+        """Where each token of the lyrics begins and ends in them, in characters."""
+
+        def offsets(part: str) -> list[Span]:
+            # Lyrics that are too long come in two parts, of which the second ends them.
+            before = len(lyrics) - len(part) if lyrics.endswith(part) else 0
+            return [(before + start, before + stop) for start, stop in self._tokenizer.encode(part).offsets]
+
+        return fit_lyrics(lyrics, offsets)
 
     def _fitted(self, fit: _Fit, text: str) -> Ids:
         return fit(text, lambda part: self._tokenizer.encode(part).ids)

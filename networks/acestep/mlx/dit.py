@@ -8,7 +8,7 @@ is a sinusoid: bfloat16 rounds t * 1000 to multiples of four.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,6 +16,7 @@ import mlx.nn as nn
 from networks.acestep.conditions import EncodedCondition
 from networks.acestep.layouts import Config
 from networks.acestep.mlx.layers import Attention, Dims, Mlp, dims_of, normalised, sliding_layers, window_mask
+from networks.acestep.runtime import Head
 
 SINUSOID_WIDTH = 256
 """Length of the sinusoid that stands for t; half of it are cosines, half sines."""
@@ -70,8 +71,18 @@ class Block(nn.Module):
         row_caches: Sequence[tuple[int, mx.array, mx.array]],
     ) -> mx.array:
         """The states `(B, L, W)` in float32 after the layer."""
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = mx.split(self.scale_shift_table + modulation, 6, axis=1)
-        states = states + gate * self.self_attn(_modulated(self.self_attn_norm, states, shift, scale), mask)
+        return self.attend_to_condition(self.attend_to_song(states, modulation, mask), modulation, row_caches)
+
+    def attend_to_song(self, states: mx.array, modulation: mx.array, mask: mx.array | None) -> mx.array:
+        """The states halfway through the layer, where they turn to the condition."""
+        shift, scale, gate, *_ = mx.split(self.scale_shift_table + modulation, 6, axis=1)
+        return states + gate * self.self_attn(_modulated(self.self_attn_norm, states, shift, scale), mask)
+
+    def attend_to_condition(
+        self, states: mx.array, modulation: mx.array, row_caches: Sequence[tuple[int, mx.array, mx.array]]
+    ) -> mx.array:
+        """The states after the rest of the layer."""
+        *_, mlp_shift, mlp_scale, mlp_gate = mx.split(self.scale_shift_table + modulation, 6, axis=1)
         states = states + self.cross_attn.cross_attend(normalised(self.cross_attn_norm, states), row_caches)
         return states + mlp_gate * self.mlp(_modulated(self.mlp_norm, states, mlp_shift, mlp_scale))
 
@@ -111,16 +122,39 @@ class Dit(nn.Module):
     def __call__(self, x: mx.array, t: mx.array, context: mx.array, caches: RowCaches) -> mx.array:
         """`v_t` in float32 for rows of `x` `(B, T, C)` and `context` `(B, T, 2C)`; `t` is `(1,)`."""
         frames = x.shape[1]
+        states, (time, time_r), modulation = self._tokens(x, t, context)
+        mask = window_mask(states.shape[1], self._window)
+        for index, layer in enumerate(self.layers):
+            row_caches = [(rows, *layers[index]) for rows, layers in caches]
+            states = layer(states, modulation, mask if self._is_sliding[index] else None, row_caches)
+        shift, scale = mx.split(self.scale_shift_table + time + time_r, 2, axis=1)
+        velocity = self.proj_out_conv(_modulated(self.norm_out, states, shift, scale))
+        return velocity[:, :frames].astype(mx.float32)
+
+    def cross_attention(
+        self, x: mx.array, t: mx.array, context: mx.array, cache: Sequence[KeysValues], heads: Sequence[Head]
+    ) -> Iterator[tuple[Head, mx.array]]:
+        """Each head with how much the tokens of one row attend to the keys of one item: `(L, keys)` in float32.
+
+        They come layer by layer. The layers above the last of the heads do not run.
+        """
+        states, _, modulation = self._tokens(x, t, context)
+        mask = window_mask(states.shape[1], self._window)
+        for index, layer in enumerate(self.layers[: 1 + max(layer for layer, _ in heads)]):
+            states = layer.attend_to_song(states, modulation, mask if self._is_sliding[index] else None)
+            for head in (head for each, head in heads if each == index):
+                turned = normalised(layer.cross_attn_norm, states)
+                yield (index, head), layer.cross_attn.weights(turned, cache[index][0], head)
+            states = layer.attend_to_condition(states, modulation, [(1, *cache[index])])
+
+    def _tokens(
+        self, x: mx.array, t: mx.array, context: mx.array
+    ) -> tuple[mx.array, tuple[mx.array, mx.array], mx.array]:
+        """What layers are given: a token for each patch of frames, the embeddings of t and t - r, the modulations."""
         inputs = mx.concatenate([context, x], axis=-1)
-        inputs = mx.pad(inputs, [(0, 0), (0, -frames % self._patch), (0, 0)])
+        inputs = mx.pad(inputs, [(0, 0), (0, -x.shape[1] % self._patch), (0, 0)])
         states = self.proj_in_conv(inputs.astype(self.proj_in_conv.weight.dtype)).astype(mx.float32)
         dtype = self.norm_out.weight.dtype
         time, modulation = self.time_embed(t, dtype)
         time_r, modulation_r = self.time_embed_r(mx.zeros_like(t), dtype)  # of t - r, which is 0 in sampling
-        mask = window_mask(states.shape[1], self._window)
-        for index, layer in enumerate(self.layers):
-            row_caches = [(rows, *layers[index]) for rows, layers in caches]
-            states = layer(states, modulation + modulation_r, mask if self._is_sliding[index] else None, row_caches)
-        shift, scale = mx.split(self.scale_shift_table + time + time_r, 2, axis=1)
-        velocity = self.proj_out_conv(_modulated(self.norm_out, states, shift, scale))
-        return velocity[:, :frames].astype(mx.float32)
+        return states, (time, time_r), modulation + modulation_r

@@ -102,6 +102,12 @@ class Attention(nn.Module):
             row += rows
         return mx.concatenate(parts) if len(parts) > 1 else parts[0]
 
+    def weights(self, states: mx.array, key: mx.array, head: int) -> mx.array:
+        """How much each of the states `(1, L, W)` attends to each of the keys `(1, heads, K, D)` in one head."""
+        query, keys = self._queries(states)[0, head], key[0, head // (self.heads // self.kv_heads)]
+        scores = query.astype(mx.float32) @ keys.astype(mx.float32).T
+        return mx.softmax(scores * self.head**-0.5, axis=-1)
+
     def _queries(self, states: mx.array) -> mx.array:
         return self.norm_q(_heads(self.to_q(states), self.heads))
 

@@ -20,7 +20,7 @@ from networks.acestep.mlx.encoders import AudioDetokenizer, AudioTokenizer, Cond
 from networks.acestep.mlx.lora import AdaptedDit
 from networks.acestep.mlx.vae import Vae
 from networks.acestep.mlx.weights import Model, fill, read_bundle, read_parameters
-from networks.acestep.runtime import SILENT_REFERENCE_FRAMES
+from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Head
 from networks.acestep.tiling import TILE_S, receptive_frames, tiles
 from networks.acestep.tokenizer import Ids
 from networks.acestep.weights import REPAIR
@@ -148,6 +148,23 @@ class Networks:
         if not np.isfinite(velocity).all():
             raise StudioError("The networks' numbers left their format.", "Choose the dtype bfloat16 or float32.")
         return velocity
+
+    def cross_attention(
+        self,
+        x: Floats,
+        t: float,
+        context: Floats,
+        condition: MlxCondition,
+        *,
+        heads: Sequence[Head],
+        positions: slice,
+    ) -> list[Floats]:
+        """A map `(tokens of the DiT, positions)` for each head, of one row and one item."""
+        (cache,) = condition.cross_attention_cache
+        given = (mx.array(x), mx.array([t]), mx.array(context))
+        maps = {head: np.array(each[:, positions]) for head, each in self._dit.cross_attention(*given, cache, heads)}
+        mx.clear_cache()
+        return [maps[head] for head in heads]
 
     def latents_to_codes(self, latents: Floats) -> NDArray[np.int64]:
         """Audio codes `(B, N)` of latents `(B, T, C)`, a rest shorter than a code filled up with silence."""

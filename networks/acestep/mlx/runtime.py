@@ -21,12 +21,12 @@ from torch import Tensor
 from core.errors import StudioError
 from networks import mlx_thread
 from networks.acestep.conditions import distinct_items
-from networks.acestep.layouts import TEXT, TOKENIZER, VAE, Layout, layout_of, missing_codes, missing_part
+from networks.acestep.layouts import TEXT, TOKENIZER, VAE, Layout, layout_of, lyric_heads, missing_codes, missing_part
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.mlx.dit import MlxCondition
 from networks.acestep.mlx.networks import Floats, Networks, NumberFormats
-from networks.acestep.runtime import Condition
-from networks.acestep.tokenizer import PromptTokenizer
+from networks.acestep.runtime import Condition, Head
+from networks.acestep.tokenizer import PromptTokenizer, Span
 from networks.machine import Bits, DeviceKind, DType, RuntimeName, host_free_gb
 
 P = ParamSpec("P")
@@ -85,6 +85,7 @@ class MlxRuntime:
         self._tokenizer = tokenizer
         self._adapters: tuple[Adapter, ...] | None = ()
         self.shape = networks.shape
+        self.lyric_heads = lyric_heads(layout.configs)
         self.device_kind = device_kind
 
     def encode(self, waveform: Tensor) -> Tensor:
@@ -145,6 +146,26 @@ class MlxRuntime:
         encoded = cast(Sequence[MlxCondition], conditions)
         velocities = _tensor(self._run(Networks.velocity, _array(x), t, _array(context), encoded))
         return list(velocities.chunk(len(encoded)))
+
+    def lyric_offsets(self, lyrics: str) -> list[Span]:
+        """Where each token of a lyric text begins and ends in it."""
+        if self._tokenizer is None:
+            raise missing_part(TEXT)
+        return self._tokenizer.lyric_offsets(lyrics)
+
+    def cross_attention(
+        self,
+        x: Tensor,
+        t: float,
+        context: Tensor,
+        condition: Condition,
+        *,
+        heads: Sequence[Head],
+        positions: tuple[int, int],
+    ) -> list[Tensor]:
+        """A map `(tokens of the DiT, positions)` for each head."""
+        call = partial(Networks.cross_attention, heads=heads, positions=slice(*positions))
+        return [_tensor(each) for each in self._run(call, _array(x), t, _array(context), condition)]
 
     def latents_to_codes(self, latents: Tensor) -> Tensor:
         """Audio codes `(B, N)` of latents `(B, T, C)`, a rest shorter than a code filled up with silence."""

@@ -8,8 +8,10 @@ rounds t * 1000 to multiples of four.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import Tensor
 
 from networks.acestep.conditions import EncodedCondition, caches_by_rows
+from networks.acestep.runtime import Head
 
 Dit = Any
 """diffusers' AceStepTransformer1DModel, whose attributes are known only when it runs."""
@@ -150,12 +153,82 @@ def velocity(
 ) -> list[Tensor]:
     """`v_t` `(B, T, C)` in the DiT's type for every condition, from one forward over all of them."""
     batch, frames, _ = x.shape
+    states = _tokens(dit, x, context).repeat(len(conditions), 1, 1)
+    time, modulation = _time(dit, t, states)
+    states = _through_layers(dit, tables, states, modulation, caches_by_rows(batch, conditions), len(dit.layers))
+    shift, scale = (dit.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
+    states = (dit.norm_out(states) * (1 + scale) + shift).type_as(states)
+    states = dit.proj_out_conv(states.transpose(1, 2)).transpose(1, 2)[:, :frames]
+    return list(states.chunk(len(conditions)))
+
+
+def cross_attention(
+    dit: Dit,
+    tables: PositionTables,
+    x: Tensor,
+    t: float,
+    context: Tensor,
+    condition: TorchCondition,
+    *,
+    heads: Sequence[Head],
+    positions: slice,
+) -> list[Tensor]:
+    """A map `(tokens of the DiT, positions)` for each head, in float32 on the CPU, of one row and one item.
+
+    The layers above the last of the heads do not run.
+    """
+    (cache,) = condition.cross_attention_cache
+    states = _tokens(dit, x, context)
+    _, modulation = _time(dit, t, states)
+    with _listening(dit, heads, cache, positions) as maps:
+        layers = 1 + max(layer for layer, _ in heads)
+        _through_layers(dit, tables, states, modulation, caches_by_rows(1, [condition]), layers)
+    return [maps[head] for head in heads]
+
+
+@contextmanager
+def _listening(
+    dit: Dit, heads: Sequence[Head], cache: Sequence[KeysValues], positions: slice
+) -> Iterator[Mapping[Head, Tensor]]:
+    """The maps of the heads, there once their layers have run.
+
+    Hooks that are taken away again leave the layers as they are for songs, whose fused attention keeps no scores.
+    """
+    maps: dict[Head, Tensor] = {}
+
+    def listen(layer: int, attn: Any, args: object, kwargs: Mapping[str, Tensor]) -> None:
+        key, groups = cache[layer][0], attn.heads // attn.kv_heads
+        query = _heads(attn.norm_q(attn.to_q(kwargs["hidden_states"]).unflatten(-1, (attn.heads, -1))))
+        for head in (head for each, head in heads if each == layer):
+            scores = query[0, head].float() @ key[0, head // groups].float().T * query.shape[-1] ** -0.5
+            maps[layer, head] = scores.softmax(dim=-1)[:, positions].cpu()
+
+    with ExitStack() as hooks:
+        for layer in {layer for layer, _ in heads}:
+            attn = dit.layers[layer].cross_attn
+            hooks.callback(attn.register_forward_pre_hook(partial(listen, layer), with_kwargs=True).remove)
+        yield maps
+
+
+def _tokens(dit: Dit, x: Tensor, context: Tensor) -> Tensor:
+    """What the layers are given: a token for each patch of frames, the last one filled up with zeros."""
+    batch, frames, _ = x.shape
     states = torch.cat([context.expand(batch, -1, -1), x], dim=-1)
     states = F.pad(states, (0, 0, 0, -frames % dit.patch_size)).transpose(1, 2)
-    states = dit.proj_in_conv(states).transpose(1, 2).repeat(len(conditions), 1, 1)
-    time, modulation = _time(dit, t, states)
-    caches = caches_by_rows(batch, conditions)
-    for index, layer in enumerate(dit.layers):
+    tokens: Tensor = dit.proj_in_conv(states).transpose(1, 2)
+    return tokens
+
+
+def _through_layers(
+    dit: Dit,
+    tables: PositionTables,
+    states: Tensor,
+    modulation: Tensor,
+    caches: Sequence[tuple[int, Sequence[KeysValues]]],
+    count: int,
+) -> Tensor:
+    """The states after the first `count` layers."""
+    for index, layer in enumerate(dit.layers[:count]):
         states = layer(
             hidden_states=states,
             position_embeddings=tables.rotary,
@@ -163,10 +236,7 @@ def velocity(
             attention_mask=tables.window_mask if dit.layer_types[index] == "sliding_attention" else None,
             encoder_hidden_states=[(rows, layers[index]) for rows, layers in caches],
         )
-    shift, scale = (dit.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
-    states = (dit.norm_out(states) * (1 + scale) + shift).type_as(states)
-    states = dit.proj_out_conv(states.transpose(1, 2)).transpose(1, 2)[:, :frames]
-    return list(states.chunk(len(conditions)))
+    return states
 
 
 def _time(dit: Dit, t: float, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers.models.qwen3 import Qwen3Config, Qwen3Model
 
 from core.errors import CheckpointError
-from networks.acestep.layouts import SILENCE_KEY, TEXT, VAE, Bundle, Config, layout_of, read_silence
+from networks.acestep.layouts import LYRIC_HEADS, SILENCE_KEY, TEXT, VAE, Bundle, Config, layout_of, read_silence
 from networks.acestep.torch.weights import build, fill, read_tensors
 from networks.acestep.weights import REPAIR
 
@@ -96,7 +96,7 @@ def _built(part: str, config: Config) -> Network:
         return build(lambda: Qwen3Model(Qwen3Config.from_dict(dict(config))))
     make = DIFFUSERS_PARTS[part]
     understood = inspect.signature(make).parameters
-    if unknown := sorted(set(config) - set(understood)):
+    if unknown := sorted(set(config) - set(understood) - {LYRIC_HEADS}):
         log.warning("The configuration of the %s says more than is understood here: %s", part, ", ".join(unknown))
     try:
         return build(lambda: make(**{name: value for name, value in config.items() if name in understood}))

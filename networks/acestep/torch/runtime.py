@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.acestep.conditions import distinct_items
-from networks.acestep.layouts import TEXT, VAE, missing_codes, missing_part, reads_timbre_token, shape_of
+from networks.acestep.layouts import TEXT, VAE, lyric_heads, missing_codes, missing_part, reads_timbre_token, shape_of
 from networks.acestep.lora.adapter import Adapter
-from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition
+from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition, Head
 from networks.acestep.tiling import TILE_S, receptive_frames, tiles
-from networks.acestep.tokenizer import Ids, PromptTokenizer
+from networks.acestep.tokenizer import Ids, PromptTokenizer, Span
 from networks.acestep.torch.dit import (
     PositionTables,
     TorchCondition,
     cache_cross_attention,
+    cross_attention,
     install_attention,
     position_tables,
     velocity,
@@ -70,6 +71,7 @@ class TorchRuntime:
         self.device = device
         self.dtype = dtype
         self.shape = shape_of(parts.configs)
+        self.lyric_heads = lyric_heads(parts.configs)
         self._position_tables: PositionTables | None = None
         self._adapters: tuple[Adapter, ...] | None = ()
         self._tokenizer = PromptTokenizer(parts.tokenizer_file) if parts.tokenizer_file else None
@@ -163,13 +165,45 @@ class TorchRuntime:
     @_without_gradients
     def velocity(self, x: Tensor, t: float, context: Tensor, conditions: Sequence[Condition]) -> list[Tensor]:
         """`v_t` `(B, T, C)` for each condition, from one batched forward."""
-        dit = self.parts.transformer
+        encoded = cast(Sequence[TorchCondition], conditions)
+        velocities = velocity(self.parts.transformer, self._tables(x), self._cast(x), t, self._cast(context), encoded)
+        return [each.float() for each in velocities]
+
+    def lyric_offsets(self, lyrics: str) -> list[Span]:
+        """Where each token of a lyric text begins and ends in it."""
+        if self._tokenizer is None:
+            raise missing_part(TEXT)
+        return self._tokenizer.lyric_offsets(lyrics)
+
+    @_without_gradients
+    def cross_attention(
+        self,
+        x: Tensor,
+        t: float,
+        context: Tensor,
+        condition: Condition,
+        *,
+        heads: Sequence[Head],
+        positions: tuple[int, int],
+    ) -> list[Tensor]:
+        """A map `(tokens of the DiT, positions)` for each head, on the CPU."""
+        return cross_attention(
+            self.parts.transformer,
+            self._tables(x),
+            self._cast(x),
+            t,
+            self._cast(context),
+            cast(TorchCondition, condition),
+            heads=heads,
+            positions=slice(*positions),
+        )
+
+    def _tables(self, x: Tensor) -> PositionTables:
+        """The position tables of `x`, kept for the next step."""
         tokens = -(-x.shape[1] // self.shape.patch)
         if self._position_tables is None or self._position_tables.tokens != tokens:
-            self._position_tables = position_tables(dit, tokens)
-        encoded = cast(Sequence[TorchCondition], conditions)
-        velocities = velocity(dit, self._position_tables, self._cast(x), t, self._cast(context), encoded)
-        return [each.float() for each in velocities]
+            self._position_tables = position_tables(self.parts.transformer, tokens)
+        return self._position_tables
 
     @_without_gradients
     def latents_to_codes(self, latents: Tensor) -> Tensor:
