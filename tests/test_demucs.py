@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from checkpoints import find
+from checkpoints import find, table
 from core.errors import CheckpointError, StudioError
 from core.events import Progress
 from core.tables import SAMPLE_RATE
@@ -220,7 +220,7 @@ for event in separator.separate(song, shifts=1, overlap=0, seed=1):
 print(separator.peak_gb())
 """
 PUBLISHED_GB = 0.6
-"""What the published network, of 42 million weights, may take beyond the tiny one at the peak; it was seen to take 0.45."""
+"""What the published network, of 42 million weights, may take beyond the tiny one; at the peak it took 0.42."""
 
 
 @pytest.mark.slow
@@ -406,7 +406,7 @@ def test_a_gpu_gives_the_same_samples_each_time_and_nearly_those_of_the_cpu(
 
 @pytest.mark.weights
 def test_the_installed_weights_tell_a_bass_line_from_a_melody() -> None:
-    place = find.locate(find.table.CHECKPOINTS["htdemucs"])
+    place = find.locate(table.CHECKPOINTS["htdemucs"])
     if place is None:
         pytest.skip("htdemucs is not installed")
     seconds = np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE

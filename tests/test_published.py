@@ -280,8 +280,9 @@ def test_another_publishers_file_of_the_same_weights_is_as_large_too(
 
 def test_the_stem_separator_is_as_large_as_published() -> None:
     """Its header tells what the network is made with, which is known from its first file."""
-    arguments = {name: None if value == "none" else value for name, value in PUBLISHED["htdemucs"].items()}
-    numerator, denominator = arguments["segment"]
+    told: Mapping[str, Any] = PUBLISHED["htdemucs"]
+    arguments: dict[str, Any] = {name: None if value == "none" else value for name, value in told.items()}
+    numerator, denominator = told["segment"]
     with torch.device("meta"):
         network = HTDemucs(**{**arguments, "segment": Fraction(numerator, denominator)})
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}

@@ -15,10 +15,10 @@ import logging
 import pickle
 import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,8 +36,8 @@ KLASS = "demucs.htdemucs.HTDemucs"
 CHANNELS = 2
 REPAIR = "Download the checkpoint again: ./studio checkpoints download htdemucs."
 
-_SCALAR = np.float64(0).__reduce__()[0]
-_PICKLED = (
+_SCALAR: Callable[..., object] = cast(Any, np.float64(0).__reduce__()[0])
+_PICKLED: tuple[Callable[..., object] | tuple[Callable[..., object], str], ...] = (
     HTDemucs,
     Fraction,
     np.dtype,
