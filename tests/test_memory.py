@@ -20,7 +20,7 @@ from core.drafts import Draft, InspireRequest, UnderstandRequest
 from core.events import Progress
 from core.knobs import parse
 from core.params import GenerateRequest, PlanRequest
-from core.plans import Plan
+from core.plans import Plan, plan_text
 from core.requests import Request
 from core.tables import SAMPLE_RATE
 from jobs import estimates
@@ -138,7 +138,8 @@ def test_a_planner_and_a_song_that_do_not_fit_together_take_turns(
         assert again.notes == (FREED.format(SONG, PLANNER), FREED.format(PLANNER, SONG))
         np.testing.assert_array_equal(latents_of(studio, again), latents_of(studio, first))
         roomy, both = usual
-        assert (roomy.loaded, both.notes) == ({"song", "planner"}, ())
+        assert roomy.loaded == {"song", "planner"}
+        assert both.notes == ()
         assert (first.plan, first.key) == (both.plan, both.key)
         np.testing.assert_array_equal(latents_of(studio, first), latents_of(roomy, both))
 
@@ -249,6 +250,30 @@ def test_an_offloaded_song_gives_a_planner_its_room_without_being_loaded_again(s
     assert loaded == loading(PLANNER)
     for track in (first, again):
         assert any(f"{PLANNER} was freed before" in note for note in track.notes)
+
+
+@pytest.mark.parametrize(
+    ("spare_gb", "told"),
+    [
+        (1e-9, []),
+        (-1e-9, ["take turns on the device: of 1.3 GB the device had 1.3 free"]),
+        (-1.0, ["pass through the device one by one: of 1.3 GB the device had 0.3 free"]),
+    ],
+)
+def test_a_device_with_memory_of_its_own_holds_what_it_has_room_for(
+    start: Start,
+    weights: Path,
+    usual: tuple[Studio, Track],
+    monkeypatch: pytest.MonkeyPatch,
+    spare_gb: float,
+    told: list[str],
+) -> None:
+    monkeypatch.setattr(memory, "has_its_own", lambda kind: True)
+    studio = start(memory_gb=sizes(weights)[0] + estimates.working_gb(10, 1) + spare_gb)
+    track, _ = song_of(studio, plan=plan_text(usual[1].plan), use_cot_caption=True)
+    assert len(track.notes) == len(told)
+    assert all(part in note for part, note in zip(told, track.notes, strict=True))
+    np.testing.assert_array_equal(latents_of(studio, track), latents_of(*usual))
 
 
 def test_where_memory_is_the_hosts_nothing_waits_in_it_unless_asked_for(start: Start) -> None:
