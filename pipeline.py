@@ -47,17 +47,17 @@ BY_HAND = "given"
 """Who planned a song whose codes the user brought along."""
 
 
-def render(
-    job: Job, runtime: Runtime, planner: Planner | None, planned: Callable[[float], tuple[str, ...]] | None = None
-) -> Iterator[Progress | Take]:
+def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Progress | Take]:
     """Progress before every long step, then one Take for each variation; the same job gives the same samples.
 
-    `planned` is called once, with the song's length, when the planner is not needed any more; its notes go with the
-    plans. Raises RequestError when the song would be too long.
+    Raises RequestError when the song would be too long.
     """
-    plans = yield from _plans_of(job, planner, runtime.shape.sample_rate)
-    notes = planned(plans[0].duration_s) if planned else ()
-    plans = [dataclasses.replace(plan, notes=(*plan.notes, *notes)) for plan in plans]
+    plans = yield from plans_of(job, planner, runtime.shape.sample_rate)
+    yield from rendered(job, runtime, plans)
+
+
+def rendered(job: Job, runtime: Runtime, plans: list[Plan]) -> Iterator[Progress | Take]:
+    """The same of a song that is planned."""
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
     yield Progress("encoding")
     scene = making.scene()
@@ -114,8 +114,11 @@ def lyric_text(music: Music) -> str:
     return prompts.lyric_text(music.language or NO_LANGUAGE, music.lyrics)
 
 
-def _plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress, None, list[Plan]]:
-    """Progress; returns one plan for each variation, all of one length."""
+def plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress, None, list[Plan]]:
+    """Progress; returns one plan for each variation, all of one length.
+
+    Needs nothing of the networks that render but the sample rate of the job's recordings.
+    """
     request = job.request
     yield Progress("planning")
     known = None if job.source is None else job.source.known

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
-from checkpoints import table
+from checkpoints import find, table
 from core.actions import ActionRequest, ExportRequest, LrcRequest, NormaliseRequest, NotesRequest, StemsRequest
 from core.events import Progress
 from core.files import write_whole
 from core.knobs import Json, knobs_of
+from core.plans import plan_from
 from core.tables import SAMPLE_RATE
 from library import audio, exports, loudness
 from library.cover import cover_of
 from library.tags import Tags
 from library.tracks import Track
+from lyrics.line_counts import sections_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lyrics.synced import How, Line, Section
+    from networks.acestep.job import Job
     from networks.acestep.runtime import Runtime
     from networks.demucs.separator import Separator
     from planner.composer.score import Score
@@ -31,6 +38,9 @@ STEMS_SEED = 0
 STEMS_TFLOP = 0.075
 """Of one pass over a second of sound without overlap: Demucs tells one and a half times a song's length on a CPU."""
 
+LOOK_INSIDE_TFLOP = 0.1
+"""Of one pass over a second of a song through the layers that tell where its words are: XL's, the largest there is."""
+
 NO_TRACK = "must be a song of the library: of a recording nobody knows that"
 NO_WORDS = "must be a song with lyrics"
 NOT_COMPOSED = "must be a song that nano composed: of others nobody knows the notes"
@@ -38,12 +48,17 @@ NOT_COMPOSED = "must be a song that nano composed: of others nobody knows the no
 
 @dataclass(frozen=True, kw_only=True)
 class Song:
-    """What an action works on: a recording of so many seconds, and the track that it is where it is one."""
+    """What an action works on: a recording of so many seconds, and the track that it is where it is one.
+
+    For actions that look into how a track was made, `job` and `latents` are those that it was made by.
+    """
 
     path: Path
     sha256: str
     seconds: float
     track: Track | None
+    job: Job | None = None
+    latents: NDArray[np.float16] | None = None
 
     @property
     def title(self) -> str:
@@ -223,28 +238,68 @@ def _lrc(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> 
     """A file of the words with their times."""
     from lyrics import synced
 
+    assert song.track is not None
+    times = yield from _times(song, networks)
     yield Progress("writing")
+    name = song.file_name(".lrc")
+    written = synced.to_lrc(times.lines, times.sections, song.title, times.how, song.seconds)
+    write_whole(folder / name, written.encode())
+    yield Made(names=[name], facts={"lines": len(times.lines), "times": synced.TOLD[times.how]}, notes=times.notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Times:
+    """The lines and sections of a song with their times, how those were found, and what did not go as usual."""
+
+    lines: Sequence[Line]
+    sections: Sequence[Section]
+    how: How
+    notes: tuple[str, ...] = ()
+
+
+def _times(song: Song, networks: Networks) -> Generator[Progress, None, _Times]:
+    """Progress; returns the times from the best source that there is: the score, the song itself, the plan."""
+    from lyrics import synced
+
     track = song.track
     assert track is not None
-    notes: tuple[str, ...] = ()
     if _not_composed(track) is None:
         score, start_s = score_of(track)
-        lines = [synced.Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines]
-        sections = [synced.Section(each.tag, start_s + each.start_s) for each in score.sections]
-        how: synced.How = "score"
-        notes = tuple(f"no room for: {text}" for text in score.unsung)
-    else:
-        found, marks = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
-        lines, sections, how = list(found), list(marks), "plan"
-    name = song.file_name(".lrc")
-    write_whole(folder / name, synced.to_lrc(lines, sections, song.title, how, song.seconds).encode())
-    yield Made(names=[name], facts={"lines": len(lines), "times": synced.TOLD[how]}, notes=notes)
+        return _Times(
+            lines=[synced.Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
+            sections=[synced.Section(each.tag, start_s + each.start_s) for each in score.sections],
+            how="score",
+            notes=tuple(f"no room for: {text}" for text in score.unsung),
+        )
+    why = f"{track.checkpoint} cannot be asked where it sang them"
+    if song.job is not None and song.latents is not None:
+        from lyrics.sung import align
+
+        if networks.song.lyric_heads:
+            for event in align(song.job, plan_from(track.plan, track.seconds), song.latents, networks.song):
+                if isinstance(event, Progress):
+                    yield event
+                elif event.found:
+                    missed = len(event.lines) - event.found
+                    notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
+                    return _Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
+            why = "none of them stands out in the song"
+    lines, sections = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
+    return _Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
+
+
+def _looked_into(track: Track | None) -> str | None:
+    """The checkpoint that tells where it sang the words of a track, where that is here."""
+    if track is None or _not_composed(track) is None or track.checkpoint not in table.CHECKPOINTS:
+        return None
+    there = track.latents_path.is_file() and find.locate(table.row(track.checkpoint)) is not None
+    return track.checkpoint if there and track.checkpoint != "nano" else None
 
 
 def _without_words(track: Track | None) -> str | None:
     if track is None:
         return NO_TRACK
-    return None if str(track.values.get("lyrics") or "").strip() else NO_WORDS
+    return None if any(lines for _, lines in sections_of(str(track.values.get("lyrics") or ""))) else NO_WORDS
 
 
 ACTIONS: Mapping[type[ActionRequest], Action] = MappingProxyType(
@@ -253,6 +308,8 @@ ACTIONS: Mapping[type[ActionRequest], Action] = MappingProxyType(
         NormaliseRequest: Action(make=_normalise),
         ExportRequest: Action(make=_export),
         NotesRequest: Action(make=_notes, refusal=_not_composed),
-        LrcRequest: Action(make=_lrc, refusal=_without_words),
+        LrcRequest: Action(
+            make=_lrc, refusal=_without_words, weights=_looked_into, tflop=lambda request: LOOK_INSIDE_TFLOP
+        ),
     }
 )

@@ -24,13 +24,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.random_weights import NAMES, make, weight_files
 from library.tracks import Library
 from networks.acestep.published import PLANNER_CONFIGS
+from networks.machine import Offload
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "lofi hip hop, rainy night, a female voice"
@@ -208,10 +209,15 @@ def main() -> int:
     options.add_argument("--steps", type=int, help="left out: the checkpoint's own number")
     options.add_argument("--device", help="left out: the best there is")
     options.add_argument("--dtype", default="bfloat16")
+    options.add_argument("--offload", choices=get_args(Offload), help="left out: as the device's memory asks")
+    options.add_argument("--memory-gb", help="left out: all that is free")
     options.add_argument("--json", type=Path, help="a file that gets one line more for each row")
     options.add_argument("--remove", action="store_true", help="remove the weights that were made")
     asked = options.parse_args()
-    flags = ["--dtype", asked.dtype, *(["--device", asked.device] if asked.device else [])]
+    flags = ["--dtype", asked.dtype]
+    for flag in ("device", "offload", "memory_gb"):
+        if value := getattr(asked, flag):
+            flags += [f"--{flag.replace('_', '-')}", value]
     drawn = "cuda" if asked.device == "cuda" else "cpu"
     say(HEAD)
     for name in asked.names:

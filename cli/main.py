@@ -33,7 +33,7 @@ from core.plans import Plan
 from core.requests import REQUESTS, Request
 from library.companions import Companion
 from library.tracks import Track
-from networks.machine import Bits, DeviceKind, DType, Machine, RuntimeName
+from networks.machine import Bits, DeviceKind, DType, Machine, Offload, RuntimeName
 
 SUFFIX = ".wav"
 
@@ -93,6 +93,25 @@ def add_machine_flags(command: argparse.ArgumentParser) -> None:
         choices=get_args(Bits),
         help="pack the layers of the song's network, with mlx: 8 halves their memory, 4 is an experiment",
     )
+    command.add_argument(
+        "--offload",
+        choices=get_args(Offload),
+        help="what of a song's weights waits in the host's memory: left out, what a GPU has too little memory for",
+    )
+    command.add_argument(
+        "--memory-gb",
+        type=_gigabytes,
+        metavar="GB",
+        help="use no more of the device's memory than this; left out: all that is free",
+    )
+
+
+def _gigabytes(text: str) -> float:
+    """The positive number that the text spells. Raises ValueError."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
 def machine_of(values: dict[str, Any]) -> Machine:

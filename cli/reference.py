@@ -1,9 +1,11 @@
 """What the documents take from the tables: `.venv/bin/python -m cli.reference` brings them up to date.
 
-docs/knobs.md is written whole, of docs/apple.md the table of memory.
+docs/knobs.md is written whole, of docs/apple.md the table of memory, of docs/checkpoints.md that of cards.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import tooltips
 from core.actions import ACTIONS
@@ -18,6 +20,10 @@ PAGE = DOCS / "knobs.md"
 APPLE = DOCS / "apple.md"
 MEMORY = ("<!-- memory: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of memory -->")
 """Around the table of memory."""
+
+CHECKPOINTS = DOCS / "checkpoints.md"
+TIERS = ("<!-- tiers: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of tiers -->")
+"""Around the table of cards."""
 
 HEADER = """# The knobs
 
@@ -65,11 +71,24 @@ def apple_page() -> str:
     """docs/apple.md with a fresh table of memory."""
     from networks.acestep.published import memory_table
 
-    before, _, rest = APPLE.read_text(encoding="utf-8").partition(MEMORY[0])
-    _, _, after = rest.partition(MEMORY[1])
-    return f"{before}{MEMORY[0]}\n{memory_table()}\n{MEMORY[1]}{after}"
+    return _renewed(APPLE, MEMORY, memory_table())
+
+
+def checkpoints_page() -> str:
+    """docs/checkpoints.md with a fresh table of cards."""
+    from jobs.tiers import tiers_table
+
+    return _renewed(CHECKPOINTS, TIERS, tiers_table())
+
+
+def _renewed(page: Path, marks: tuple[str, str], table: str) -> str:
+    """The page with the table between its marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    return f"{before}{marks[0]}\n{table}\n{marks[1]}{after}"
 
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     APPLE.write_text(apple_page(), encoding="utf-8")
+    CHECKPOINTS.write_text(checkpoints_page(), encoding="utf-8")

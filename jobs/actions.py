@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -15,14 +17,18 @@ from core.actions import ActionRequest
 from core.errors import Fault, RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
-from core.knobs import to_json
+from core.knobs import parse, to_json
+from core.params import SONG_MODES
 from jobs.desk import Desk, Event, gathered
 from jobs.estimates import FALLBACK_SOURCE_S, Cost
 from jobs.models import Models
+from jobs.songs import order_of
 from jobs.work import Need
 from library import audio
 from library.cache import companion_key, fingerprint
 from post_process import ACTIONS, Action, Made, Song
+
+log = logging.getLogger(__name__)
 
 WHOSE = ("track", "audio")
 """Knobs that say which song, not what is done to it."""
@@ -55,6 +61,8 @@ class Actions:
         if why := action.refusal(song.track):
             raise RequestError([Fault(*_whose(request), why)], "Choose another song.")
         needs = _needs(action, song)
+        if any(need.role == "song" for need in needs):
+            song, needs = _opened(song, needs, desk)
         companions, key = desk.library.companions, _key(request, song, needs)
         there = None if fresh else companions.find(song.sha256, name, key)
         if there is None:
@@ -106,6 +114,18 @@ def _needs(action: Action, song: Song) -> tuple[Need, ...]:
     place, use = find.checkpoint(name), table.row(name).use
     assert use in ("song", "stems")
     return (Need(use, place),)
+
+
+def _opened(song: Song, needs: tuple[Need, ...], desk: Desk) -> tuple[Song, tuple[Need, ...]]:
+    """The song with the job that made it; without it and its needs where that cannot be put together again."""
+    assert song.track is not None
+    asked = {**song.track.asked(), "seed": song.track.seed, "variations": 1}
+    try:
+        job = order_of(parse(SONG_MODES[song.track.mode], asked), desk).work.job
+    except StudioError as gone:  # a recording that it was made from, say
+        log.info("track %s cannot be looked into: %s", song.track.id, gone)
+        return song, ()
+    return dataclasses.replace(song, job=job, latents=desk.library.latents(song.track)), needs
 
 
 def _cost(action: Action, request: ActionRequest, seconds: float) -> Cost:

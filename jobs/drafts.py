@@ -66,7 +66,10 @@ class BuiltInWork:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelWork:
-    """A draft by a planner that is a language model; a recording `(2, S)` is heard through a song's networks."""
+    """A draft by a planner that is a language model, the last of its needs.
+
+    A recording `(2, S)` is heard through a song's networks, the first of them.
+    """
 
     request: DraftRequest
     wave: NDArray[np.float32] | None
@@ -76,9 +79,11 @@ class ModelWork:
 
     def events(self, models: Models) -> Iterator[Progress | Draft]:
         """Progress, then the Draft."""
-        from planner.lm.drafter import drafts_of
+        from planner.lm.drafter import drafts_of, heard
 
-        yield from drafts_of(models.planner, self.request, None if self.wave is None else models.song, self.wave)
+        codes = () if self.wave is None else (yield from heard(self.wave, models.song))
+        yield from models.bring(self.needs[-1])
+        yield from drafts_of(models.planner, self.request, codes)
 
 
 class Drafts:

@@ -48,6 +48,12 @@ WORKING_GB_PER_S = 0.001
 Measured on CUDA with XL SFT and 2B turbo at 60 to 600 s (docs/fidelity.md), rounded up.
 """
 
+PLANNING_GB = 1.1
+"""Memory that a planner works in: the keys and values of 3,600 tokens in both rows of the 4B, by arithmetic.
+
+Two of them in each of 36 layers, of 8 heads with 128 numbers, two bytes each.
+"""
+
 PLANNED_S = 60.0
 """Assumed length of a song whose planner will choose it."""
 
@@ -57,13 +63,21 @@ FALLBACK_SOURCE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What work asks of a device: its arithmetic, and the gigabytes of weights that pass by for its tokens."""
+    """What work asks of a device: its arithmetic, and the gigabytes of weights that pass by for its tokens.
+
+    `working_gb` is the memory that a song's networks work in.
+    """
 
     tflop: float = 0.0
     read_gb: float = 0.0
+    working_gb: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(tflop=self.tflop + other.tflop, read_gb=self.read_gb + other.read_gb)
+        return Cost(
+            tflop=self.tflop + other.tflop,
+            read_gb=self.read_gb + other.read_gb,
+            working_gb=max(self.working_gb, other.working_gb),
+        )
 
     def arithmetic(self, device: DeviceKind) -> float:
         """The cost in TFLOP; reading counts as what such a device would compute meanwhile, so that one number tells."""
@@ -96,7 +110,8 @@ def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
     """Rendering a song of that length, all its variations: the DiT's passes, and the VAE there and back."""
     dit = recipe.dit_tflop * evaluations(request, recipe)
     passes_of_vae = 2 if request.from_source or recipe.planner == "composer" else 1
-    return Cost(tflop=request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop))
+    tflop = request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop)
+    return Cost(tflop=tflop, working_gb=working_gb(seconds, request.variations))
 
 
 def working_gb(seconds: float, variations: int) -> float:

@@ -66,12 +66,11 @@ def _leased(
     yield Begun()
     try:
         own = Models.numbered(models)
-        loaded = yield from own.load(work.needs, work.remedy)
-        started = time.monotonic()
+        yield from own.load(work.needs, work.remedy, work.cost.working_gb)
+        started, loading_s = time.monotonic(), own.loading_s
         yield from own.drive(work.events(own))
-        late = tuple(f"{need.place.checkpoint.title} was loaded within the lease of the GPU" for need in loaded)
-        notes = (*own.notes, *(late if ON_ZERO_GPU else ()))
-        yield Effort(seconds=time.monotonic() - started, peak_gb=own.peak_gb(), notes=notes)
+        seconds = time.monotonic() - started - (own.loading_s - loading_s)
+        yield Effort(seconds=seconds, peak_gb=own.peak_gb(), notes=own.notes)
     except StudioError as error:
         yield error
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,20 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from core.errors import OutOfMemory, StudioError
 from core.events import Progress
+from jobs import estimates
 from jobs.work import Need, Role
-from networks.machine import Bits, DeviceKind, Machine, has_bfloat16_units, likely_device, process_peak_gb
+from networks import memory
+from networks.machine import (
+    ON_ZERO_GPU,
+    Bits,
+    DeviceKind,
+    Machine,
+    Offload,
+    has_bfloat16_units,
+    likely_device,
+    process_peak_gb,
+)
+from networks.memory import Weights
 
 if TYPE_CHECKING:
     from checkpoints.find import Installed
@@ -25,6 +38,14 @@ if TYPE_CHECKING:
 
 WRITER_BITS: Bits = 4
 """To so many bits the weights of a lyric writer are packed where the framework can (MLX): words bear it."""
+
+OFFLOADED: Mapping[Offload, str] = MappingProxyType(
+    {
+        "parts": "the networks wait in the host's memory and take turns on the device",
+        "layers": "the networks wait in the host's memory, and the DiT's layers pass through the device one by one",
+    }
+)
+"""What is told of a song whose weights are not all on the device."""
 
 Event = TypeVar("Event")
 log = logging.getLogger(__name__)
@@ -40,57 +61,86 @@ class Closable(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Networks in memory, what they were built from and on what, and what is not as usual about them."""
+    """Networks in memory, what they were built from and on what, and what is not as usual about them.
+
+    `held_gb` are their weights that lie on the device all the time, `coming_gb` those that come when they are used.
+    """
 
     need: Need
     machine: Machine
     networks: Closable
     notes: tuple[str, ...] = ()
+    held_gb: float = 0.0
+    coming_gb: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """How weights are opened in a role, and which other roles they have no room beside."""
+    """How weights are opened in a role, what they take, and which other roles are never there beside them."""
 
-    open: Callable[[Installed, Machine], Closable]
+    open: Callable[[Installed, Machine, Offload], Closable]
+    weigh: Callable[[Installed, Machine], Weights]
     displaces: tuple[Role, ...]
 
 
-def _open_song(place: Installed, machine: Machine) -> Runtime:
+def _open_song(place: Installed, machine: Machine, offload: Offload) -> Runtime:
     from networks.acestep.open import open_runtime
 
-    return open_runtime(place.folder, place.companion, vae=place.other_vae, **vars(machine))
+    return open_runtime(
+        place.folder,
+        place.companion,
+        vae=place.other_vae,
+        runtime=machine.runtime,
+        device=machine.device,
+        dtype=machine.dtype,
+        bits=machine.bits,
+        offload=offload,
+    )
 
 
-def _open_planner(place: Installed, machine: Machine) -> LmPlanner:
+def _weigh_song(place: Installed, machine: Machine) -> Weights:
+    return memory.weights_of_song(place.folder, place.companion, place.other_vae, machine)
+
+
+def _open_planner(place: Installed, machine: Machine, _: Offload) -> LmPlanner:
     from planner.lm.planner import LmPlanner
 
     return LmPlanner(_open_language_model(place, machine, None), place.checkpoint.name)
 
 
-def _open_writer(place: Installed, machine: Machine) -> LanguageModel:
+def _open_writer(place: Installed, machine: Machine, _: Offload) -> LanguageModel:
     return _open_language_model(place, machine, WRITER_BITS)
+
+
+def _weigh_language_model(place: Installed, machine: Machine) -> Weights:
+    return memory.weights_of_language_model(place.folder, machine)
 
 
 def _open_language_model(place: Installed, machine: Machine, bits: Bits | None) -> LanguageModel:
     from networks.lm.model import open_language_model
 
-    return open_language_model(place.folder, **{**vars(machine), "bits": bits})
+    return open_language_model(
+        place.folder, runtime=machine.runtime, device=machine.device, dtype=machine.dtype, bits=bits
+    )
 
 
-def _open_separator(place: Installed, machine: Machine) -> Separator:
+def _open_separator(place: Installed, machine: Machine, _: Offload) -> Separator:
     from networks.demucs.open import open_separator
 
     return open_separator(place.folder, machine.device, digests=place.checkpoint.digests)
 
 
+def _weigh_separator(place: Installed, _: Machine) -> Weights:
+    return Weights(parts={"separator": 4.0 * place.checkpoint.parameters})
+
+
 LOADERS: Mapping[Role, Loader] = MappingProxyType(
     {
-        "song": Loader(open=_open_song, displaces=("writer",)),
-        "planner": Loader(open=_open_planner, displaces=("writer",)),
+        "song": Loader(open=_open_song, weigh=_weigh_song, displaces=("writer",)),
+        "planner": Loader(open=_open_planner, weigh=_weigh_language_model, displaces=("writer",)),
         # A writer is there alone: it is as large as a song's checkpoint, and both are quickly loaded again.
-        "writer": Loader(open=_open_writer, displaces=("song", "planner")),
-        "stems": Loader(open=_open_separator, displaces=("writer",)),
+        "writer": Loader(open=_open_writer, weigh=_weigh_language_model, displaces=("song", "planner")),
+        "stems": Loader(open=_open_separator, weigh=_weigh_separator, displaces=("writer",)),
     }
 )
 
@@ -108,39 +158,113 @@ class Models:
         self.machine = machine
         self.number = next(self._numbers)
         self._loaded: dict[Role, Loaded] = {}
+        self._happened: list[str] = []
+        self._working_gb = 0.0
         self._open[self.number] = self
+        self.loading_s = 0.0
+        """Seconds that loading took, all in all."""
 
     @classmethod
     def numbered(cls, number: int) -> Models:
         """The models of that number; in a forked process its copy of them."""
         return cls._open[number]
 
-    def load(self, needs: Sequence[Need], remedy: str = "") -> Generator[Progress, None, tuple[Need, ...]]:
-        """Load what is needed and not there yet, telling each; what has no room beside it is freed first.
+    def load(self, needs: Sequence[Need], remedy: str = "", working_gb: float = 0.0) -> Iterator[Progress]:
+        """Load what work needs and is not there yet, telling each, in the order in which the work uses it.
 
-        Returns what was not there. Raises what the networks raise; OutOfMemory, with the remedy as its hint, when
-        memory runs out.
+        What has no room beside what comes before it is left for `bring`, which the work asks when it is its turn.
+        `working_gb` is what a song's networks will work in. Raises what the networks raise; OutOfMemory, with the
+        remedy as its hint, when memory runs out.
         """
-        absent = []
-        for need in needs:
-            machine = self.machine_for(need)
-            present = self._loaded.get(need.role)
-            if present and (present.need, present.machine) == (need, machine):
-                continue
-            absent.append(need)
-            yield Progress("loading", note=f"loading {need.place.checkpoint.title}")
-            loader = LOADERS[need.role]
-            for role in (need.role, *loader.displaces):
+        self._happened, self._working_gb = [], working_gb
+        try:
+            for index, need in enumerate(needs):
+                if index > 0 and not self._is_there(need) and not self._fits(need):
+                    return
+                yield from self.bring(need)
+        except Exception as error:
+            raise as_studio_error(error, remedy) or error from error
+
+    def bring(self, need: Need) -> Iterator[Progress]:
+        """Load what is needed now, unless it is there; what has no room beside it is freed first.
+
+        Raises what the networks raise.
+        """
+        if self._is_there(need):
+            return
+        yield Progress("loading", note=f"loading {need.place.checkpoint.title}")
+        loader, machine = LOADERS[need.role], self.machine_for(need)
+        for role in (need.role, *loader.displaces):
+            self._free(role)
+        self._make_way(need)
+        started = time.monotonic()
+        weights = loader.weigh(need.place, machine)
+        offload, why = self._offload(need, weights)
+        notes = (*self._notes(need), *why) if need.role == "song" else ()
+        for note in notes:
+            log.warning(note)
+        networks = loader.open(need.place, machine, offload)
+        held, coming = (weights.whole, 0.0) if offload == "none" else (0.0, weights.at_once(offload))
+        self._loaded[need.role] = Loaded(need, machine, networks, notes, held, coming)
+        self.loading_s += time.monotonic() - started
+        if ON_ZERO_GPU:
+            self._happened.append(f"{need.place.checkpoint.title} was loaded within the lease of the GPU")
+
+    def _is_there(self, need: Need) -> bool:
+        present = self._loaded.get(need.role)
+        return present is not None and (present.need, present.machine) == (need, self.machine_for(need))
+
+    def _fits(self, need: Need) -> bool:
+        """Whether weights have room beside what is loaded, as a whole and with what they work in."""
+        weights = LOADERS[need.role].weigh(need.place, self.machine_for(need))
+        return weights.whole + self._room_to_work(need) <= self.free_gb()
+
+    def _room_to_work(self, need: Need) -> float:
+        return self._working_gb if need.role == "song" else estimates.PLANNING_GB
+
+    def _make_way(self, need: Need) -> None:
+        """Free what is loaded where what is needed now does not fit beside it."""
+        self._rest()
+        for role in tuple(self._loaded):
+            present = self._loaded[role]
+            if present.held_gb and not self._fits(need):
+                titles = (each.place.checkpoint.title for each in (present.need, need))
+                self._tell("{} was freed before {} was loaded: the device has no room for both".format(*titles))
                 self._free(role)
-            notes = tuple(self._notes(need)) if need.role == "song" else ()
-            for note in notes:
-                log.warning(note)
-            try:
-                networks = loader.open(need.place, machine)
-            except Exception as error:
-                raise as_studio_error(error, remedy) or error from error
-            self._loaded[need.role] = Loaded(need, machine, networks, notes)
-        return tuple(absent)
+
+    def _rest(self) -> None:
+        """Take from the device what offloaded networks left there."""
+        if "song" in self._loaded:
+            self.song.rest()
+
+    def _offload(self, need: Need, weights: Weights) -> tuple[Offload, tuple[str, ...]]:
+        """What of a song's weights waits in the host's memory, as asked or as the device's asks; a note where some do.
+
+        Where the device has no memory of its own, that would make no room.
+        """
+        if need.role != "song":
+            return "none", ()
+        if (asked := self.machine.offload) is not None:
+            return asked, () if asked == "none" else (f"{OFFLOADED[asked]}, as was asked for",)
+        if self.machine_for(need).chosen.runtime != "torch" or not memory.has_its_own(memory.kind_of(self.machine)):
+            return "none", ()
+        free, working = self.free_gb(), self._room_to_work(need)
+        offload = weights.offload(free - working)
+        if offload == "none":
+            return offload, ()
+        return offload, (f"{OFFLOADED[offload]}: of {weights.whole + working:.1f} GB the device had {free:.1f} free",)
+
+    def free_gb(self) -> float:
+        """The memory in GB that the device has left, of which no more is used than the studio was given.
+
+        A card that is leased has room for all there is, and before the lease there is none to ask.
+        """
+        if ON_ZERO_GPU:
+            return float("inf")
+        free = memory.free_gb(self.machine)
+        if self.machine.memory_gb is None:
+            return free
+        return min(free, self.machine.memory_gb - sum(each.held_gb for each in self._loaded.values()))
 
     def machine_for(self, need: Need) -> Machine:
         """How the weights of a need run: a song's in the format that was asked for, its own, or the processor's."""
@@ -170,17 +294,21 @@ class Models:
         if (present := self._loaded.pop(role, None)) is not None:
             present.networks.close()
 
-    def make_room(self, gb: float) -> tuple[str, ...]:
-        """Free a planner that is loaded when the song's device has less memory left; a note when that was done.
+    def make_room(self, working_gb: float) -> None:
+        """Free a planner, which the next plan loads again, where a song has less memory than it works in."""
+        planner, song = self._loaded.get("planner"), self._loaded["song"]
+        if planner is None:
+            return
+        self._rest()
+        needed = working_gb + song.coming_gb
+        if self.free_gb() < needed:
+            title = planner.need.place.checkpoint.title
+            self._tell(f"{title} was freed before rendering: the device had less than {needed:.1f} GB of memory left")
+            self._free("planner")
 
-        The next plan loads it again.
-        """
-        if "planner" not in self._loaded or self.song.free_gb() >= gb:
-            return ()
-        note = f"{self.planner.name} was freed before rendering: the device had less than {gb:.1f} GB of memory left"
-        log.info(note)
-        self._free("planner")
-        return (note,)
+    def _tell(self, happened: str) -> None:
+        log.info(happened)
+        self._happened.append(happened)
 
     def free(self) -> None:
         """Free all weights."""
@@ -219,8 +347,8 @@ class Models:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is not as it usually is about what is loaded."""
-        return tuple(note for each in self._loaded.values() for note in each.notes)
+        """What is not as it usually is about what is loaded, and what else happened since work began to load."""
+        return (*(note for each in self._loaded.values() for note in each.notes), *self._happened)
 
     def peak_gb(self) -> float:
         """The most memory that the last job held; of the whole process when no song's networks tell it."""

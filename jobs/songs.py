@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SongWork:
-    """A song, or several variations of it, with everything at hand."""
+    """A song, or several variations of it, with everything at hand; of its needs the song's networks are the last."""
 
     job: Job
     needs: tuple[Need, ...]
@@ -53,13 +53,13 @@ class SongWork:
 
     def events(self, models: Models) -> Iterator[Progress | Take]:
         """Progress, then one Take for each variation."""
-        from pipeline import render
-
-        def planned(seconds: float) -> tuple[str, ...]:
-            return models.make_room(estimates.working_gb(seconds, self.job.request.variations))
+        from pipeline import plans_of, rendered
 
         planner = PLANNERS[self.job.recipe.planner].opened(models, self.needs)
-        yield from render(self.job, models.song, planner, planned)
+        plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
+        yield from models.bring(self.needs[-1])
+        models.make_room(estimates.working_gb(plans[0].duration_s, self.job.request.variations))
+        yield from rendered(self.job, models.song, plans)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def usual_needs(desk: Desk) -> tuple[Need, ...]:
     """
     place = find.checkpoint(desk.row().name)
     planner = PLANNERS[table.recipe_of(place.checkpoint.name).planner]
-    return (Need("song", place), *planner.needs(GenerateRequest()))
+    return (*planner.needs(GenerateRequest()), Need("song", place))
 
 
 def order_of(request: SongRequest, desk: Desk) -> Order:
@@ -145,7 +145,7 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
         device=desk.device,
     )
     cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
-    return Order(work=SongWork(job=job, needs=(song, *planners), cost=cost), record=record)
+    return Order(work=SongWork(job=job, needs=(*planners, song), cost=cost), record=record)
 
 
 def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, planners: Sequence[Need]) -> str:

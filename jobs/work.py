@@ -54,7 +54,7 @@ class Work(Protocol[Product_co]):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What must be loaded; work that needs nothing waits for nobody."""
+        """What must be loaded, in the order in which it is used; work that needs nothing waits for nobody."""
         ...
 
     @property
@@ -68,5 +68,8 @@ class Work(Protocol[Product_co]):
         ...
 
     def events(self, models: Models) -> Iterator[Progress | Product_co]:
-        """Progress and products, with everything loaded that is needed."""
+        """Progress and products, with the first of its needs loaded.
+
+        The others are loaded as far as they have room beside it; `Models.bring` sees to each when it is its turn.
+        """
         ...

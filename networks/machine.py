@@ -22,6 +22,10 @@ DType = Literal["float32", "float16", "bfloat16"]
 Bits = Literal[8, 4]
 """Of a weight in a quantised matrix. Eight change a velocity by about 1 %, four, an experiment, by 15 %."""
 
+Offload = Literal["none", "parts", "layers"]
+"""What of a song's weights waits in the host's memory: nothing, the parts that are not at work, or of the DiT also the
+layers that are not."""
+
 GROUP_SIZE = 64
 """Weights of a quantised matrix that share a scale and an offset of 16 bits each."""
 
@@ -35,12 +39,17 @@ ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """How the networks are to run, as the studio was started; None chooses for the machine."""
+    """How the networks are to run, as the studio was started; None chooses for the machine.
+
+    `memory_gb` is what they may take of the device's memory at the most; None allows all that is free.
+    """
 
     runtime: RuntimeName | None = None
     device: str | None = None
     dtype: DType | None = None
     bits: Bits | None = None
+    offload: Offload | None = None
+    memory_gb: float | None = None
 
     @property
     def chosen(self) -> Choice:

@@ -53,6 +53,11 @@ def free_gb(device: torch.device) -> float:
 def free_memory(device: torch.device) -> None:
     """Return to the device what dropped tensors held."""
     gc.collect()
+    empty_cache(device)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Return to the device what torch keeps of it for itself and does not use."""
     if device.type != "cpu":
         getattr(torch, device.type).empty_cache()
 

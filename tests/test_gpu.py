@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from backend import Settings, Studio
 from core.knobs import parse
 from core.params import SONG_MODES, GenerateRequest
 from core.plans import Plan, Span
+from jobs import estimates
 from library.tracks import Track
 from networks.acestep.job import Take
 from networks.acestep.lora.adapter import describe
@@ -35,7 +37,7 @@ from networks.acestep.torch.runtime import TorchRuntime
 from networks.lm.model import LanguageModel, open_language_model
 from networks.lm.torch_kv_cache import HEADROOM, KvCache
 from networks.lm.torch_model import TorchModel
-from networks.machine import DType, Machine
+from networks.machine import DType, Machine, Offload
 from planner.lm.planner import LmPlanner
 from tests.parity import GOLDENS, Golden, relative_error
 from tests.test_parity import ADAPTED
@@ -319,6 +321,54 @@ def test_the_peak_is_the_devices_and_starts_anew_when_it_was_told(tiny: Path) ->
     assert runtime.peak_gb() == pytest.approx(torch.cuda.memory_allocated() / 1e9)
     assert runtime.peak_gb() < decoding
     runtime.close()
+
+
+@pytest.mark.parametrize("offload", ["parts", "layers"])
+def test_weights_that_wait_in_the_hosts_memory_make_the_same_song(
+    tiny: Path, offload: Offload, record_property: Measured
+) -> None:
+    """The VAE's weights are folded on the host then, which may differ in the last digit from what the device makes."""
+    small = open_runtime(tiny, device=DEVICE, dtype="float32", offload=offload)
+    for name in ("variations", "a cover by codes", "a flow edit"):
+        mode, values = SONGS[name]
+        (here, *_), (there, *_) = takes_of(job_of(mode, RECIPE, **values), small), song(tiny, DEVICE, "float32", name)
+        apart = decibels(here.audio, there.audio)
+        record_property("decibels", apart)
+        assert apart <= QUIET_DB
+        if mode == "generate":
+            np.testing.assert_array_equal(here.latents, there.latents)
+    small.close()
+
+
+@on_cuda
+@pytest.mark.parametrize("offload", ["parts", "layers"])
+def test_no_more_weights_lie_on_the_device_than_are_at_work(
+    tiny: Path, offload: Offload, record_property: Measured
+) -> None:
+    whole, small = (open_runtime(tiny, device=DEVICE, offload=each) for each in ("none", offload))
+    weights, before = bytes_of(whole), torch.cuda.memory_allocated()
+    takes_of(job_of("generate"), small)
+    at_work = torch.cuda.memory_allocated() - before
+    small.rest()
+    at_rest = torch.cuda.memory_allocated() - before
+    record_property("bytes", [weights, at_work, at_rest])
+    assert at_rest < at_work < weights
+    small.close()
+    whole.close()
+
+
+@on_cuda
+def test_a_card_that_is_too_small_for_a_whole_checkpoint_is_told_in_the_track(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "xl-turbo").symlink_to(tiny)
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path / "models"))
+    machine = Machine(device=DEVICE, memory_gb=estimates.WORKING_GB)
+    asked = parse(GenerateRequest, {"prompt": "folk", "seed": 7, "duration_s": 10, "thinking": False})
+    with closing(Studio(Settings(checkpoint="xl-turbo", machine=machine, outputs=tmp_path))) as studio:
+        track = next(event for event in studio.run(asked) if isinstance(event, Track))
+    assert any("the DiT's layers pass through the device one by one: of" in note for note in track.notes)
 
 
 def left_by(work: Callable[[], object]) -> int:

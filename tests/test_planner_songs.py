@@ -31,8 +31,7 @@ from library.tracks import Track
 from networks import machine
 from networks.acestep.job import Job
 from networks.acestep.layouts import CODE_PARTS
-from networks.acestep.open import open_runtime
-from networks.machine import RUNTIMES, Machine, RuntimeName
+from networks.machine import Machine
 from planner.composer.planner import ComposerPlanner
 from tests.tiny import save_tiny
 from tests.tiny_lm import save_lm
@@ -186,36 +185,6 @@ def test_a_planner_that_is_still_loaded_plans_new_songs_alone(studio: Studio, tm
     request = parse(ExtendRequest, {"src_audio": str(tmp_path / "tone.wav"), "extra_duration_s": 5, "seed": 1})
     (longer,) = [event for event in studio.run(request) if isinstance(event, Track)]
     assert (longer.plan["planner"], longer.notes) == ("none", ())
-
-
-def test_a_planner_makes_room_for_the_song_and_is_loaded_again(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    song_of(studio)
-    free_gb = [100.0]
-    monkeypatch.setattr("networks.acestep.torch.runtime.free_gb", lambda device: free_gb[0])
-
-    def fresh() -> tuple[Track, list[str]]:
-        """The song once more, and what was loaded for it."""
-        *progress, track = studio.run(request_of(), fresh=True)
-        assert isinstance(track, Track)
-        return track, [str(event) for event in progress if isinstance(event, Progress) and event.stage == "loading"]
-
-    roomy, loaded = fresh()
-    assert (roomy.notes, loaded) == ((), [])
-    free_gb[0] = estimates.working_gb(10, 1) - 0.1
-    narrow, loaded = fresh()
-    assert len(narrow.notes) == 1 and "lm-1.7b was freed" in narrow.notes[0] and loaded == []
-    again, loaded = fresh()
-    assert again.notes == narrow.notes and len(loaded) == 1
-    for track in (narrow, again):
-        assert codes_of(track) == codes_of(roomy)
-        np.testing.assert_array_equal(latents_of(studio, track), latents_of(studio, roomy))
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_device_says_what_memory_it_has_left(weights: Path, runtime: RuntimeName) -> None:
-    networks = open_runtime(weights / "xl-turbo", runtime=runtime, device="cpu")
-    assert 0 < networks.free_gb() < 1e6
-    networks.close()
 
 
 def test_a_planner_that_is_switched_off_is_not_asked(studio: Studio) -> None:

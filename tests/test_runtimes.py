@@ -230,6 +230,13 @@ def test_what_was_held_at_the_most_is_told(runtime: Runtime) -> None:
     assert 0 < runtime.peak_gb() < 100
 
 
+def test_a_runtime_that_rested_answers_the_same(runtime: Runtime) -> None:
+    latents = noise(1, 6, CHANNELS)
+    before = runtime.decode(latents)
+    runtime.rest()
+    assert torch.equal(runtime.decode(latents), before)
+
+
 def test_a_runtime_says_where_it_runs(runtime: Runtime) -> None:
     assert runtime.device_kind == "cpu"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.errors import StudioError
 from networks.acestep.runtime import Runtime
-from networks.machine import Bits, DType, RuntimeName, default_runtime, import_mlx
+from networks.machine import Bits, DType, Offload, RuntimeName, default_runtime, import_mlx
 
 
 def open_runtime(
@@ -18,11 +18,13 @@ def open_runtime(
     device: str | None = None,
     dtype: DType | None = None,
     bits: Bits | None = None,
+    offload: Offload = "none",
 ) -> Runtime:
     """Load the checkpoint in `folder`, of either layout, into a runtime.
 
     `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout; `vae` is the folder of
-    a VAE to use instead. None chooses for the machine; `bits` quantises the DiT's layers, which only MLX can do. Raises
+    a VAE to use instead. None chooses for the machine; `bits` quantises the DiT's layers, which only MLX can do, and
+    `offload` keeps weights in the host's memory, which only torch does. Raises
     CheckpointError naming every tensor that is missing, left over or misshapen, and StudioError for a runtime or device
     that the machine lacks.
     """
@@ -31,6 +33,11 @@ def open_runtime(
             import_mlx()
         except ImportError as missing:
             raise StudioError(f"MLX cannot be used here: {missing}.", "Choose the runtime torch.") from missing
+        if offload != "none":
+            raise StudioError(
+                "MLX shares its memory with the host: offloading frees none.",
+                "Leave --offload away, or choose --bits 8.",
+            )
         from networks.acestep.mlx.runtime import open_mlx_runtime
 
         return open_mlx_runtime(folder, companion, vae=vae, device=device, dtype=dtype, bits=bits)
@@ -38,4 +45,4 @@ def open_runtime(
         raise StudioError("Quantised layers need the runtime mlx.", "Leave --bits away, or choose --runtime mlx.")
     from networks.acestep.torch.runtime import open_torch_runtime
 
-    return open_torch_runtime(folder, companion, vae=vae, device=device, dtype=dtype)
+    return open_torch_runtime(folder, companion, vae=vae, device=device, dtype=dtype, offload=offload)

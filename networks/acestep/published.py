@@ -1,13 +1,18 @@
-"""The configurations of the published checkpoints, and what memory follows from them on Apple silicon."""
+"""The configurations of the published checkpoints, and what memory follows from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from networks.acestep.layouts import FSQ_LEVELS, Config, original_configs
+from networks.acestep.layouts import FSQ_LEVELS, TEXT, VAE, Config, original_configs
 from networks.machine import GROUP_SIZE
+from networks.memory import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BOTH: Config = {
     "head_dim": 128,
@@ -131,6 +136,21 @@ class Footprint:
     def all_gb(self, bits: int = 16) -> float:
         """Gigabytes of all networks that a song needs."""
         return self.dit_gb(bits) + (self.encoders + TEXT_ENCODER_BILLIONS) * HALF_BYTES + VAE_BILLIONS * FULL_BYTES
+
+
+def weights_of(family: str) -> Weights:
+    """What the networks of a family take in 16 bits, the VAE in 32, counted on networks without memory."""
+    from networks.acestep.torch.parts import build_parts
+
+    built = build_parts(original_configs(CONFIGS[family]))
+    parts = {name: _half_gb(module.parameters()) for name, module in built.items()}
+    parts |= {TEXT: TEXT_ENCODER_BILLIONS * HALF_BYTES, VAE: VAE_BILLIONS * FULL_BYTES}
+    layers = [_half_gb(layer.parameters()) for layer in built["transformer"].layers]
+    return Weights(parts=parts, layers=sum(layers), layer=max(layers))
+
+
+def _half_gb(parameters: Iterable[Tensor]) -> float:
+    return sum(each.numel() for each in parameters) * HALF_BYTES / 1e9
 
 
 def footprints() -> Iterator[Footprint]:

@@ -175,8 +175,8 @@ class Runtime(Protocol):
         """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
         ...
 
-    def free_gb(self) -> float:
-        """The memory in GB that its device has left."""
+    def rest(self) -> None:
+        """Take from the device what the host's memory holds too, until it is used again."""
         ...
 
     def peak_gb(self) -> float:

@@ -80,10 +80,14 @@ class LmDrafter:
         )
 
 
-def drafts_of(
-    planner: LmPlanner, request: DraftRequest, runtime: Runtime | None, wave: NDArray[np.float32] | None
-) -> Iterator[Progress | Draft]:
-    """The draft that a planner makes of a request with a seed; a recording `(2, S)` becomes codes by the runtime."""
+def heard(wave: NDArray[np.float32], runtime: Runtime) -> Generator[Progress, None, tuple[int, ...]]:
+    """Progress; returns the audio codes of a recording `(2, S)`, of as much as a song may be long."""
+    yield Progress("listening", note="listening")
+    return contexts.codes_of(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
+
+
+def drafts_of(planner: LmPlanner, request: DraftRequest, codes: Sequence[int] = ()) -> Iterator[Progress | Draft]:
+    """The draft that a planner makes of a request with a seed; `codes` are those of the recording to understand."""
     drafter = LmDrafter(planner)
     assert request.seed is not None
     match request:
@@ -92,9 +96,6 @@ def drafts_of(
         case EnhanceRequest():
             yield from drafter.enhance(request, request.seed)
         case _:
-            assert runtime is not None and wave is not None
-            yield Progress("listening", note="listening")
-            codes = contexts.codes_of(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
             yield from drafter.understand(codes, request, request.seed)
 
 

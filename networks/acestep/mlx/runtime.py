@@ -27,7 +27,7 @@ from networks.acestep.mlx.dit import MlxCondition
 from networks.acestep.mlx.networks import Floats, Networks, NumberFormats
 from networks.acestep.runtime import Condition, Head
 from networks.acestep.tokenizer import PromptTokenizer, Span
-from networks.machine import Bits, DeviceKind, DType, RuntimeName, host_free_gb
+from networks.machine import Bits, DeviceKind, DType, RuntimeName
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -179,9 +179,8 @@ class MlxRuntime:
             raise missing_codes()
         return _tensor(self._run(Networks.codes_to_latents, codes.cpu().numpy()))
 
-    def free_gb(self) -> float:
-        """The memory in GB that Metal recommends to use and MLX has not taken; on another device that of the host."""
-        return mlx_thread.run(_free_gb)
+    def rest(self) -> None:
+        """Leave everything where it is: the host's memory is the GPU's."""
 
     def peak_gb(self) -> float:
         """The most memory in GB that MLX held since the last call."""
@@ -195,11 +194,6 @@ class MlxRuntime:
     def _run(self, call: Callable[..., R], *args: object) -> R:
         mlx_device = mx.cpu if self.device_kind == "cpu" else mx.gpu
         return mlx_thread.run(_on, mlx_device, call, self._networks, *args)
-
-
-def _free_gb() -> float:
-    limit = mx.device_info().get("max_recommended_working_set_size")
-    return host_free_gb() if limit is None else (int(limit) - mx.get_active_memory()) / 1e9
 
 
 def _peak_bytes() -> int:

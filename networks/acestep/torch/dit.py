@@ -8,8 +8,8 @@ rounds t * 1000 to multiples of four.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,9 @@ Dit = Any
 
 KeysValues = tuple[Tensor, Tensor]
 TorchCondition = EncodedCondition[Tensor]
+
+AtHand = Callable[[Any], AbstractContextManager[object]]
+"""A stretch of code in which the weights of a module are on its device; they always are where nothing is offloaded."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,19 @@ def install_attention(dit: Dit) -> None:
         layer.cross_attn.set_processor(CrossAttention())
 
 
-def cache_cross_attention(dit: Dit, states: Sequence[Tensor]) -> TorchCondition:
+def cache_cross_attention(dit: Dit, states: Sequence[Tensor], at_hand: AtHand = nullcontext) -> TorchCondition:
     """The condition of packed states `(1, L, W)`, one per item, with every layer's keys and values computed."""
-    return TorchCondition(tuple(states), tuple(_keys_values(dit, item) for item in states))
+    return TorchCondition(tuple(states), tuple(_keys_values(dit, item, at_hand) for item in states))
 
 
-def _keys_values(dit: Dit, states: Tensor) -> tuple[KeysValues, ...]:
+def _keys_values(dit: Dit, states: Tensor, at_hand: AtHand) -> tuple[KeysValues, ...]:
     embedded = dit.condition_embedder(states)
     pairs = []
     for layer in dit.layers:
         attn = layer.cross_attn
-        key = _heads(attn.norm_k(attn.to_k(embedded).unflatten(-1, (attn.kv_heads, -1))))
-        pairs.append((key, _heads(attn.to_v(embedded).unflatten(-1, (attn.kv_heads, -1)))))
+        with at_hand(attn):
+            key = _heads(attn.norm_k(attn.to_k(embedded).unflatten(-1, (attn.kv_heads, -1))))
+            pairs.append((key, _heads(attn.to_v(embedded).unflatten(-1, (attn.kv_heads, -1)))))
     return tuple(pairs)
 
 
@@ -150,12 +154,14 @@ def velocity(
     t: float,
     context: Tensor,
     conditions: Sequence[TorchCondition],
+    *,
+    at_hand: AtHand = nullcontext,
 ) -> list[Tensor]:
     """`v_t` `(B, T, C)` in the DiT's type for every condition, from one forward over all of them."""
     batch, frames, _ = x.shape
     states = _tokens(dit, x, context).repeat(len(conditions), 1, 1)
     time, modulation = _time(dit, t, states)
-    states = _through_layers(dit, tables, states, modulation, caches_by_rows(batch, conditions), len(dit.layers))
+    states = _through_layers(dit, tables, states, modulation, caches_by_rows(batch, conditions), at_hand)
     shift, scale = (dit.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
     states = (dit.norm_out(states) * (1 + scale) + shift).type_as(states)
     states = dit.proj_out_conv(states.transpose(1, 2)).transpose(1, 2)[:, :frames]
@@ -172,6 +178,7 @@ def cross_attention(
     *,
     heads: Sequence[Head],
     positions: slice,
+    at_hand: AtHand = nullcontext,
 ) -> list[Tensor]:
     """A map `(tokens of the DiT, positions)` for each head, in float32 on the CPU, of one row and one item.
 
@@ -182,7 +189,7 @@ def cross_attention(
     _, modulation = _time(dit, t, states)
     with _listening(dit, heads, cache, positions) as maps:
         layers = 1 + max(layer for layer, _ in heads)
-        _through_layers(dit, tables, states, modulation, caches_by_rows(1, [condition]), layers)
+        _through_layers(dit, tables, states, modulation, caches_by_rows(1, [condition]), at_hand, layers)
     return [maps[head] for head in heads]
 
 
@@ -225,17 +232,19 @@ def _through_layers(
     states: Tensor,
     modulation: Tensor,
     caches: Sequence[tuple[int, Sequence[KeysValues]]],
-    count: int,
+    at_hand: AtHand,
+    count: int | None = None,
 ) -> Tensor:
-    """The states after the first `count` layers."""
+    """The states after the first `count` layers; None stands for all."""
     for index, layer in enumerate(dit.layers[:count]):
-        states = layer(
-            hidden_states=states,
-            position_embeddings=tables.rotary,
-            temb=modulation,
-            attention_mask=tables.window_mask if dit.layer_types[index] == "sliding_attention" else None,
-            encoder_hidden_states=[(rows, layers[index]) for rows, layers in caches],
-        )
+        with at_hand(layer):
+            states = layer(
+                hidden_states=states,
+                position_embeddings=tables.rotary,
+                temb=modulation,
+                attention_mask=tables.window_mask if dit.layer_types[index] == "sliding_attention" else None,
+                encoder_hidden_states=[(rows, layers[index]) for rows, layers in caches],
+            )
     return states
 
 

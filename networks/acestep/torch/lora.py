@@ -9,6 +9,7 @@ weight falls.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ from networks.acestep.lora.adapter import (
     unreadable,
 )
 from networks.acestep.lora.deltas import Addition, Delta, Gain, added, delta_of
-from networks.acestep.torch.dit import Dit
+from networks.acestep.torch.dit import AtHand, Dit
 
 
 class AdaptedLinear(nn.Module):
@@ -42,7 +43,7 @@ class AdaptedLinear(nn.Module):
         return output
 
 
-def apply_adapters(dit: Dit, adapters: Sequence[Adapter]) -> None:
+def apply_adapters(dit: Dit, adapters: Sequence[Adapter], at_hand: AtHand = nullcontext) -> None:
     """Run the DiT with these adapters and no others, each by its weight.
 
     Adapters of weight 0 are left out: with them the DiT is its base, bit for bit. Every file is checked and read before
@@ -58,7 +59,9 @@ def apply_adapters(dit: Dit, adapters: Sequence[Adapter]) -> None:
     for adapter in adapters:
         if adapter.weight > 0:
             for layer, parts in _parts(adapter, dit.device):
-                addition = _addition(layer, parts, linears[layer.name][1].weight, adapter.weight)
+                linear = linears[layer.name][1]
+                with at_hand(linear):
+                    addition = _addition(layer, parts, linear.weight, adapter.weight)
                 additions.setdefault(layer.name, []).append(addition)
     for name, (path, linear) in linears.items():
         dit.set_submodule(path, AdaptedLinear(linear, additions[name]) if name in additions else linear)

@@ -56,6 +56,11 @@ class Parts:
     text_encoder: Network = None
     tokenizer_file: Path | None = None
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules that are there."""
+        return [part for part in vars(self).values() if isinstance(part, nn.Module)]
+
 
 def load_parts(
     folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype, vae: Path | None = None

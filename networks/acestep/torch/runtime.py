@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -27,9 +28,10 @@ from networks.acestep.torch.dit import (
     velocity,
 )
 from networks.acestep.torch.lora import apply_adapters
+from networks.acestep.torch.offload import Offloaded
 from networks.acestep.torch.parts import Network, Parts, load_parts
-from networks.machine import DeviceKind, DType, RuntimeName
-from networks.torch_device import all_digits, dtype_on, free_gb, free_memory, open_device, peak_gb
+from networks.machine import DeviceKind, DType, Offload, RuntimeName
+from networks.torch_device import all_digits, dtype_on, free_memory, open_device, peak_gb
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,14 +44,20 @@ def open_torch_runtime(
     vae: Path | None = None,
     device: str | None = None,
     dtype: DType | None = None,
+    offload: Offload = "none",
 ) -> TorchRuntime:
     """Load the checkpoint in `folder` on torch; `device` and `dtype` as in `open_device` and `dtype_on`.
+
+    With `offload` its weights stay in the host's memory, and the device holds what is at work: a part, or of the DiT a
+    layer.
 
     Raises CheckpointError for weights that are not the checkpoint's, and StudioError for a device that is not there.
     """
     target = open_device(device)
     number_format = dtype_on(target, dtype)
-    return TorchRuntime(load_parts(folder, companion, target, number_format, vae), target, number_format)
+    there = target if offload == "none" else torch.device("cpu")
+    parts = load_parts(folder, companion, there, number_format, vae)
+    return TorchRuntime(parts, target, number_format, offload)
 
 
 def _without_gradients(method: Callable[Concatenate[TorchRuntime, P], R]) -> Callable[Concatenate[TorchRuntime, P], R]:
@@ -66,7 +74,7 @@ class TorchRuntime:
 
     name: RuntimeName = "torch"
 
-    def __init__(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, parts: Parts, device: torch.device, dtype: torch.dtype, offload: Offload = "none") -> None:
         self.parts = parts
         self.device = device
         self.dtype = dtype
@@ -78,6 +86,15 @@ class TorchRuntime:
         install_attention(parts.transformer)
         if reads_timbre_token(parts.configs):
             _prepend_timbre_token(parts.condition_encoder)
+        streamed = parts.transformer.layers if offload == "layers" else ()
+        self._offloaded = None if offload == "none" else Offloaded(parts.modules, device, streamed)
+        self._at_hand = nullcontext if self._offloaded is None else self._offloaded.at_hand
+
+    def _used(self, part: Network) -> Network:
+        """A part with its weights on the device, until another is used."""
+        if self._offloaded is not None:
+            self._offloaded.use(part)
+        return part
 
     @property
     def device_kind(self) -> DeviceKind:
@@ -127,7 +144,7 @@ class TorchRuntime:
         """Run the DiT with these adapters and no others; the same ones again cost nothing."""
         if self._adapters != tuple(adapters):
             self._adapters = None  # unknown until all of them are in place
-            apply_adapters(self.parts.transformer, adapters)
+            apply_adapters(self._used(self.parts.transformer), adapters, self._at_hand)
             self._adapters = tuple(adapters)
 
     @_without_gradients
@@ -138,12 +155,12 @@ class TorchRuntime:
         encoder, tokenizer = self.parts.text_encoder, self._tokenizer
         if encoder is None or tokenizer is None:
             raise missing_part(TEXT)
-        embed = encoder.get_input_embeddings()
-        items = []
+        embed = self._used(encoder).get_input_embeddings()
+        items = []  # one network after the other, so that an offloaded one is brought once
         for item_text, item_lyrics, timbre in distinct_items(texts, lyrics, references):
             states = encoder(input_ids=self._ids(tokenizer.text_ids(item_text))).last_hidden_state
-            items.append(self._pack(states, embed(self._ids(tokenizer.lyric_ids(item_lyrics))), timbre))
-        return cache_cross_attention(self.parts.transformer, items)
+            items.append((states, embed(self._ids(tokenizer.lyric_ids(item_lyrics))), timbre))
+        return self._cached([self._pack(*item) for item in items])
 
     @_without_gradients
     def condition_from_states(
@@ -151,7 +168,7 @@ class TorchRuntime:
     ) -> TorchCondition:
         """Encode items of text states `(B, L, D)` and lyric embeddings `(B, M, D)`."""
         items = zip(text_states.split(1), lyric_states.split(1), references or [None] * len(text_states), strict=True)
-        return cache_cross_attention(self.parts.transformer, [self._pack(*item) for item in items])
+        return self._cached([self._pack(*item) for item in items])
 
     @_without_gradients
     def null_condition(self) -> TorchCondition:
@@ -160,13 +177,17 @@ class TorchRuntime:
         Upstream repeats the learned state to the length of the condition. Attention over equal keys and values is
         their value, whatever their number: one is enough.
         """
-        return cache_cross_attention(self.parts.transformer, [self.parts.condition_encoder.null_condition_emb])
+        return self._cached([self.parts.condition_encoder.null_condition_emb])
+
+    def _cached(self, states: Sequence[Tensor]) -> TorchCondition:
+        return cache_cross_attention(self._used(self.parts.transformer), states, self._at_hand)
 
     @_without_gradients
     def velocity(self, x: Tensor, t: float, context: Tensor, conditions: Sequence[Condition]) -> list[Tensor]:
         """`v_t` `(B, T, C)` for each condition, from one batched forward."""
         encoded = cast(Sequence[TorchCondition], conditions)
-        velocities = velocity(self.parts.transformer, self._tables(x), self._cast(x), t, self._cast(context), encoded)
+        dit, inputs = self._used(self.parts.transformer), (self._cast(x), t, self._cast(context), encoded)
+        velocities = velocity(dit, self._tables(x), *inputs, at_hand=self._at_hand)
         return [each.float() for each in velocities]
 
     def lyric_offsets(self, lyrics: str) -> list[Span]:
@@ -188,7 +209,7 @@ class TorchRuntime:
     ) -> list[Tensor]:
         """A map `(tokens of the DiT, positions)` for each head, on the CPU."""
         return cross_attention(
-            self.parts.transformer,
+            self._used(self.parts.transformer),
             self._tables(x),
             self._cast(x),
             t,
@@ -196,6 +217,7 @@ class TorchRuntime:
             cast(TorchCondition, condition),
             heads=heads,
             positions=slice(*positions),
+            at_hand=self._at_hand,
         )
 
     def _tables(self, x: Tensor) -> PositionTables:
@@ -212,7 +234,7 @@ class TorchRuntime:
         codes: Tensor
         if self.parts.audio_tokenizer is None:
             raise missing_codes()
-        _, codes = self.parts.audio_tokenizer.tokenize(self._cast(latents), silence)
+        _, codes = self._used(self.parts.audio_tokenizer).tokenize(self._cast(latents), silence)
         return codes.squeeze(-1)
 
     @_without_gradients
@@ -220,13 +242,14 @@ class TorchRuntime:
         """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
         if self.parts.audio_tokenizer is None:
             raise missing_codes()
-        states = self.parts.audio_tokenizer.quantizer.get_output_from_indices(codes.to(self.device))
-        latents: Tensor = self.parts.audio_token_detokenizer(states.to(self.dtype))
+        states = self._used(self.parts.audio_tokenizer).quantizer.get_output_from_indices(codes.to(self.device))
+        latents: Tensor = self._used(self.parts.audio_token_detokenizer)(states.to(self.dtype))
         return latents.float()
 
-    def free_gb(self) -> float:
-        """The memory in GB that its device has left."""
-        return free_gb(self.device)
+    def rest(self) -> None:
+        """Take from the device the weights that are in the host's memory too."""
+        if self._offloaded is not None:
+            self._offloaded.rest()
 
     def peak_gb(self) -> float:
         """The peak in GB of the GPU's memory on CUDA since the last call, elsewhere of the process."""
@@ -235,13 +258,14 @@ class TorchRuntime:
     def close(self) -> None:
         """Free the weights."""
         vars(self).pop("parts", None)
-        self._position_tables = None
+        self._offloaded = self._position_tables = None
+        self._at_hand = nullcontext
         free_memory(self.device)
 
     def _pack(self, text: Tensor, lyrics: Tensor, references: Tensor | None) -> Tensor:
         """The packed states `(1, L, W)` of one item: lyrics, one token per reference, text."""
         references = self.silence(SILENT_REFERENCE_FRAMES) if references is None else references
-        states, _ = self.parts.condition_encoder(
+        states, _ = self._used(self.parts.condition_encoder)(
             text_hidden_states=self._cast(text),
             text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=self.device),
             lyric_hidden_states=self._cast(lyrics),
@@ -261,7 +285,7 @@ class TorchRuntime:
     def _vae(self) -> Network:
         if self.parts.vae is None:
             raise missing_part(VAE)
-        return self.parts.vae
+        return self._used(self.parts.vae)
 
     @property
     def _tile(self) -> int:
