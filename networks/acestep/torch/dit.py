@@ -161,7 +161,7 @@ def velocity(
     batch, frames, _ = x.shape
     states = _tokens(dit, x, context).repeat(len(conditions), 1, 1)
     time, modulation = _time(dit, t, states)
-    states = _through_layers(dit, tables, states, modulation, caches_by_rows(batch, conditions), at_hand)
+    states = _through_layers(dit, tables, states, modulation, caches_by_rows(batch, conditions), at_hand=at_hand)
     shift, scale = (dit.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
     states = (dit.norm_out(states) * (1 + scale) + shift).type_as(states)
     states = dit.proj_out_conv(states.transpose(1, 2)).transpose(1, 2)[:, :frames]
@@ -189,7 +189,7 @@ def cross_attention(
     _, modulation = _time(dit, t, states)
     with _listening(dit, heads, cache, positions) as maps:
         layers = 1 + max(layer for layer, _ in heads)
-        _through_layers(dit, tables, states, modulation, caches_by_rows(1, [condition]), at_hand, layers)
+        _through_layers(dit, tables, states, modulation, caches_by_rows(1, [condition]), at_hand=at_hand, count=layers)
     return [maps[head] for head in heads]
 
 
@@ -232,6 +232,7 @@ def _through_layers(
     states: Tensor,
     modulation: Tensor,
     caches: Sequence[tuple[int, Sequence[KeysValues]]],
+    *,
     at_hand: AtHand,
     count: int | None = None,
 ) -> Tensor:
