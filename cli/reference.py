@@ -1,6 +1,7 @@
 """What the documents take from the tables: `.venv/bin/python -m cli.reference` brings them up to date.
 
-docs/knobs.md is written whole, of docs/apple.md the table of memory, of docs/checkpoints.md that of cards.
+docs/knobs.md is written whole, of docs/apple.md the table of memory, of docs/checkpoints.md that of cards, of
+docs/actions.md those of the actions and of the formats.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ MEMORY = ("<!-- memory: written by `.venv/bin/python -m cli.reference` -->\n", "
 CHECKPOINTS = DOCS / "checkpoints.md"
 TIERS = ("<!-- tiers: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of tiers -->")
 """Around the table of cards."""
+
+DONE = DOCS / "actions.md"
+TABLES = ("<!-- actions: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of actions -->")
+"""Around the tables of actions and formats."""
 
 HEADER = """# The knobs
 
@@ -81,6 +86,19 @@ def checkpoints_page() -> str:
     return _renewed(CHECKPOINTS, TIERS, tiers_table())
 
 
+def actions_page() -> str:
+    """docs/actions.md with fresh tables of what can be done and of the formats."""
+    from library.exports import FORMATS
+
+    rows = ["| action | what comes of it | its knobs |", "|---|---|---|"]
+    for name, request in ACTIONS.items():
+        own = [f"`{knob.name}` {_default(knob)}, {_range(knob)}" for knob in knobs_of(request) if knob.group != "main"]
+        rows.append(f"| `{name}` | {tooltips.ACTIONS[name][1]} | {'; '.join(own) or 'none'} |")
+    rows += ["", "| format | what it is |", "|---|---|"]
+    rows += [f"| `{name}` | {each.title}. {each.note} |" for name, each in FORMATS.items()]
+    return _renewed(DONE, TABLES, "\n".join(rows))
+
+
 def _renewed(page: Path, marks: tuple[str, str], table: str) -> str:
     """The page with the table between its marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
@@ -92,3 +110,4 @@ if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     APPLE.write_text(apple_page(), encoding="utf-8")
     CHECKPOINTS.write_text(checkpoints_page(), encoding="utf-8")
+    DONE.write_text(actions_page(), encoding="utf-8")

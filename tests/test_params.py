@@ -380,3 +380,4 @@ def test_a_recipe_survives_the_way_between_processes(name: str) -> None:
 
 def test_the_page_of_knobs_is_up_to_date() -> None:
     assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: .venv/bin/python -m cli.reference"
+    assert reference.DONE.read_text(encoding="utf-8") == reference.actions_page(), "run it too"
