@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from mutagen import File as tags_of
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import cli.main as cli
 from backend import Settings, Studio
@@ -33,9 +33,11 @@ from library import exports, loudness
 from library.companions import Companion
 from library.tracks import Record, Track
 from lyrics.synced import TOLD, read_lrc
+from networks.acestep.layouts import LYRIC_HEADS
 from networks.demucs.separator import STEMS
 from networks.demucs.stored import KLASS
 from networks.machine import Machine
+from tests.tiny import save_tiny
 from tests.tiny_demucs import tiny_arguments, tiny_network
 
 LYRICS = "[verse]\nstreetlights hum\nthe night is young\n[chorus]\nwe go home"
@@ -53,6 +55,16 @@ def install_separator(path: Path) -> None:
     save_file({name: value.half() for name, value in tiny_network().state_dict().items()}, path, made_with)
 
 
+def install_song(folder: Path) -> None:
+    """Write a tiny random checkpoint that says which of its heads follow the words, and looks sharply at them."""
+    config = save_tiny(folder) / "transformer" / "config.json"
+    (weights,) = config.parent.glob("*.safetensors")
+    tensors = load_file(weights)
+    sharper = {name: 6 * value for name, value in tensors.items() if name.endswith("cross_attn.norm_q.weight")}
+    save_file(tensors | sharper, weights, {"format": "pt"})
+    config.write_text(json.dumps({**json.loads(config.read_text()), LYRIC_HEADS: {"0": [3], "1": [0], "2": [1, 2]}}))
+
+
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A studio whose separator is a tiny random one."""
@@ -61,6 +73,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         patch.setenv("ACE_MODELS_DIR", str(models))
         (name,) = table.row(table.SEPARATOR).files
         install_separator(models / table.SEPARATOR / name)
+        install_song(models / "xl-turbo")
         settings = Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=tmp_path_factory.mktemp("out"))
         with closing(Studio(settings)) as made:
             yield made
@@ -287,6 +300,26 @@ def test_times_of_a_song_that_nobody_can_look_into_are_estimated_and_say_so(stud
     assert (sheet.how, made.facts["times"]) == ("plan", TOLD["plan"])
     assert [line.text for line in sheet.lines] == [line for line in LYRICS.splitlines() if not line.startswith("[")]
     studio.library.delete(track.id)
+
+
+def test_a_song_of_ace_step_is_asked_where_it_sang_its_words(studio: Studio) -> None:
+    values = {**SONG, "checkpoint": "xl-turbo", "thinking": False, "lyrics": LYRICS}
+    *_, track = studio.run(parse(GenerateRequest, values))
+    assert isinstance(track, Track)
+    events = events_of(studio, "lrc", {"track": track.id})
+    assert {"conditioning", "listening"} <= {event.stage for event in events if isinstance(event, Progress)}
+    made = events[-1]
+    assert isinstance(made, Companion)
+    sheet = read_lrc(made.files[0].read_text(encoding="utf-8"))
+    assert (sheet.how, made.facts["times"]) == ("attention", TOLD["attention"])
+    assert [line.text for line in sheet.lines] == [line for line in LYRICS.splitlines() if not line.startswith("[")]
+    again = events_of(studio, "lrc", {"track": track.id}, fresh=True)[-1]
+    assert isinstance(again, Companion)
+    assert again.files[0].read_bytes() == made.files[0].read_bytes()
+    track.latents_path.unlink()
+    estimated = events_of(studio, "lrc", {"track": track.id}, fresh=True)[-1]
+    assert isinstance(estimated, Companion)
+    assert estimated.notes == ("estimated: xl-turbo cannot be asked where it sang them",)
 
 
 @pytest.mark.parametrize(("name", "rule"), [("notes", "a song that nano composed"), ("lrc", "a song of the library")])
