@@ -193,6 +193,7 @@ def writing(
             yield done / audio.shape[1]
     add_tags(encoded, tags, cover)
     write_whole(path, encoded.getbuffer())
+    encoded.close()  # mutagen ties it into a circle, which would keep the sound until the garbage collector comes by
 
 
 def trimmed(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -385,3 +387,17 @@ def test_what_only_an_action_needs_is_loaded_by_the_action() -> None:
     code = f"import sys, library.exports, library.loudness; sys.stdout.write(' '.join({late} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+def test_what_was_written_is_not_kept_in_memory(tmp_path: Path) -> None:
+    audio = song(10.0)
+    write(tmp_path / "song.wav", song(), FORMATS["wav32f"], TAGS)  # imports what it needs
+    gc.disable()  # which would find it, some time
+    tracemalloc.start()
+    try:
+        write(tmp_path / "song.wav", audio, FORMATS["wav32f"], TAGS)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept < audio.nbytes / 8
