@@ -17,6 +17,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from checkpoints import table
+from core.actions import ACTIONS
 from core.knobs import AUTO
 from core.params import SONG_MODES
 from core.requests import REQUESTS
@@ -81,6 +82,20 @@ def test_a_recording_is_extended_by_exactly_what_was_asked(client: Client, tmp_p
     assert metadata["values"]["src_audio"] == "mine.wav"
 
 
+def test_what_was_made_of_a_song_comes_back_as_files(client: Client, app: App, tmp_path: Path) -> None:
+    _, metadata, _ = client.predict(**SONG, api_name="/generate")
+    files, facts, status = client.predict(track=metadata["id"], format="flac", api_name="/export")
+    assert [Path(file).name for file in files] == ["lofi-hip-hop_seed0.flac"]
+    assert soundfile.info(files[0]).frames == 10 * RATE
+    assert (facts["action"], facts["seconds"], status) == ("export", 10.0, "made · lofi-hip-hop_seed0.flac")
+    source = tmp_path / "my tape.wav"
+    soundfile.write(source, 0.1 * np.random.default_rng(0).normal(size=(RATE, 2)), RATE)
+    (file,), facts, _ = client.predict(audio=handle_file(source), lufs=-20, api_name="/normalise")
+    assert (Path(file).name, facts["lufs"]) == ("my-tape_-20lufs.wav", pytest.approx(-20, abs=0.1))
+    with pytest.raises(AppError, match="means nothing beside track"):
+        client.predict(track=metadata["id"], audio=handle_file(source), api_name="/stems")
+
+
 def test_lyrics_come_back_as_text(client: Client) -> None:
     text, status = client.predict(brief="rain on a tin roof", structure="verse, chorus", seed=1, api_name="/lyrics")
     assert "[verse" in text.lower() and "[chorus" in text.lower()
@@ -119,9 +134,11 @@ def test_what_the_studio_publishes_of_itself_is_json_to_the_letter(app: App) -> 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_call_that_names_nothing_is_checked_as_the_defaults_are(app: App, name: str) -> None:
     """A number that the studio chooses is left empty, by whoever writes the JSON by hand too."""
-    started = httpx.post(f"{app.url}/gradio_api/call/v2/{name}", json={"seed": -1} | {}, timeout=60)
+    values = {} if name in ACTIONS else {"seed": -1}
+    started = httpx.post(f"{app.url}/gradio_api/call/v2/{name}", json=values, timeout=60)
     stream = httpx.get(f"{app.url}/gradio_api/call/{name}/{started.json()['event_id']}", timeout=60).text
-    assert "seed = -1: must be a whole number from 0 to 2147483647" in stream
+    fault = "track = None: must be given" if name in ACTIONS else "seed = -1: must be a whole number from 0 to 2147483647"
+    assert fault in stream
     assert "nan" not in stream.lower()
 
 

@@ -184,7 +184,7 @@ def make(knob: Knob, setting: Setting) -> Component:
 def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component:
     match knob.kind:
         case "text":
-            return Textbox(str(knob.default), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
+            return Textbox(str(knob.default or ""), lines=knob.lines, max_lines=max(knob.lines, MAX_LINES), **facts)
         case "flag" if knob.optional:
             return Dropdown(entries(knob, recipe, ()), value=AUTO, **facts)
         case "flag":
