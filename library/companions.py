@@ -59,7 +59,7 @@ class Companions:
 
     def of(self, song: str) -> tuple[Companion, ...]:
         """Everything that was made of a song, the newest first."""
-        made = filter(None, map(_read, (self.root / song).glob("*-*")))
+        made = filter(None, map(_read, (self.root / song).glob("[!.]*-*")))  # what was begun has a dot in front
         return tuple(sorted(made, key=lambda companion: companion.created, reverse=True))
 
     @contextmanager
