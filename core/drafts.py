@@ -25,12 +25,20 @@ class InspireRequest(PlannerKnobs):
     vocal_language: str | None = knob(group="music", choices=LANGUAGES)
     seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
 
+    def drafted_by(self, drafter: Drafter, seed: int) -> Iterator[Progress | Draft]:
+        """What a drafter makes of the line."""
+        return drafter.inspire(self, seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceRequest(PlannerKnobs, MusicKnobs):
     """A fuller prompt and better set lyrics from those that are there; given facts stay as they are."""
 
     seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
+
+    def drafted_by(self, drafter: Drafter, seed: int) -> Iterator[Progress | Draft]:
+        """What a drafter makes of the prompt and the lyrics."""
+        return drafter.enhance(self, seed)
 
     def combinations(self) -> Iterator[Fault]:
         """Faults that only several values together can have."""
@@ -46,6 +54,10 @@ class UnderstandRequest(PlannerKnobs):
     lm_temperature: float = knob(0.3, group="planner", low=0, high=2, step=0.05)
     lm_top_p: float = knob(1.0, group="planner", low=0.01, high=1, step=0.01)
     seed: int | None = knob(group="planner", low=0, high=MAX_SEED, step=1)
+
+    def drafted_by(self, drafter: Drafter, seed: int) -> Iterator[Progress | Draft]:
+        """What a drafter hears in the recording."""
+        return drafter.understand(self, seed)
 
     def combinations(self) -> Iterator[Fault]:
         """Faults that a value has although it is of the right type."""
@@ -95,4 +107,8 @@ class Drafter(Protocol):
 
     def enhance(self, request: EnhanceRequest, seed: int) -> Iterator[Progress | Draft]:
         """Progress, then one Draft with a fuller prompt and the lyrics set in sections; given facts stay."""
+        ...
+
+    def understand(self, request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
+        """Progress, then one Draft with the facts of a recording and, where the drafter has words, its words."""
         ...

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from checkpoints import find, table
-from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
+from core.drafts import Draft, DraftRequest, UnderstandRequest
 from core.errors import RequestError
 from core.events import Progress
 from core.knobs import knobs_of, set_in_vain
@@ -49,18 +49,9 @@ class BuiltInWork:
         """Progress, then the Draft."""
         from planner.builtin_drafter import BuiltinDrafter
 
-        drafter = BuiltinDrafter()
-        match self.request:
-            case InspireRequest():
-                events = drafter.inspire(self.request, self.seed)
-            case EnhanceRequest():
-                events = drafter.enhance(self.request, self.seed)
-            case _:
-                events = drafter.understand(self.request)
-        rolled = not isinstance(self.request, UnderstandRequest)  # listening draws nothing
-        for event in events:
-            if isinstance(event, Draft):
-                event = dataclasses.replace(event, seed=self.seed if rolled else None, notes=self.notes or event.notes)
+        for event in self.request.drafted_by(BuiltinDrafter(), self.seed):
+            if isinstance(event, Draft) and self.notes:
+                event = dataclasses.replace(event, notes=self.notes)
             yield event
 
 
@@ -79,11 +70,12 @@ class ModelWork:
 
     def events(self, models: Models) -> Iterator[Progress | Draft]:
         """Progress, then the Draft."""
-        from planner.lm.drafter import drafts_of, heard
+        from planner.lm.drafter import LmDrafter, heard
 
         codes = () if self.wave is None else (yield from heard(self.wave, models.song))
         yield from models.bring(self.needs[-1])
-        yield from drafts_of(models.planner, self.request, codes)
+        assert self.request.seed is not None
+        yield from self.request.drafted_by(LmDrafter(models.planner, codes), self.request.seed)
 
 
 class Drafts:

@@ -84,7 +84,7 @@ class BuiltinDrafter:
             timesignature=str(score.timesignature),
             language="en" if lyrics else None,
         )
-        yield Draft(music=music, author=DRAFTER, notes=tuple(notes))
+        yield Draft(music=music, author=DRAFTER, seed=seed, notes=tuple(notes))
 
     def enhance(self, request: EnhanceRequest, seed: int) -> Iterator[Progress | Draft]:
         """One Progress, then the prompt with more said and the lyrics under tags; what needs nothing is left open."""
@@ -99,10 +99,13 @@ class BuiltinDrafter:
         if prompt == request.prompt and lyrics is None:
             notes.append("it has nothing to add")
         music = Music(caption="" if prompt == request.prompt else prompt, lyrics=lyrics or "")
-        yield Draft(music=music, author=DRAFTER, notes=tuple(notes))
+        yield Draft(music=music, author=DRAFTER, seed=seed, notes=tuple(notes))
 
-    def understand(self, request: UnderstandRequest) -> Iterator[Progress | Draft]:
-        """One Progress, then tempo and key, where they are found. Raises RequestError for no usable audio."""
+    def understand(self, request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
+        """One Progress, then tempo and key, where they are found; listening draws nothing.
+
+        Raises RequestError for no usable audio.
+        """
         assert request.src_audio is not None
         yield Progress("listening", note="listening")
         known = listen(audio.load(request.src_audio, "src_audio"), SAMPLE_RATE)

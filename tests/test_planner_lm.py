@@ -363,9 +363,10 @@ def test_given_facts_stay_when_a_form_is_enhanced(drafter: LmDrafter) -> None:
 
 
 @pytest.mark.parametrize("codes", [60, 3])
-def test_a_recordings_codes_become_words_and_facts(drafter: LmDrafter, codes: int) -> None:
+def test_a_recordings_codes_become_words_and_facts(planner: LmPlanner, codes: int) -> None:
     request = UnderstandRequest(src_audio=Path("song.wav"))
-    drafts = [last_of(drafter.understand(tuple(range(start, start + codes)), request, 5)) for start in (0, 100)]
+    recordings = [LmDrafter(planner, range(start, start + codes), lyrics_tokens=30) for start in (0, 100)]
+    drafts = [last_of(drafter.understand(request, 5)) for drafter in recordings]
     assert drafts[0] != drafts[1]
     assert drafts[0].music.duration_s == (12 if codes == 60 else None)
     assert drafts[0].music.bpm and drafts[0].music.caption and drafts[0].music.language in LANGUAGES

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from core.drafts import Draft, DraftRequest, EnhanceRequest, InspireRequest, UnderstandRequest
+from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
 from core.knobs import changed
 from core.music import NO_LANGUAGE, NO_WORDS, Fact, Music
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 
 class LmDrafter:
-    """Drafts by the 5 Hz planner: facts by its grammar, then lyrics in free text, without codes."""
+    """Drafts by the 5 Hz planner: facts by its grammar, then lyrics in free text, without codes.
 
-    def __init__(self, planner: LmPlanner, lyrics_tokens: int = LYRICS_TOKENS) -> None:
+    `codes` are those of the recording to understand, five a second.
+    """
+
+    def __init__(self, planner: LmPlanner, codes: Sequence[int] = (), *, lyrics_tokens: int = LYRICS_TOKENS) -> None:
         self.model = planner.model
         self.name = planner.name
         self.tables = planner.tables
+        self._codes = codes
         self._lyrics_tokens = lyrics_tokens
 
     def inspire(self, request: InspireRequest, seed: int) -> Iterator[Progress | Draft]:
@@ -54,13 +58,13 @@ class LmDrafter:
         music = changed(music, dict.fromkeys([*kept, "duration_s"]))
         yield self._draft(music if lyrics else dataclasses.replace(music, lyrics=""), seed)
 
-    def understand(self, codes: Sequence[int], request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
-        """Progress, then one Draft with the facts and words of a recording, given by its audio codes, five a second."""
+    def understand(self, request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
+        """Progress, then one Draft with the facts and words of the recording whose codes the drafter was given."""
         yield Progress("planning", note=f"listening with {self.name}")
         low, high = DURATION_S
-        seconds = len(codes) // CODES_PER_S
+        seconds = len(self._codes) // CODES_PER_S
         given = Music(duration_s=seconds)
-        turns = understand_prompt(codes, self.model.vocabulary)
+        turns = understand_prompt(self._codes, self.model.vocabulary)
         music = yield from self._written(turns, given, request, seed, sung=True)
         yield self._draft(music if low <= seconds <= high else dataclasses.replace(music, duration_s=None), seed)
 
@@ -84,19 +88,6 @@ def heard(wave: NDArray[np.float32], runtime: Runtime) -> Generator[Progress, No
     """Progress; returns the audio codes of a recording `(2, S)`, of as much as a song may be long."""
     yield Progress("listening", note="listening")
     return contexts.codes_of(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
-
-
-def drafts_of(planner: LmPlanner, request: DraftRequest, codes: Sequence[int] = ()) -> Iterator[Progress | Draft]:
-    """The draft that a planner makes of a request with a seed; `codes` are those of the recording to understand."""
-    drafter = LmDrafter(planner)
-    assert request.seed is not None
-    match request:
-        case InspireRequest():
-            yield from drafter.inspire(request, request.seed)
-        case EnhanceRequest():
-            yield from drafter.enhance(request, request.seed)
-        case _:
-            yield from drafter.understand(codes, request, request.seed)
 
 
 def _form(tables: TokenTables, given: Mapping[str, Fact], lyrics_tokens: int) -> Decoding[tuple[dict[str, Fact], str]]:
