@@ -23,6 +23,8 @@ from jobs.work import Need
 from library.tracks import Track
 from networks.machine import Machine
 
+pytestmark = pytest.mark.usefixtures("tiny_nano")
+
 QUICK: dict[str, object] = {"prompt": "lofi hip hop", "duration_s": 10, "inference_steps": 1, "seed": 3}
 SLOW = QUICK | {"inference_steps": 200}
 CPU = Machine(device="cpu")

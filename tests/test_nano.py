@@ -19,6 +19,8 @@ from planner.composer.score import Brief, Score, compose, sketch
 from training.synthesis import styled
 
 SEEDS = (1, 2, 3)
+DURATION_S = 5.0
+"""A longer song would take longer to render and prove nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def nano(folder: Path) -> AceStepPipeline:
     return pipeline
 
 
-def score_of(seed: int, prompt: str = "jazz", duration_s: float = 10.0, **chosen: object) -> Score:
+def score_of(seed: int, prompt: str = "jazz", duration_s: float = DURATION_S, **chosen: object) -> Score:
     return compose(Brief(music=Music(caption=prompt, duration_s=duration_s, **chosen), seed=seed))  # type: ignore[arg-type]
 
 
@@ -67,7 +69,7 @@ def test_latents_have_16_channels_at_100_hertz_and_unit_spread(nano: AceStepPipe
     audio = torch.from_numpy(styled(score_of(1), "jazz"))[None]
     with torch.no_grad():
         posterior = nano.vae.encode(audio).latent_dist
-    assert posterior.mean.shape == (1, 16, 1000)
+    assert posterior.mean.shape == (1, 16, round(100 * DURATION_S))
     assert 0.5 < posterior.mean.std().item() < 2.0
     assert posterior.std.max().item() < 1e-3
 
@@ -98,10 +100,10 @@ def test_codes_go_through_the_tokenizer_and_back(nano: AceStepPipeline) -> None:
         latents = nano.vae.encode(audio).latent_dist.mode().transpose(1, 2)
         quantised, codes = nano.audio_tokenizer.tokenize(latents)
         back = nano.audio_token_detokenizer(quantised)
-    assert codes.shape[:2] == (1, 250)
+    assert codes.shape[:2] == (1, round(25 * DURATION_S))
     assert codes.min() >= 0
     assert codes.max() < 64_000
-    assert len(codes.unique()) > 60
+    assert len(codes.unique()) > codes.numel() / 4
     assert torch.corrcoef(torch.stack([back.flatten(), latents.flatten()]))[0, 1] > 0.5
 
 
@@ -109,7 +111,7 @@ def test_codes_go_through_the_tokenizer_and_back(nano: AceStepPipeline) -> None:
 def test_tempo_and_key_of_the_score_are_heard_in_the_rendering(nano: AceStepPipeline, seed: int) -> None:
     score = score_of(seed, "pop", bpm=96 + 8 * seed, keyscale=("A minor", "F major", "D major")[seed - 1])
     audio = rendered(nano, score, "a bright pop song with piano")
-    assert audio.shape == (2, 480_000)
+    assert audio.shape == (2, round(48_000 * DURATION_S))
     assert measure.related_tempo(measure.tempo(audio), score.bpm)
     assert measure.in_scale(measure.chroma(audio), score.keyscale) > 0.65
 
@@ -117,7 +119,7 @@ def test_tempo_and_key_of_the_score_are_heard_in_the_rendering(nano: AceStepPipe
 def test_a_seed_is_repeated_another_one_varies_and_words_of_another_style_count_more_than_synonyms(
     nano: AceStepPipeline,
 ) -> None:
-    score = score_of(2, "rock", duration_s=4.0)
+    score = score_of(2, "rock", duration_s=2.0)
     first = rendered(nano, score, "rock with distorted guitars")
     again, same, other = (
         rendered(nano, score, words) for words in ("rock with distorted guitars", "rock band", "ambient")

@@ -86,10 +86,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         "studio: making .venv with Python",
         "studio: installing the packages of requirements.txt; this can take a few minutes",
     ]
-    # From here on environments are copied from this one: making one takes seconds.
+    # From here on environments are copied from this one: making one takes seconds. With their times, by which Python
+    # knows byte code that is out of date: compiling pip takes a second.
     template = checkout.root.parent / "template"
     shutil.copytree(checkout.venv, template, symlinks=True)
-    checkout.put_python(f"cp -R '{template}' \"$3\"")
+    checkout.put_python(f"cp -Rp '{template}' \"$3\"")
     return checkout
 
 
@@ -157,7 +158,7 @@ def test_an_interrupt_while_packages_are_written_is_repaired_by_the_next_run(mad
     at_work = fresh.bin / "at-work"
     pip = f'trap "exit 1" INT; echo >"{at_work}"; while :; do sleep 0.1; done'
     fresh.put("slow", f'case "$*" in *"pip install"*) {pip};; *) exec {PYTHON} "$@";; esac')
-    fresh.put_python(f'cp -R \'{template}\' "$3"; rm "$3"/bin/python; cp \'{fresh.bin}/slow\' "$3"/bin/python')
+    fresh.put_python(f'cp -Rp \'{template}\' "$3"; rm "$3"/bin/python; cp \'{fresh.bin}/slow\' "$3"/bin/python')
     process = fresh.start("x")
     assert process.stderr is not None
     while not at_work.exists():
@@ -167,7 +168,7 @@ def test_an_interrupt_while_packages_are_written_is_repaired_by_the_next_run(mad
     assert process.wait(timeout=PATIENCE_S) == 130
     process.communicate()
     assert (fresh.root / ".venv-incomplete").exists()
-    fresh.put_python(f"cp -R '{template}' \"$3\"")
+    fresh.put_python(f"cp -Rp '{template}' \"$3\"")
     code, out, err = fresh.run("x")
     assert (code, out) == (0, fresh.started("x")), err
     assert "making .venv" in err
@@ -192,14 +193,18 @@ def test_an_environment_of_another_python_than_asked_for_is_made_anew(made: Chec
     made.put(
         "pythons of mine/python3.12",
         f"""case "$*" in *version_info*) echo "$0";; *base_prefix*) echo mine;;
-        "-m venv"*) cp -R '{template}' "$3" && rm "$3/bin/python" && cp '{made.bin}/mine' "$3/bin/python";; esac""",
+        "-m venv"*) cp -Rp '{template}' "$3" && rm "$3/bin/python" && cp '{made.bin}/mine' "$3/bin/python";; esac""",
     )
     asked = str(made.bin / "pythons of mine" / "python3.12")
     code, _, err = made.run("x", STUDIO_PYTHON=asked)
     assert code == 0 and f"making .venv with {asked}" in err, err
     # It is kept for as long as nothing else is asked for.
     assert (made.run("x", STUDIO_PYTHON=asked)[2], made.run("x")[2]) == ("", "")
-    made.put("python3", f"""case "$*" in "-m venv"*) cp -R '{template}' "$3";; *) exec "{PYTHON}" "$@";; esac""")
+    made.put(
+        "python3",
+        f"""case "$*" in *version_info*) echo "$0";; "-m venv"*) cp -Rp '{template}' "$3";;
+        *) exec "{PYTHON}" "$@";; esac""",
+    )
     code, out, err = made.run("x", STUDIO_PYTHON="python3")
     assert (code, out) == (0, made.started("x")) and "making .venv with" in err, err
     assert made.run("x", STUDIO_PYTHON="python3") == (0, made.started("x"), "")

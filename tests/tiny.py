@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from transformers.models.qwen3 import Qwen3Config, Qwen3Model
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_code_7|>")
 PLAIN_CONTROL_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
-RATE = 1600
+RATE, RATIOS = 1600, (2, 4)
 CHANNELS = 4
 
 
@@ -35,8 +35,8 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def networks() -> dict[str, nn.Module]:
-    """The six networks by the names of their folders."""
+def networks(rate: int = RATE, ratios: Sequence[int] = RATIOS) -> dict[str, nn.Module]:
+    """The six networks by the names of their folders; the VAE has that sampling rate and takes these steps down."""
     wide = {"head_dim": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32}
     wide |= {"intermediate_size": 48, "sliding_window": 6}
     acoustic = {"audio_acoustic_hidden_dim": CHANNELS}
@@ -55,11 +55,11 @@ def networks() -> dict[str, nn.Module]:
         ),
         "vae": AutoencoderOobleck(
             encoder_hidden_size=2 * CHANNELS,
-            downsampling_ratios=[2, 4],
+            downsampling_ratios=list(ratios),
             channel_multiples=[1, 2],
             decoder_channels=8,
             decoder_input_channels=CHANNELS,
-            sampling_rate=RATE,
+            sampling_rate=rate,
         ),
         "text_encoder": Qwen3Model(
             Qwen3Config(
@@ -75,10 +75,10 @@ def networks() -> dict[str, nn.Module]:
     }
 
 
-def save_tiny(folder: Path, seed: int = 0) -> Path:
+def save_tiny(folder: Path, seed: int = 0, rate: int = RATE, ratios: Sequence[int] = RATIOS) -> Path:
     """The folder, with a checkpoint in the diffusers layout in it."""
     torch.manual_seed(seed)
-    for part, network in networks().items():
+    for part, network in networks(rate, ratios).items():
         for parameter in network.parameters():
             if parameter.dim() > 1 and part != "vae":
                 nn.init.normal_(parameter, std=0.2)
