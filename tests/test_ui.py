@@ -11,9 +11,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+import soundfile
 from gradio.routes import ORJSONResponse
 from safetensors.numpy import save_file
 
+import tooltips
 from backend import Settings, Studio
 from core.adapters import read_choices
 from core.errors import Cancelled, Fault, RequestError
@@ -25,7 +27,8 @@ from core.requests import REQUESTS
 from core.tables import GROUPS, Mode
 from library.tracks import Record, Track
 from networks.machine import Machine
-from ui import adapters, page, tracks, widgets
+from ui import adapters, page, recordings, tracks, widgets
+from ui.faults import Place, in_words, sentence
 from ui.handlers import Handlers
 from ui.sessions import Jobs
 from ui.streams import FAILED, RESULT_KINDS, failure_line, outputs, refusal
@@ -242,6 +245,31 @@ def test_the_button_tells_the_cost_and_only_the_mode_when_there_is_none(handlers
     assert handlers.cost("cover", {}) == "Cover"
 
 
+def test_a_rule_names_the_labels_of_the_form_that_it_is_told_in() -> None:
+    assert in_words("edit", "belongs to the edit_mode flow") == "belongs to the “Kind of edit” flow"
+    assert in_words("generate", "needs thinking") == "needs “Plan first”"
+    assert in_words("generate", "is replaced by timesteps") == "is replaced by “Custom timesteps”"
+    assert in_words("generate", "must not lie before cfg_interval_start") == "must not lie before “Guidance from”"
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_fault_has_a_label(name: str) -> None:
+    for knob in knobs_of(REQUESTS[name]):
+        said = sentence(name, Fault(knob.name, None, knob.rule))
+        assert said.startswith(tooltips.of(name, knob.name)[0])
+
+
+def test_a_recording_that_cannot_serve_is_refused_by_its_field(tmp_path: Path) -> None:
+    file = tmp_path / "mine.wav"
+    file.write_bytes(b"")
+    assert "src_audio" in str(recordings.refusal("src_audio", str(file)))
+    soundfile.write(file, np.zeros(48_000), 48_000)
+    assert "must not be silent" in str(recordings.refusal("src_audio", str(file)))
+    soundfile.write(file, np.sin(np.arange(48_000) / 9), 48_000)
+    assert recordings.refusal("src_audio", str(file)) is None
+    assert recordings.refusal("src_audio", None) is None
+
+
 # ---- adapters --------------------------------------------------------------------------------------------------------
 
 
@@ -412,8 +440,13 @@ def test_a_cancelled_job_says_so_and_raises_nothing(jobs: Jobs, name: str, value
 
 
 def test_a_request_that_cannot_be_served_is_told_in_the_page_before_it_is_raised(studio: Studio, jobs: Jobs) -> None:
-    lines: list[object] = []
-    with pytest.raises(gr.Error, match="duration_s = 3"):
-        lines.extend(line for *_, line in outputs(jobs, "generate", {"prompt": "", "duration_s": 3}, "me"))
-    assert str(lines[-1]).startswith("duration_s = 3: must be a number from 10 to 600 seconds")
+    lines: list[Any] = []
+    places = {name: Place(element=f"my-{name}", fold=None) for name in ("prompt", "lyrics")}
+    with pytest.raises(gr.Error, match="duration_s = 3") as refused:
+        lines.extend(line for *_, line in outputs(jobs, "generate", {"prompt": "", "duration_s": 3}, "me", places))
+    assert refused.value.visible is False  # a toast would say it twice
+    assert lines[-1]["value"].startswith("refused · Style prompt · Length must be a number from 10 to 600 seconds")
+    [told] = lines[-1]["faults"]
+    assert told["says"] == "Style prompt must not be empty when the lyrics are empty too."
+    assert (told["at"], told["with"]) == ("my-prompt", ["my-prompt", "my-lyrics"])
     assert studio.library.list() == ()

@@ -18,7 +18,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, tracks, widgets
+from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form
 from ui.handlers import Handlers
@@ -56,6 +56,7 @@ def wire(page: Page) -> None:
     for mode, form in page.forms.items():
         _run(page, mode)
         _follow_form(form, page.runs[mode], page.handlers)
+        recordings.wire(mode, form.widgets, page.endpoints)
         if form.region:
             _mark_region(form, form.region)
         if form.adapters:

@@ -19,7 +19,7 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.widgets import Blocks
 
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPT = STATIC / "page.js"
+SCRIPTS = tuple(STATIC / name for name in ("page.js", "faults.js"))
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
@@ -89,6 +89,7 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             html_template=_PROGRESS,
             js_on_load="studio.progress(element, props, watch)",
             elem_id="progress",
+            faults=[],
         )
         runs = {
             mode: gr.Button(
