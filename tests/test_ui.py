@@ -22,6 +22,7 @@ from core.errors import Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
 from core.params import MODES, SONG_MODES
+from core.plans import Plan
 from core.recipes import Recipe, WriterRecipe
 from core.requests import REQUESTS
 from core.tables import GROUPS, Mode
@@ -125,7 +126,7 @@ def test_the_built_in_writer_disables_what_only_models_can_honour_and_says_why(
     recipe = handlers.recipe_of("lyrics", AUTO)
     assert recipe == handlers.recipe_of("lyrics", "built-in") == handlers.recipe_of("lyrics", "no such writer")
     update = widgets.recipe_update(knob_of("lyrics", "top_k"), "lyrics", recipe)
-    assert (update["interactive"], update["value"]) == (False, 40)
+    assert (update["interactive"], "value" in update) == (False, False)
     assert update["info"] == "the built-in writer goes by rules: only language models sample"
     assert widgets.muted(knob_of("lyrics", "seed"), "lyrics", recipe) is None
     names = widgets.entries(knob_of("lyrics", "writer"), recipe, handlers.installed()["writer"])
@@ -182,11 +183,59 @@ def test_another_checkpoint_says_in_lists_too_what_it_would_take() -> None:
     assert "choices" not in widgets.recipe_update(knob_of("generate", "keyscale"), "generate", turbo)
 
 
-def test_another_checkpoint_enables_what_it_can_and_empties_what_it_cannot() -> None:
+def test_another_checkpoint_enables_what_it_can_and_keeps_what_was_typed_into_what_it_cannot() -> None:
     free = Recipe(inference_steps=27, guidance_scale=7, shift=3)
     update = widgets.recipe_update(knob_of("generate", "inference_steps"), "generate", free)
     assert (update["interactive"], update["placeholder"]) == (True, "auto · 27")
-    assert widgets.recipe_update(knob_of("generate", "bpm"), "generate", RECIPE)["value"] is None
+    muted = widgets.recipe_update(knob_of("generate", "bpm"), "generate", RECIPE)
+    assert muted["interactive"] is False and "value" not in muted
+
+
+# ---- knobs that mean nothing beside the others ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "knob", "reason"),
+    [
+        ("edit", {}, "source_prompt", "belongs to the “Kind of edit” flow"),
+        ("edit", {"repaint_mode": "aggressive"}, "repaint_strength", "belongs to the “Repaint mode” balanced"),
+        ("generate", {}, "retake_seed", "needs a “Retake variance” above 0"),
+        ("generate", {}, "guidance_rule", "needs a “Guidance” above 1"),
+        ("generate", {"timesteps": "1, 0.5"}, "shift", "is replaced by “Custom timesteps”"),
+        ("lyrics", {}, "top_p", "the built-in writer goes by rules: only language models sample"),
+    ],
+)
+def test_a_knob_that_means_nothing_beside_the_others_is_disabled_with_the_reason(
+    handlers: Handlers, mode: Mode, values: dict[str, Any], knob: str, reason: str
+) -> None:
+    assert reason == handlers.idle(mode, {"writer": "built-in"} | values)[knob]
+
+
+def test_what_means_something_again_is_enabled_again(handlers: Handlers) -> None:
+    assert "source_prompt" not in handlers.idle("edit", {"edit_mode": "flow"})
+    assert "retake_seed" not in handlers.idle("generate", {"retake_variance": 0.5})
+    assert "guidance_rule" not in handlers.idle("generate", {"guidance_scale": 3})
+    # A value that is half typed, or of a knob that means nothing itself, has no say.
+    assert handlers.idle("generate", {"timesteps": "1, 0."})["shift"]
+    assert handlers.idle("generate", {"guidance_scale": "three"})["guidance_rule"]
+    assert handlers.idle("edit", {"edit_mode": "flow", "retake_variance": 0.5})["retake_seed"]
+
+
+def test_the_page_starts_with_what_means_nothing_disabled(props: Props) -> None:
+    assert props["edit-source-prompt"]["interactive"] is False
+    assert props["edit-source-prompt"]["info"] == "belongs to the “Kind of edit” flow"
+    assert props["generate-retake-seed"]["interactive"] is False
+    assert props["edit-repaint-strength"]["interactive"] is True
+
+
+def test_the_page_does_not_ask_for_what_it_shows_disabled_and_a_client_that_does_is_refused(jobs: Jobs) -> None:
+    values = {"prompt": "rain", "retake_seed": 7, "use_adg": True, "vocal_language": "de", "duration_s": 10}
+    with pytest.raises(RequestError, match="retake_seed = 7: needs a retake_variance above 0"):
+        list(jobs.run("plan", values, "client"))
+    jobs.expect("page")
+    assert any(isinstance(event, Plan) for event in jobs.run("plan", values, "page"))
+    with pytest.raises(RequestError):  # what comes by itself in the page's session was not begun in its form
+        list(jobs.run("plan", values, "page"))
 
 
 # ---- the named interface ---------------------------------------------------------------------------------------------

@@ -51,7 +51,14 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         with gr.Column(elem_id="work", min_width=0):
             choices = handlers.installed()
             forms = {
-                mode: form.build(mode, handlers.recipe_of(mode, None), choices, visible=mode == FIRST) for mode in MODES
+                mode: form.build(
+                    mode,
+                    handlers.recipe_of(mode, None),
+                    choices,
+                    idle=handlers.idle(mode, {}),
+                    visible=mode == FIRST,
+                )
+                for mode in MODES
             }
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):

@@ -251,6 +251,28 @@ def test_a_knob_that_nano_cannot_honour_says_why(page: Page) -> None:
             expect(knob.locator("input, textarea").first).to_be_disabled()
 
 
+def test_a_knob_that_means_nothing_beside_the_others_is_disabled_with_the_reason_and_keeps_its_value(
+    page: Page,
+) -> None:
+    pick(page, "edit")
+    open_fold(page, "edit-region")
+    source = page.locator("#edit-source-prompt")
+    expect(source.locator("textarea")).to_be_disabled()
+    expect(source).to_contain_text("belongs to the “Kind of edit” flow")
+    kind = page.locator("#edit-edit-mode label")
+    kind.filter(has_text="Flow").click()
+    source.locator("textarea").fill("a piano")
+    kind.filter(has_text="Repaint").click()
+    expect(source.locator("textarea")).to_be_disabled()
+    expect(source.locator("textarea")).to_have_value("a piano")
+    page.locator("#edit-repaint-mode label", has_text="Aggressive").click()
+    expect(page.locator("#edit-repaint-strength")).to_contain_text("belongs to the “Repaint mode” balanced")
+    expect(page.locator("#edit-repaint-strength input").first).to_be_disabled()
+    page.locator("#run-edit").click()
+    expect(page.locator("#edit-src-audio .fault-text")).to_contain_text("Source audio must be given")
+    expect(page.locator(".fault-text")).to_have_count(1)  # nothing of what is disabled
+
+
 # ---- modes -----------------------------------------------------------------------------------------------------------
 
 
