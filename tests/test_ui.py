@@ -436,11 +436,21 @@ def test_every_request_has_its_kind_of_result() -> None:
 
 def test_words_arrive_piece_by_piece(jobs: Jobs) -> None:
     given = list(outputs(jobs, "lyrics", {"brief": "rain on a tin roof", "writer": "built-in", "seed": 1}, "me"))
-    texts = [str(text) for text, _ in given]
-    assert given[0] == ("", "queued")
+    assert given[0] == (gr.skip(), "queued")
+    texts = [text for text, _ in given if text != gr.skip()]
     assert given[-1][1] == "written · built-in writer · seed 1"
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert "[chorus]" in texts[-1].lower()
+
+
+def test_a_run_that_writes_nothing_leaves_the_words_that_are_there(jobs: Jobs) -> None:
+    given: list[object] = []
+    with pytest.raises(gr.Error):
+        given.extend(text for text, _ in outputs(jobs, "lyrics", RAIN | {"brief": " "}, "me"))
+    jobs.stop("me")
+    given.extend(text for text, _ in outputs(jobs, "lyrics", RAIN, "me"))
+    assert len(given) == 4
+    assert all(text == gr.skip() for text in given)
 
 
 def test_a_draft_is_none_until_it_is_there(jobs: Jobs) -> None:

@@ -311,7 +311,7 @@ def _weights_updates(page: Page) -> Updates:
 
 
 def _words_actions(page: Page) -> None:
-    """Count the draft as it grows and as it is changed, and let it be taken over into Generate."""
+    """Count the draft as it grows and as it is changed, let it be taken over into Generate, and lose none of it."""
     words, fields = page.words, page.forms["lyrics"].widgets
     counted = {name: fields[name] for name in ("structure", "lines_verse", "lines_chorus", "lines_bridge")}
 
@@ -325,6 +325,9 @@ def _words_actions(page: Page) -> None:
         trigger_mode="always_last",
         **AT_ONCE,
     )
+    page.runs["lyrics"].click(None, js="(draft) => { studio.keepDraft(draft); return [] }", inputs=words.draft, **QUIET)
+    words.draft.change(None, js="studio.hasEarlier", inputs=words.draft, outputs=words.earlier, **QUIET)
+    words.earlier.click(None, js="studio.earlierDraft", inputs=words.draft, outputs=words.draft, **QUIET)
     words.use.click(
         None,
         js="(draft) => [draft, 'generate']",

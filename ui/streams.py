@@ -69,8 +69,10 @@ def _songs(events: Sequence[Event]) -> Iterator[Outputs]:
 
 
 def _more_words(values: Outputs, event: Event) -> Outputs:
-    """The text so far."""
-    return (f"{values[0]}{event.text}",) if isinstance(event, TextDelta) else values
+    """The text so far; until there is any the draft before it stands, whatever was changed in it by hand."""
+    if not isinstance(event, TextDelta):
+        return values
+    return (f"{values[0]}{event.text}" if isinstance(values[0], str) else event.text,)
 
 
 def _words(events: Sequence[Event]) -> Iterator[Outputs]:
@@ -110,7 +112,7 @@ def _made(events: Sequence[Event]) -> Iterator[Outputs]:
 
 SONG = ResultKind(empty=(gr.skip(), gr.skip()), results=_songs, done="saved", cancelled="cancelled · nothing was saved")
 WORDS = ResultKind(
-    empty=("",), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved"
+    empty=(gr.skip(),), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved"
 )
 DRAFT = ResultKind(empty=(None,), results=_drafts, done="drafted", cancelled="cancelled · the form is as it was")
 PLAN = ResultKind(empty=(gr.skip(), ""), results=_plans, done="planned", cancelled="cancelled · the plan is as it was")

@@ -294,7 +294,7 @@ def test_numbers_that_the_studio_chooses_start_empty(page: Page) -> None:
     expect(steps).to_have_attribute("placeholder", f"auto · {table.recipe_of('nano').inference_steps}")
 
 
-def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
+def test_a_draft_of_words_is_kept_whatever_is_run_and_taken_over_into_generate(page: Page) -> None:
     pick(page, "lyrics")
     page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     page.locator("#run-lyrics").click()
@@ -305,7 +305,19 @@ def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
     expect(counts).to_contain_text("verse 1: 6 of 6 · chorus 1: 4 of 4")
     page.locator("#draft textarea").fill("[verse]\nonly one line")
     expect(counts).to_contain_text("verse 1: 1 of 6 · chorus 1: missing")
-    page.locator("#draft textarea").fill(words)
+    page.locator("#lyrics-brief textarea").fill("")
+    page.locator("#run-lyrics").click()
+    expect(page.locator("#lyrics-brief .fault-text")).to_have_text("Brief must say what the song is about.")
+    expect(page.locator("#draft textarea")).to_have_value("[verse]\nonly one line")
+    expect(page.locator("#earlier-draft")).to_be_hidden()
+    page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
+    page.locator("#run-lyrics").click()
+    expect(page.locator("#progress p")).to_have_text(re.compile("^written"))
+    words = page.locator("#draft textarea").input_value()
+    page.locator("#earlier-draft").click()
+    expect(page.locator("#draft textarea")).to_have_value("[verse]\nonly one line")
+    page.locator("#earlier-draft").click()
+    expect(page.locator("#draft textarea")).to_have_value(words)
     page.locator("#use-lyrics").click()
     expect(page.locator("#generate-lyrics textarea")).to_have_value(words)
     expect(page.locator("#run-generate")).to_be_visible()
