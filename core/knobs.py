@@ -208,6 +208,17 @@ def parse(request_class: type[R], values: Mapping[str, object]) -> R:
     return request
 
 
+def readable(request_class: type[R], values: Mapping[str, object]) -> R:
+    """The request of those values that can be read, the others at their default; nothing else of it is checked."""
+    read: dict[str, Value] = {}
+    for knob in knobs_of(request_class):
+        try:
+            read[knob.name] = knob.parse(values.get(knob.name, knob.default))
+        except ValueError:
+            read[knob.name] = knob.default
+    return request_class(**read)
+
+
 def changed(request: R, values: Mapping[str, object]) -> R:
     """The request with these values, which are known to be right, in place of its own; also of other dataclasses."""
     return dataclasses.replace(request, **values)  # type: ignore[type-var]

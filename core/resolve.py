@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from core.dcw import Dcw, idle_beside
 from core.drafts import DraftRequest
 from core.errors import Fault, RequestError
-from core.knobs import changed, set_in_vain, to_json
+from core.knobs import changed, knobs_of, readable, set_in_vain, to_json
 from core.lyrics import LyricsRequest
 from core.modes import ChunkMask, Structure
 from core.params import GUIDED, GuidanceRule, Schedule, SongRequest
-from core.recipes import Recipe
+from core.recipes import Recipe, WriterRecipe
 from core.solvers import SOLVERS, Solver, first_of
 from core.tables import MAX_SEED
 
@@ -107,6 +107,33 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
         faults.append(Fault("plan", to_json(request)["plan"], rule))
     if faults:
         raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
+
+
+def idle_among(
+    request_class: type[SongRequest | LyricsRequest], values: Mapping[str, object], recipe: Recipe | WriterRecipe
+) -> dict[str, str]:
+    """The knobs that mean nothing to the weights or beside the other values, with the reason.
+
+    What one of them holds has no say in what others mean: it counts as resting at its default. Values that cannot be
+    read count so too.
+    """
+    idle: dict[str, str] = {}
+    for _ in knobs_of(request_class):  # each round silences what hangs on the one before; none lasts as long
+        request = readable(request_class, {name: value for name, value in values.items() if name not in idle})
+        before, idle = idle, {**_idle_now(request, recipe), **recipe.muted}
+        if idle.keys() == before.keys():
+            break
+    return idle
+
+
+def _idle_now(request: SongRequest | LyricsRequest, recipe: Recipe | WriterRecipe) -> dict[str, str]:
+    if isinstance(request, LyricsRequest) or isinstance(recipe, WriterRecipe):
+        return request.idle()
+    try:
+        rendering = rendering_of(request, recipe)
+    except ValueError:  # the timesteps are being typed
+        rendering = rendering_of(dataclasses.replace(request, timesteps=""), recipe)
+    return {**_idle(rendering), **request.idle()}
 
 
 def seeded(request: Asked, rng: Rng) -> Asked:

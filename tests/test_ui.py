@@ -11,21 +11,25 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+import soundfile
 from gradio.routes import ORJSONResponse
 from safetensors.numpy import save_file
 
+import tooltips
 from backend import Settings, Studio
 from core.adapters import read_choices
 from core.errors import Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
 from core.params import MODES, SONG_MODES
+from core.plans import Plan
 from core.recipes import Recipe, WriterRecipe
 from core.requests import REQUESTS
 from core.tables import GROUPS, Mode
 from library.tracks import Record, Track
 from networks.machine import Machine
-from ui import adapters, page, tracks, widgets
+from ui import adapters, page, recordings, tracks, widgets
+from ui.faults import Place, in_words, sentence
 from ui.handlers import Handlers
 from ui.sessions import Jobs
 from ui.streams import FAILED, RESULT_KINDS, failure_line, outputs, refusal
@@ -122,7 +126,7 @@ def test_the_built_in_writer_disables_what_only_models_can_honour_and_says_why(
     recipe = handlers.recipe_of("lyrics", AUTO)
     assert recipe == handlers.recipe_of("lyrics", "built-in") == handlers.recipe_of("lyrics", "no such writer")
     update = widgets.recipe_update(knob_of("lyrics", "top_k"), "lyrics", recipe)
-    assert (update["interactive"], update["value"]) == (False, 40)
+    assert (update["interactive"], "value" in update) == (False, False)
     assert update["info"] == "the built-in writer goes by rules: only language models sample"
     assert widgets.muted(knob_of("lyrics", "seed"), "lyrics", recipe) is None
     names = widgets.entries(knob_of("lyrics", "writer"), recipe, handlers.installed()["writer"])
@@ -179,11 +183,59 @@ def test_another_checkpoint_says_in_lists_too_what_it_would_take() -> None:
     assert "choices" not in widgets.recipe_update(knob_of("generate", "keyscale"), "generate", turbo)
 
 
-def test_another_checkpoint_enables_what_it_can_and_empties_what_it_cannot() -> None:
+def test_another_checkpoint_enables_what_it_can_and_keeps_what_was_typed_into_what_it_cannot() -> None:
     free = Recipe(inference_steps=27, guidance_scale=7, shift=3)
     update = widgets.recipe_update(knob_of("generate", "inference_steps"), "generate", free)
     assert (update["interactive"], update["placeholder"]) == (True, "auto · 27")
-    assert widgets.recipe_update(knob_of("generate", "bpm"), "generate", RECIPE)["value"] is None
+    muted = widgets.recipe_update(knob_of("generate", "bpm"), "generate", RECIPE)
+    assert muted["interactive"] is False and "value" not in muted
+
+
+# ---- knobs that mean nothing beside the others ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "knob", "reason"),
+    [
+        ("edit", {}, "source_prompt", "belongs to the “Kind of edit” flow"),
+        ("edit", {"repaint_mode": "aggressive"}, "repaint_strength", "belongs to the “Repaint mode” balanced"),
+        ("generate", {}, "retake_seed", "needs a “Retake variance” above 0"),
+        ("generate", {}, "guidance_rule", "needs a “Guidance” above 1"),
+        ("generate", {"timesteps": "1, 0.5"}, "shift", "is replaced by “Custom timesteps”"),
+        ("lyrics", {}, "top_p", "the built-in writer goes by rules: only language models sample"),
+    ],
+)
+def test_a_knob_that_means_nothing_beside_the_others_is_disabled_with_the_reason(
+    handlers: Handlers, mode: Mode, values: dict[str, Any], knob: str, reason: str
+) -> None:
+    assert reason == handlers.idle(mode, {"writer": "built-in"} | values)[knob]
+
+
+def test_what_means_something_again_is_enabled_again(handlers: Handlers) -> None:
+    assert "source_prompt" not in handlers.idle("edit", {"edit_mode": "flow"})
+    assert "retake_seed" not in handlers.idle("generate", {"retake_variance": 0.5})
+    assert "guidance_rule" not in handlers.idle("generate", {"guidance_scale": 3})
+    # A value that is half typed, or of a knob that means nothing itself, has no say.
+    assert handlers.idle("generate", {"timesteps": "1, 0."})["shift"]
+    assert handlers.idle("generate", {"guidance_scale": "three"})["guidance_rule"]
+    assert handlers.idle("edit", {"edit_mode": "flow", "retake_variance": 0.5})["retake_seed"]
+
+
+def test_the_page_starts_with_what_means_nothing_disabled(props: Props) -> None:
+    assert props["edit-source-prompt"]["interactive"] is False
+    assert props["edit-source-prompt"]["info"] == "belongs to the “Kind of edit” flow"
+    assert props["generate-retake-seed"]["interactive"] is False
+    assert props["edit-repaint-strength"]["interactive"] is True
+
+
+def test_the_page_does_not_ask_for_what_it_shows_disabled_and_a_client_that_does_is_refused(jobs: Jobs) -> None:
+    values = {"prompt": "rain", "retake_seed": 7, "use_adg": True, "vocal_language": "de", "duration_s": 10}
+    with pytest.raises(RequestError, match="retake_seed = 7: needs a retake_variance above 0"):
+        list(jobs.run("plan", values, "client"))
+    jobs.expect("page")
+    assert any(isinstance(event, Plan) for event in jobs.run("plan", values, "page"))
+    with pytest.raises(RequestError):  # what comes by itself in the page's session was not begun in its form
+        list(jobs.run("plan", values, "page"))
 
 
 # ---- the named interface ---------------------------------------------------------------------------------------------
@@ -240,6 +292,31 @@ def test_the_button_tells_the_cost_and_only_the_mode_when_there_is_none(handlers
     assert handlers.cost("generate", {"duration_s": 10}).startswith("Generate · about ")
     assert handlers.cost("generate", {"duration_s": -4}) == "Generate"
     assert handlers.cost("cover", {}) == "Cover"
+
+
+def test_a_rule_names_the_labels_of_the_form_that_it_is_told_in() -> None:
+    assert in_words("edit", "belongs to the edit_mode flow") == "belongs to the “Kind of edit” flow"
+    assert in_words("generate", "needs thinking") == "needs “Plan first”"
+    assert in_words("generate", "is replaced by timesteps") == "is replaced by “Custom timesteps”"
+    assert in_words("generate", "must not lie before cfg_interval_start") == "must not lie before “Guidance from”"
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_fault_has_a_label(name: str) -> None:
+    for knob in knobs_of(REQUESTS[name]):
+        said = sentence(name, Fault(knob.name, None, knob.rule))
+        assert said.startswith(tooltips.of(name, knob.name)[0])
+
+
+def test_a_recording_that_cannot_serve_is_refused_by_its_field(tmp_path: Path) -> None:
+    file = tmp_path / "mine.wav"
+    file.write_bytes(b"")
+    assert "src_audio" in str(recordings.refusal("src_audio", str(file)))
+    soundfile.write(file, np.zeros(48_000), 48_000)
+    assert "must not be silent" in str(recordings.refusal("src_audio", str(file)))
+    soundfile.write(file, np.sin(np.arange(48_000) / 9), 48_000)
+    assert recordings.refusal("src_audio", str(file)) is None
+    assert recordings.refusal("src_audio", None) is None
 
 
 # ---- adapters --------------------------------------------------------------------------------------------------------
@@ -359,11 +436,21 @@ def test_every_request_has_its_kind_of_result() -> None:
 
 def test_words_arrive_piece_by_piece(jobs: Jobs) -> None:
     given = list(outputs(jobs, "lyrics", {"brief": "rain on a tin roof", "writer": "built-in", "seed": 1}, "me"))
-    texts = [str(text) for text, _ in given]
-    assert given[0] == ("", "queued")
+    assert given[0] == (gr.skip(), "queued")
+    texts = [text for text, _ in given if text != gr.skip()]
     assert given[-1][1] == "written · built-in writer · seed 1"
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert "[chorus]" in texts[-1].lower()
+
+
+def test_a_run_that_writes_nothing_leaves_the_words_that_are_there(jobs: Jobs) -> None:
+    given: list[object] = []
+    with pytest.raises(gr.Error):
+        given.extend(text for text, _ in outputs(jobs, "lyrics", RAIN | {"brief": " "}, "me"))
+    jobs.stop("me")
+    given.extend(text for text, _ in outputs(jobs, "lyrics", RAIN, "me"))
+    assert len(given) == 4
+    assert all(text == gr.skip() for text in given)
 
 
 def test_a_draft_is_none_until_it_is_there(jobs: Jobs) -> None:
@@ -412,8 +499,13 @@ def test_a_cancelled_job_says_so_and_raises_nothing(jobs: Jobs, name: str, value
 
 
 def test_a_request_that_cannot_be_served_is_told_in_the_page_before_it_is_raised(studio: Studio, jobs: Jobs) -> None:
-    lines: list[object] = []
-    with pytest.raises(gr.Error, match="duration_s = 3"):
-        lines.extend(line for *_, line in outputs(jobs, "generate", {"prompt": "", "duration_s": 3}, "me"))
-    assert str(lines[-1]).startswith("duration_s = 3: must be a number from 10 to 600 seconds")
+    lines: list[Any] = []
+    places = {name: Place(element=f"my-{name}", fold=None) for name in ("prompt", "lyrics")}
+    with pytest.raises(gr.Error, match="duration_s = 3") as refused:
+        lines.extend(line for *_, line in outputs(jobs, "generate", {"prompt": "", "duration_s": 3}, "me", places))
+    assert refused.value.visible is False  # a toast would say it twice
+    assert lines[-1]["value"].startswith("refused · Style prompt · Length must be a number from 10 to 600 seconds")
+    [told] = lines[-1]["faults"]
+    assert told["says"] == "Style prompt must not be empty when the lyrics are empty too."
+    assert (told["at"], told["with"]) == ("my-prompt", ["my-prompt", "my-lyrics"])
     assert studio.library.list() == ()

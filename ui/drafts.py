@@ -15,6 +15,7 @@ from core.knobs import Json, Knob, knobs_of
 from core.music import KNOBS
 from core.params import GenerateRequest
 from core.tables import Mode
+from ui import recordings
 from ui.endpoints import AT_ONCE, Endpoints, Updates
 from ui.panes import plain_text
 from ui.widgets import NAMED, AnyRecipe, Setting, caption, make, widget_value
@@ -118,6 +119,8 @@ def _is_shared(knob: Knob) -> bool:
 def wire(tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoints) -> None:
     """Give each tool its named endpoint, and let it fill the form whose widgets these are."""
     fields = [widgets[knob.name] for knob in DRAFTED]
+    for kind, knob in OWN.items():
+        recordings.wire(kind, {knob: tools.own[kind]}, endpoints)
     for kind in DRAFTS:
         job = endpoints.add(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
         job.success(

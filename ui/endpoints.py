@@ -18,6 +18,8 @@ from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.knobs import Kind, Knob, knobs_of
 from core.requests import REQUESTS
+from ui import faults
+from ui.faults import Place
 from ui.handlers import Handlers
 from ui.sessions import Jobs
 from ui.streams import Outputs, outputs
@@ -58,7 +60,12 @@ class Endpoints:
         # A draft or an action is there at once, or waits for its turn within the studio.
         slot = {} if name in DRAFTS or name in ACTIONS else GPU
         return self._job(
-            button, named(name, self.handlers.jobs), shown_in, inputs_kwargs=dict(inputs), api_name=name, **slot
+            button,
+            named(name, self.handlers.jobs, faults.places_of(inputs)),
+            shown_in,
+            inputs_kwargs=dict(inputs),
+            api_name=name,
+            **slot,
         )
 
     def add_private(
@@ -90,13 +97,13 @@ class Endpoints:
         return job
 
 
-def named(name: str, jobs: Jobs) -> Callable[..., Iterator[Outputs]]:
+def named(name: str, jobs: Jobs, places: Mapping[str, Place]) -> Callable[..., Iterator[Outputs]]:
     """A generator function whose signature and docstring name every knob of the request, with its default."""
     knobs = knobs_of(REQUESTS[name])
 
     def run(request: gr.Request, **values: object) -> Iterator[Outputs]:
         # The `yield` stands in here, or Gradio does not see a generator.
-        yield from outputs(jobs, name, values, request.session_hash or "")
+        yield from outputs(jobs, name, values, request.session_hash or "", places)
 
     caller = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
     run.__name__ = name

@@ -18,14 +18,18 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, tracks, widgets
+from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
-from ui.form import REGION, Form
+from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
 
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
+
+
+TELLING = ("lyrics", "plan", "timesteps")
+"""Texts on which hangs what other knobs mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,7 @@ def wire(page: Page) -> None:
     for mode, form in page.forms.items():
         _run(page, mode)
         _follow_form(form, page.runs[mode], page.handlers)
+        recordings.wire(mode, form.widgets, page.endpoints)
         if form.region:
             _mark_region(form, form.region)
         if form.adapters:
@@ -161,33 +166,36 @@ def _history_update(page: Page, own: Sequence[str] | None, current: str | None =
 
 
 def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
-    """Let the button say what a song will cost; another checkpoint enables what it can and says what it cannot."""
-    knobs = knobs_of(MODES[form.mode])
-    costly = {knob.name: form.widgets[knob.name] for knob in knobs if not widgets.is_words(knob)}
+    """Let the button say what a song will cost, and each knob whether it means anything now, or why not."""
+    mode, weights_knob = form.mode, widgets.weights_knob(form.mode)
+    knobs = [knob for knob in knobs_of(MODES[mode]) if not widgets.is_words(knob) or knob.name in TELLING]
+    watched = {knob.name: form.widgets[knob.name] for knob in knobs}
+    tuned = [knob for knob in knobs_of(MODES[mode]) if knob.kind != "audio" and knob.name != weights_knob]
 
-    def cost(**values: object) -> str:
-        return handlers.cost(form.mode, values)
+    def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
+        weights, idle = values[weights_knob], handlers.idle(mode, values)
+        updates: Updates = {run: handlers.cost(mode, values)}
+        now = as_shown(weights, idle)
+        if now == shown:
+            return updates
+        updates[form.heading] = now
+        for knob in tuned:
+            reason = idle.get(knob.name)
+            if now["weights"] != shown["weights"]:
+                recipe = handlers.recipe_of(mode, weights)
+                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason)
+            elif reason != shown["idle"].get(knob.name):
+                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason)
+        return updates
 
     gr.on(
-        [_event(widget, "change") for widget in costly.values()],
-        cost,
-        inputs_kwargs=costly,
-        outputs=run,
+        [_event(widget, "change") for widget in watched.values()],
+        follow,
+        inputs_kwargs={"shown": form.heading, **watched},
+        outputs=[run, form.heading, *(form.widgets[knob.name] for knob in tuned)],
         trigger_mode="always_last",
         **AT_ONCE,
     )
-    weights_knob = widgets.weights_knob(form.mode)
-
-    def retune(weights: str | None) -> Updates:
-        recipe = handlers.recipe_of(form.mode, weights)
-        return {
-            form.widgets[knob.name]: widgets.recipe_update(knob, form.mode, recipe)
-            for knob in knobs
-            if knob.kind != "audio" and knob.name != weights_knob
-        }
-
-    weights = form.widgets[weights_knob]
-    _event(weights, "input")(retune, inputs=weights, outputs=list(form.widgets.values()), **AT_ONCE)
 
 
 def _mark_region(form: Form, region: gr.HTML) -> None:
@@ -303,7 +311,7 @@ def _weights_updates(page: Page) -> Updates:
 
 
 def _words_actions(page: Page) -> None:
-    """Count the draft as it grows and as it is changed, and let it be taken over into Generate."""
+    """Count the draft as it grows and as it is changed, let it be taken over into Generate, and lose none of it."""
     words, fields = page.words, page.forms["lyrics"].widgets
     counted = {name: fields[name] for name in ("structure", "lines_verse", "lines_chorus", "lines_bridge")}
 
@@ -317,6 +325,9 @@ def _words_actions(page: Page) -> None:
         trigger_mode="always_last",
         **AT_ONCE,
     )
+    page.runs["lyrics"].click(None, js="(draft) => { studio.keepDraft(draft); return [] }", inputs=words.draft, **QUIET)
+    words.draft.change(None, js="studio.hasEarlier", inputs=words.draft, outputs=words.earlier, **QUIET)
+    words.earlier.click(None, js="studio.earlierDraft", inputs=words.draft, outputs=words.draft, **QUIET)
     words.use.click(
         None,
         js="(draft) => [draft, 'generate']",

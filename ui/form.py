@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 
 import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.knobs import Knob, Value, knobs_of
+from core.knobs import AUTO, Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
 from ui import adapters, drafts, plans, widgets
@@ -42,11 +44,13 @@ _REGION_TEMPLATE = """
 class Form:
     """The form of one mode: its column, the waveform that marks a stretch, each knob's widget, and its tools.
 
+    The value of its heading is what it has `shown`: kept by the page, it says what is to be changed in it.
     The widgets stand in the order in which the knobs are declared: that of the endpoint's parameters.
     """
 
     mode: Mode
     column: gr.Column
+    heading: gr.HTML
     widgets: Mapping[str, Component]
     region: gr.HTML | None
     adapters: AdapterTools | None
@@ -54,14 +58,31 @@ class Form:
     plans: PlanTools | None
 
 
-def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *, visible: bool) -> Form:
-    """The form inside the open layout; `choices` are what the knobs of those names offer on this machine."""
-    knobs = knobs_of(MODES[mode])
+def as_shown(weights: str | None, idle: Mapping[str, str]) -> dict[str, object]:
+    """For which weights a form stands, and what is disabled in it with which reason."""
+    return {"weights": weights or AUTO, "idle": dict(idle)}
+
+
+def build(
+    mode: Mode,
+    recipe: AnyRecipe,
+    choices: Mapping[str, Sequence[str]],
+    *,
+    idle: Mapping[str, str] = MappingProxyType({}),
+    visible: bool,
+) -> Form:
+    """The form inside the open layout; `choices` are what the knobs of those names offer on this machine.
+
+    `idle` are those that mean nothing while all are at their default, with the reason.
+    """
+    knobs, base = knobs_of(MODES[mode]), Setting(mode=mode, recipe=recipe, idle=idle)
     placed: dict[str, Component] = {}
     region, draft_tools = None, None
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.title(mode)
-        gr.HTML(f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"])
+        heading = gr.HTML(
+            as_shown(None, idle), html_template=f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"]
+        )
         openers = drafts.build_openers(recipe) if mode == drafts.MODE else None
         steps = _numbered(knobs)
         for wide, row in groupby(steps, key=widgets.is_tall):
@@ -70,14 +91,15 @@ def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *
                 region = _region()
             with gr.Row(elem_classes=["wide" if wide else "pair"]):
                 for knob in names:
-                    _add(knob, placed, _setting(knob, mode, recipe, choices, steps[knob]))
+                    _add(knob, placed, _setting(knob, base, choices, steps[knob]))
                 if openers and wide:
                     draft_tools = drafts.build(*openers, recipe)
         folded = [knob for knob in knobs if knob not in steps]
-        adapter_tools, plan_tools = _folds(folded, placed, mode, recipe, choices)
+        adapter_tools, plan_tools = _folds(mode, folded, placed, base, choices)
     return Form(
         mode=mode,
         column=column,
+        heading=heading,
         widgets={knob.name: placed[knob.name] for knob in knobs},
         region=region,
         adapters=adapter_tools,
@@ -87,10 +109,10 @@ def build(mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], *
 
 
 def _folds(
+    mode: Mode,
     knobs: Sequence[Knob],
     placed: dict[str, Component],
-    mode: Mode,
-    recipe: AnyRecipe,
+    base: Setting,
     choices: Mapping[str, Sequence[str]],
 ) -> tuple[AdapterTools | None, PlanTools | None]:
     """The tools for adapters and for plans, once every knob that is not a step stands in its fold."""
@@ -101,7 +123,7 @@ def _folds(
             fold = gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold")
             with fold, gr.Row(elem_classes=["pair"]):
                 for knob in folded:
-                    _add(knob, placed, _setting(knob, mode, recipe, choices, None))
+                    _add(knob, placed, _setting(knob, base, choices, None))
                 if group == "adapters":
                     adapter_tools = adapters.build(mode)
                 if any(knob.name == "plan" for knob in folded):
@@ -116,10 +138,8 @@ def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
     return {knob: number for number, knob in enumerate(steps, start=1)}
 
 
-def _setting(
-    knob: Knob, mode: Mode, recipe: AnyRecipe, choices: Mapping[str, Sequence[str]], step: int | None
-) -> Setting:
-    return Setting(mode=mode, recipe=recipe, step=step, choices=choices.get(knob.name))
+def _setting(knob: Knob, base: Setting, choices: Mapping[str, Sequence[str]], step: int | None) -> Setting:
+    return dataclasses.replace(base, step=step, choices=choices.get(knob.name))
 
 
 def _add(knob: Knob, placed: dict[str, Component], setting: Setting) -> None:

@@ -15,7 +15,7 @@ from checkpoints import writers as lyrics_writers
 from core.actions import ACTIONS as REQUESTS_OF
 from core.actions import ActionName
 from core.errors import RequestError, StudioError
-from core.knobs import AUTO, Value, knobs_of, parse
+from core.knobs import Value, knobs_of, parse
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.recipes import Recipe
@@ -23,7 +23,8 @@ from core.tables import Mode
 from library.tracks import Track
 from lyrics.line_counts import compared
 from post_process import ACTIONS
-from ui import tracks
+from ui import idle, tracks
+from ui.faults import in_words
 from ui.sessions import Jobs
 from ui.streams import SONG, Outputs, outputs
 from ui.widgets import AnyRecipe
@@ -94,26 +95,22 @@ class Handlers:
         title, _ = tooltips.title(mode)
         words = {"prompt": title} if mode in SONG_MODES else {"brief": title}  # without any the request is refused
         try:
-            seconds = self.studio.estimate_s(parse(MODES[mode], {**words, **values}))
+            seconds = self.studio.estimate_s(parse(MODES[mode], {**words, **idle.rested(self.studio, mode, values)}))
         except StudioError:
             return title
         return f"{title} · about {tracks.duration(seconds)} on this machine"
 
     def recipe(self, checkpoint: str | None) -> Recipe:
         """How a checkpoint wants to be run; of the studio's own for None and for a name that is not known."""
-        try:
-            return self.studio.recipe(None if checkpoint in (None, AUTO) else checkpoint)
-        except StudioError:
-            return self.studio.recipe()
+        return idle.recipe(self.studio, checkpoint)
 
     def recipe_of(self, mode: Mode, weights: str | None) -> AnyRecipe:
         """What says which knobs of a mode mean nothing: the recipe of its checkpoint or, for lyrics, of the writer."""
-        if mode in SONG_MODES:
-            return self.recipe(weights)
-        try:
-            return self.studio.writer(None if weights in (None, AUTO) else weights).recipe
-        except StudioError:
-            return self.studio.writer().recipe
+        return self.recipe(weights) if mode in SONG_MODES else idle.writer_recipe(self.studio, weights)
+
+    def idle(self, mode: Mode, values: Mapping[str, object]) -> dict[str, str]:
+        """The knobs of a mode that mean nothing beside these values, with the reason in the words of its form."""
+        return {name: in_words(mode, reason) for name, reason in idle.idle(self.studio, mode, values).items()}
 
     def action_label(self, name: ActionName) -> str:
         """The text of an action's button: what it does, and what is to be brought first."""

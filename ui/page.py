@@ -19,7 +19,7 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.widgets import Blocks
 
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPT = STATIC / "page.js"
+SCRIPTS = tuple(STATIC / name for name in ("page.js", "faults.js", "earlier.js"))
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
@@ -51,7 +51,14 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         with gr.Column(elem_id="work", min_width=0):
             choices = handlers.installed()
             forms = {
-                mode: form.build(mode, handlers.recipe_of(mode, None), choices, visible=mode == FIRST) for mode in MODES
+                mode: form.build(
+                    mode,
+                    handlers.recipe_of(mode, None),
+                    choices,
+                    idle=handlers.idle(mode, {}),
+                    visible=mode == FIRST,
+                )
+                for mode in MODES
             }
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):
@@ -89,6 +96,7 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             html_template=_PROGRESS,
             js_on_load="studio.progress(element, props, watch)",
             elem_id="progress",
+            faults=[],
         )
         runs = {
             mode: gr.Button(

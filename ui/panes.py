@@ -64,6 +64,7 @@ class WordsPane:
     draft: gr.Textbox
     counts: gr.HTML
     use: gr.Button
+    earlier: gr.Button
 
 
 def build_song_pane(handlers: Handlers) -> SongPane:
@@ -136,4 +137,5 @@ def build_words_pane() -> WordsPane:
         )
         counts = plain_text("p", "line-counts")
         use = gr.Button("Use in Generate", elem_id="use-lyrics")
-    return WordsPane(column=column, draft=draft, counts=counts, use=use)
+        earlier = gr.Button("Earlier draft", elem_id="earlier-draft", visible=False)
+    return WordsPane(column=column, draft=draft, counts=counts, use=use, earlier=earlier)

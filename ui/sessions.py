@@ -13,6 +13,7 @@ from core.errors import Cancelled
 from core.knobs import parse
 from core.requests import REQUESTS
 from jobs.desk import Event
+from ui.idle import rested
 
 
 class Jobs:
@@ -26,12 +27,14 @@ class Jobs:
         self._studio = studio
         self._running: dict[str, set[str]] = defaultdict(set)
         self._stopped: set[str] = set()
+        self._expected: set[str] = set()
         self._lock = threading.Lock()
 
     def expect(self, session: str) -> None:
-        """Note that the session is about to start a job."""
+        """Note that the session is about to start a job from the page, where knobs that mean nothing are disabled."""
         with self._lock:
             self._stopped.discard(session)
+            self._expected.add(session)
 
     def stop(self, session: str) -> None:
         """Let every job of the session end within one step."""
@@ -42,7 +45,15 @@ class Jobs:
             self._studio.cancel(job)
 
     def run(self, name: str, values: Mapping[str, object], session: str) -> Iterator[Event]:
-        """The events of a job, asked for by the name of its endpoint; raises what the studio raises."""
+        """The events of a job, asked for by the name of its endpoint; raises what the studio raises.
+
+        A client that sets a knob in vain is refused. The page is not: its form shows the knob disabled, with what was
+        typed into it before, and that is not asked for.
+        """
+        with self._lock:
+            if session in self._expected:
+                self._expected.remove(session)
+                values = rested(self._studio, name, values)
         request, job = parse(REQUESTS[name], values), uuid.uuid4().hex
         with self._lock:
             if session in self._stopped:

@@ -6,19 +6,21 @@ import html
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import gradio as gr
 
 from core.actions import ACTIONS
 from core.drafts import DRAFTS, Draft
-from core.errors import Cancelled, StudioError
+from core.errors import Cancelled, RequestError, StudioError
 from core.events import Progress, TextDelta
 from core.params import SONG_MODES
 from core.plans import Plan
 from jobs.desk import Event
 from library.companions import Companion
 from library.tracks import Track
-from ui import tracks
+from ui import faults, tracks
+from ui.faults import Place
 from ui.sessions import Jobs
 
 log = logging.getLogger(__name__)
@@ -67,8 +69,10 @@ def _songs(events: Sequence[Event]) -> Iterator[Outputs]:
 
 
 def _more_words(values: Outputs, event: Event) -> Outputs:
-    """The text so far."""
-    return (f"{values[0]}{event.text}",) if isinstance(event, TextDelta) else values
+    """The text so far; until there is any the draft before it stands, whatever was changed in it by hand."""
+    if not isinstance(event, TextDelta):
+        return values
+    return (f"{values[0]}{event.text}" if isinstance(values[0], str) else event.text,)
 
 
 def _words(events: Sequence[Event]) -> Iterator[Outputs]:
@@ -108,7 +112,7 @@ def _made(events: Sequence[Event]) -> Iterator[Outputs]:
 
 SONG = ResultKind(empty=(gr.skip(), gr.skip()), results=_songs, done="saved", cancelled="cancelled · nothing was saved")
 WORDS = ResultKind(
-    empty=("",), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved"
+    empty=(gr.skip(),), grow=_more_words, results=_words, done="written", cancelled="cancelled · nothing was saved"
 )
 DRAFT = ResultKind(empty=(None,), results=_drafts, done="drafted", cancelled="cancelled · the form is as it was")
 PLAN = ResultKind(empty=(gr.skip(), ""), results=_plans, done="planned", cancelled="cancelled · the plan is as it was")
@@ -125,10 +129,16 @@ RESULT_KINDS: Mapping[str, ResultKind] = {
 """What comes of each request, by the name of its endpoint."""
 
 
-def outputs(jobs: Jobs, name: str, values: Mapping[str, object], session: str) -> Iterator[Outputs]:
-    """The outputs of a job from its start to its end.
+NOWHERE: Mapping[str, Place] = MappingProxyType({})
 
-    A job that is stopped ends with a line that says so; one that fails says why in its line, then raises a gr.Error.
+
+def outputs(
+    jobs: Jobs, name: str, values: Mapping[str, object], session: str, places: Mapping[str, Place] = NOWHERE
+) -> Iterator[Outputs]:
+    """The outputs of a job from its start to its end; `places` are where the page shows the knobs.
+
+    A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
+    at fault, then raises a gr.Error.
     """
     kind = RESULT_KINDS[name]
     held, line, events = kind.empty, QUEUED, []
@@ -141,19 +151,34 @@ def outputs(jobs: Jobs, name: str, values: Mapping[str, object], session: str) -
     except Cancelled:
         yield *held, kind.cancelled
     except Exception as failure:
-        yield *held, failure_line(failure)
+        yield *held, failure_update(name, failure, places)
         raise refusal(failure) from failure
     else:
         yield from kind.results(events)
 
 
+def failure_update(name: str, failure: Exception, places: Mapping[str, Place]) -> object:
+    """What the line of progress becomes when a job has failed: faults stand at their fields, by their labels."""
+    if not isinstance(failure, RequestError):
+        return failure_line(failure)
+    return gr.update(value=faults.line(name, failure, places), faults=faults.told(name, failure.faults, places))
+
+
 def failure_line(failure: Exception) -> str:
-    """The line of progress of a failed job."""
+    """Why a job failed, in one line; the faults of a request by the names of its parameters."""
     return str(failure) if isinstance(failure, StudioError) else FAILED
 
 
 def refusal(failure: Exception) -> gr.Error:
-    """The error that the page pops up and a client raises; what a user typed into it is no markup."""
+    """The error that a client raises and the page pops up, where it is not told at a field.
+
+    What a user typed into it is no markup.
+    """
     if not isinstance(failure, StudioError):
         log.error("a job failed", exc_info=failure)
-    return gr.Error(html.escape(failure_line(failure), quote=False), duration=TOAST_S, print_exception=False)
+    return gr.Error(
+        html.escape(failure_line(failure), quote=False),
+        duration=TOAST_S,
+        visible=not isinstance(failure, RequestError),
+        print_exception=False,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -99,13 +99,15 @@ with without_stubs():
 class Setting:
     """What the page knows beside the knob: its mode or draft, the recipe, its place among the numbered steps.
 
-    `step` is `None` for a knob inside a fold; `choices` replaces the knob's own (installed checkpoints, say).
+    `step` is `None` for a knob inside a fold; `choices` replaces the knob's own (installed checkpoints, say); `idle`
+    are the knobs that mean nothing at first, with the reason.
     """
 
     mode: Owner
     recipe: AnyRecipe
     step: int | None = None
     choices: Sequence[str] | None = None
+    idle: Mapping[str, str] = field(default_factory=dict)
 
 
 def element_id(mode: Owner, name: str) -> str:
@@ -175,8 +177,8 @@ def make(knob: Knob, setting: Setting) -> Component:
     }
     if knob.kind == "audio":
         return gr.Audio(type="filepath", show_label=False, buttons=[], waveform_options=WAVEFORM, **facts)
-    facts["info"] = hint(knob, setting.mode, setting.recipe)
-    facts["interactive"] = muted(knob, setting.mode, setting.recipe) is None
+    reason = setting.idle.get(knob.name) or muted(knob, setting.mode, setting.recipe)
+    facts |= _meaning(knob, setting.mode, reason)
     is_choice = setting.choices is not None or knob.kind == "choice"
     return _choice(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
 
@@ -216,12 +218,22 @@ def _is_list(knob: Knob) -> bool:
     return knob.optional and (knob.kind in ("choice", "flag") or knob.name in NAMED)
 
 
-def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe) -> dict[str, Any]:
-    """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means."""
-    honoured = muted(knob, mode, recipe) is None
-    change: dict[str, Any] = {"interactive": honoured, "info": hint(knob, mode, recipe)}
-    if not honoured:
-        change["value"] = widget_value(knob, knob.default)
+def _meaning(knob: Knob, mode: Owner, reason: str | None) -> dict[str, Any]:
+    """Whether a widget is enabled and what it says: its sentence, or the reason why it is not."""
+    return {"interactive": reason is None, "info": reason or tooltips.of(mode, knob.name)[1]}
+
+
+def idle_update(knob: Knob, mode: Mode, reason: str | None) -> dict[str, Any]:
+    """The update of a knob's widget when it comes to mean nothing, for a reason, or something again."""
+    return gr.update(**_meaning(knob, mode, reason))
+
+
+def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe, reason: str | None = None) -> dict[str, Any]:
+    """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means.
+
+    A `reason` of another kind disables it too. Its value stays: what was typed is there for the next checkpoint.
+    """
+    change = _meaning(knob, mode, reason or muted(knob, mode, recipe))
     if knob.optional and knob.kind in ("integer", "number"):
         change["placeholder"] = auto_text(knob, recipe)
     if _is_list(knob) and knob.name not in NAMED and auto_text(knob, recipe) != AUTO:

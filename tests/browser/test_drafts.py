@@ -96,7 +96,8 @@ def test_a_recording_is_understood_and_the_form_takes_its_tempo_and_key(page: Pa
 
 def test_a_draft_of_nothing_is_told_at_its_field(page: Page) -> None:
     page.locator("#draft-enhance").click()
-    expect(page.locator("#progress")).to_contain_text("prompt = '': must not be empty when the lyrics are empty too")
+    said = "Style prompt must not be empty when the lyrics are empty too."
+    expect(page.locator("#generate-prompt .fault-text")).to_have_text(said)
     expect(page.locator("#run-generate")).to_be_visible()
     expect(page.locator("#draft-line p")).to_have_text("")
     expect(page.locator("#undo-draft")).to_be_disabled()

@@ -206,17 +206,35 @@ def test_cancel_acts_and_leaves_nothing_behind(page: Page, app: App) -> None:
     assert files(app) == before
 
 
-def test_a_wrong_value_is_told_in_the_page_at_its_field_and_nothing_is_written(page: Page, app: App) -> None:
+def test_wrong_values_are_told_once_at_their_fields_by_their_labels_until_they_are_mended(page: Page, app: App) -> None:
     before = files(app)
-    page.locator("#generate-duration-s input").fill("3")
+    length, prompt, tempo = (page.locator(f"#generate-{name}") for name in ("duration-s", "prompt", "bpm"))
+    open_fold(page, "generate-music")
+    tempo.locator("input").fill("5")
+    open_fold(page, "generate-music")  # and closed again
+    length.locator("input").fill("3")
     page.locator("#run-generate").click()
-    line = page.locator("#progress")
-    expect(line).to_contain_text("duration_s = 3: must be a number from 10 to 600 seconds")
-    expect(line).to_contain_text("prompt = '': must not be empty when the lyrics are empty too")
-    expect(page.locator("#generate-duration-s")).to_have_class(re.compile(r"\bfault\b"))
-    expect(page.locator("#generate-lyrics")).not_to_have_class(re.compile(r"\bfault\b"))
-    expect(page.get_by_test_id("toast-text")).to_contain_text("duration_s = 3")
-    expect(page.locator("#run-generate")).to_be_visible()
+    expect(page.locator("#progress p")).to_have_text(
+        "refused · Style prompt, Length, Tempo · Correct the values named and try again."
+    )
+    expect(length.locator(".fault-text")).to_contain_text("Length must be a number from 10 to 600 seconds")
+    expect(prompt.locator(".fault-text")).to_have_text("Style prompt must not be empty when the lyrics are empty too.")
+    expect(tempo.locator(".fault-text")).to_contain_text("Tempo must be a whole number from 30 to 300")
+    expect(length.locator("input")).to_have_attribute("aria-invalid", "true")
+    expect(length.locator("input")).to_have_accessible_description(re.compile("from 10 to 600 seconds"))
+    expect(prompt.locator("textarea")).to_be_focused()
+    expect(prompt).to_be_in_viewport()
+    expect(page.locator(".fault-text")).to_have_count(3)
+    assert page.get_by_test_id("toast-text").count() == 0
+    shoot(page, "faults")
+    page.locator("#generate-lyrics textarea").fill("la la")
+    expect(prompt.locator(".fault-text")).to_have_count(0)
+    page.locator(".chips button", has_text="10 s").click()
+    expect(length.locator(".fault-text")).to_have_count(0)
+    expect(length.locator("input")).not_to_have_attribute("aria-invalid", "true")
+    page.locator("#run-generate").click()
+    expect(page.locator("#progress p")).to_have_text(re.compile("^refused · Tempo ·"))
+    expect(tempo.locator("input")).to_be_focused()
     expect(page.locator("#no-song")).to_be_visible()
     assert files(app) == before
 
@@ -231,6 +249,28 @@ def test_a_knob_that_nano_cannot_honour_says_why(page: Page) -> None:
         if knob.count():
             expect(knob).to_contain_text(reason)
             expect(knob.locator("input, textarea").first).to_be_disabled()
+
+
+def test_a_knob_that_means_nothing_beside_the_others_is_disabled_with_the_reason_and_keeps_its_value(
+    page: Page,
+) -> None:
+    pick(page, "edit")
+    open_fold(page, "edit-region")
+    source = page.locator("#edit-source-prompt")
+    expect(source.locator("textarea")).to_be_disabled()
+    expect(source).to_contain_text("belongs to the “Kind of edit” flow")
+    kind = page.locator("#edit-edit-mode label")
+    kind.filter(has_text="Flow").click()
+    source.locator("textarea").fill("a piano")
+    kind.filter(has_text="Repaint").click()
+    expect(source.locator("textarea")).to_be_disabled()
+    expect(source.locator("textarea")).to_have_value("a piano")
+    page.locator("#edit-repaint-mode label", has_text="Aggressive").click()
+    expect(page.locator("#edit-repaint-strength")).to_contain_text("belongs to the “Repaint mode” balanced")
+    expect(page.locator("#edit-repaint-strength input").first).to_be_disabled()
+    page.locator("#run-edit").click()
+    expect(page.locator("#edit-src-audio .fault-text")).to_contain_text("Source audio must be given")
+    expect(page.locator(".fault-text")).to_have_count(1)  # nothing of what is disabled
 
 
 # ---- modes -----------------------------------------------------------------------------------------------------------
@@ -254,7 +294,7 @@ def test_numbers_that_the_studio_chooses_start_empty(page: Page) -> None:
     expect(steps).to_have_attribute("placeholder", f"auto · {table.recipe_of('nano').inference_steps}")
 
 
-def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
+def test_a_draft_of_words_is_kept_whatever_is_run_and_taken_over_into_generate(page: Page) -> None:
     pick(page, "lyrics")
     page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     page.locator("#run-lyrics").click()
@@ -265,7 +305,19 @@ def test_a_draft_of_words_is_taken_over_into_generate(page: Page) -> None:
     expect(counts).to_contain_text("verse 1: 6 of 6 · chorus 1: 4 of 4")
     page.locator("#draft textarea").fill("[verse]\nonly one line")
     expect(counts).to_contain_text("verse 1: 1 of 6 · chorus 1: missing")
-    page.locator("#draft textarea").fill(words)
+    page.locator("#lyrics-brief textarea").fill("")
+    page.locator("#run-lyrics").click()
+    expect(page.locator("#lyrics-brief .fault-text")).to_have_text("Brief must say what the song is about.")
+    expect(page.locator("#draft textarea")).to_have_value("[verse]\nonly one line")
+    expect(page.locator("#earlier-draft")).to_be_hidden()
+    page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
+    page.locator("#run-lyrics").click()
+    expect(page.locator("#progress p")).to_have_text(re.compile("^written"))
+    words = page.locator("#draft textarea").input_value()
+    page.locator("#earlier-draft").click()
+    expect(page.locator("#draft textarea")).to_have_value("[verse]\nonly one line")
+    page.locator("#earlier-draft").click()
+    expect(page.locator("#draft textarea")).to_have_value(words)
     page.locator("#use-lyrics").click()
     expect(page.locator("#generate-lyrics textarea")).to_have_value(words)
     expect(page.locator("#run-generate")).to_be_visible()
@@ -282,14 +334,21 @@ def test_what_only_language_models_can_do_is_disabled_while_the_built_in_writer_
     expect(page.locator("#lyrics-seed input")).to_be_enabled()
 
 
-def test_a_stretch_is_marked_by_dragging_and_by_numbers(page: Page, tmp_path: Path) -> None:
+def test_a_silent_recording_is_refused_at_once_and_a_stretch_of_another_is_marked_by_dragging_and_by_numbers(
+    page: Page, tmp_path: Path
+) -> None:
     source = tmp_path / "tone.wav"
     soundfile.write(source, np.sin(np.arange(8 * 8000) / 9).astype(np.float32), 8000)
     pick(page, "edit")
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(8000), 8000)
+    page.locator("#edit-src-audio input[type=file]").set_input_files(silence)
+    expect(page.locator("#edit-src-audio .fault-text")).to_contain_text("Source audio must not be silent")
     page.locator("#edit-src-audio input[type=file]").set_input_files(source)
     canvas = page.locator("#edit-form .region canvas")
     line = page.locator("#edit-form .region p")
     expect(line).to_have_text("0:00.0 – 0:10.0 of 0:08.0")
+    expect(page.locator(".fault-text")).to_have_count(0)
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None

@@ -35,7 +35,7 @@
     repaintHeader();
   }
 
-  /** The progress line with "n of m" drawn as a bar; faults mark the fields that they name. */
+  /** The progress line with "n of m" drawn as a bar; faults are told at their fields, or here where they have none. */
   function progress(element, props, watch) {
     const show = () => {
       const line = String(props.value ?? "");
@@ -44,27 +44,26 @@
       element.querySelector(".bar").style.setProperty("--done", total ? step / total : 0);
       stage = isBusy() ? (line.match(/^\w+(?: · \d+ of \d+)?(?= ·|$)/) ?? [stage])[0].replace(" · ", " ") : "";
       repaintHeader();
-      markFaults(line);
     };
     watch("value", show);
+    watch("faults", async () => {
+      const said = element.querySelector("[data-text]");
+      const lost = await window.studio.tell(props.faults ?? [], () => (said.textContent = ""));
+      if (lost.length) said.textContent += ` · ${lost.join(" ")}`;
+    });
     show();
   }
 
   const isBusy = () => document.getElementById("desk").classList.contains("busy");
-
-  function markFaults(line) {
-    const fields = [...line.matchAll(/(?:^|; )(\w+) = /g)].map(([, name]) => name.replaceAll("_", "-"));
-    document.querySelectorAll(".knob").forEach((knob) => {
-      knob.classList.toggle("fault", fields.some((field) => knob.id.endsWith(`-${field}`)));
-    });
-  }
 
   /** Marks the page as working or at rest: the style sheet shows Cancel instead of the run buttons meanwhile. */
   function busy(working) {
     document.getElementById("desk").classList.toggle("busy", working);
     stage = working ? "queued" : "";
     repaintHeader();
-    if (working) document.querySelector("#progress [data-text]").textContent = stage;
+    if (!working) return;
+    document.querySelector("#progress [data-text]").textContent = stage;
+    window.studio.tell([]);
   }
 
   /** Updates of a list of panes, each given by the modes in which it is seen. */
@@ -176,5 +175,5 @@
   document.addEventListener("focusin", oneGroup);
   document.addEventListener("keydown", oneGroup, true);
 
-  window.studio = { text, status, progress, busy, panes, region };
+  window.studio = { ...window.studio, text, status, progress, busy, panes, region };
 })();

@@ -1,0 +1,47 @@
+"""Knobs that mean nothing now, to the weights or beside the other values: shown with the reason, and sent at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backend import Studio
+from core.errors import StudioError
+from core.knobs import AUTO, knobs_of
+from core.lyrics import LyricsRequest
+from core.params import SongRequest
+from core.recipes import Recipe
+from core.requests import REQUESTS
+from core.resolve import idle_among
+from ui.widgets import AnyRecipe
+
+
+def recipe(studio: Studio, checkpoint: object) -> Recipe:
+    """How a checkpoint wants to be run; of the studio's own for None and for a name that is not known."""
+    try:
+        return studio.recipe(None if checkpoint in (None, "", AUTO) else str(checkpoint))
+    except StudioError:
+        return studio.recipe()
+
+
+def writer_recipe(studio: Studio, writer: object) -> AnyRecipe:
+    """What a writer cannot do; of the best that is there for None and for a name that is not known."""
+    try:
+        return studio.writer(None if writer in (None, "", AUTO) else str(writer)).recipe
+    except StudioError:
+        return studio.writer().recipe
+
+
+def idle(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, str]:
+    """The knobs of an endpoint's request that mean nothing, with the reason."""
+    request = REQUESTS[name]
+    if issubclass(request, SongRequest):
+        return idle_among(request, values, recipe(studio, values.get("checkpoint")))
+    if issubclass(request, LyricsRequest):
+        return idle_among(request, values, writer_recipe(studio, values.get("writer")))
+    return {}
+
+
+def rested(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, object]:
+    """The values of a form as they are asked for: what it shows disabled keeps its value there, and rests here."""
+    silent = idle(studio, name, values)
+    return {**values, **{knob.name: knob.default for knob in knobs_of(REQUESTS[name]) if knob.name in silent}}
