@@ -1,0 +1,72 @@
+"""The result beside the form and the history: what fits, where the page goes, and whose song is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from library.tracks import Library, Record, Track
+from tests.browser.conftest import come_to_rest, open_fold, shoot
+from tests.conftest import App
+
+SIZES = ((1440, 900), (1024, 768), (390, 844))
+LONG = "warm Rhodes chords over dusty drums and rain on the window " * 20
+
+
+@pytest.fixture
+def library(app: App) -> Iterator[Library]:
+    """The studio's library; what a test adds to it goes again."""
+    made = Library(app.outputs)
+    before = {track.id for track in made.list()}
+    yield made
+    for track in made.list():
+        if track.id not in before:
+            made.delete(track.id)
+
+
+def save(library: Library, title: str, **facts: object) -> Track:
+    silence = np.zeros((2, 48_000 * 12), np.float32)
+    values = {"prompt": title, "seed": 7, "bpm": 77, "duration_s": 12}
+    given = {"mode": "generate", "title": title, "checkpoint": "nano", "seed": 7, "values": values} | facts
+    return library.save(silence, None, Record(**given))  # type: ignore[arg-type]
+
+
+def come_back(page: Page, songs: int) -> None:
+    """Reload the page, and wait for its history."""
+    page.reload()
+    expect(page.locator("#history label").nth(songs - 1)).to_be_attached()
+    come_to_rest(page)
+
+
+def recall(page: Page, words: str) -> None:
+    page.locator("#history label", has_text=words).first.click()
+    expect(page.locator("#song-title h2")).to_contain_text(words)
+
+
+def test_a_full_history_scrolls_and_long_metadata_stay_in_their_box(page: Page, library: Library) -> None:
+    for number in range(14):
+        save(library, f"song {number} {LONG}")
+    come_back(page, 14)
+    recall(page, "song 13")
+    open_fold(page, "metadata")
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        rows = page.locator("#history label").evaluate_all("rows => rows.map(row => row.offsetHeight)")
+        assert min(rows) >= 32
+        text, button = page.locator("#metadata"), page.locator("#sidecar")
+        assert text.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+        last = text.locator(".json-node .line").last
+        last.scroll_into_view_if_needed()
+        expect(last).to_be_in_viewport()
+        button.scroll_into_view_if_needed()
+        inside, below = text.bounding_box(), button.bounding_box()
+        assert inside is not None and below is not None
+        assert text.evaluate(
+            "e => [...e.querySelectorAll('.json-holder')].every(x => x.offsetHeight <= e.offsetHeight)"
+        )
+        assert inside["y"] + inside["height"] <= below["y"]
+        button.click(trial=True)  # nothing lies over it
