@@ -99,7 +99,8 @@ def _run(page: Page, mode: Mode) -> None:
     if mode in SONG_MODES:
         _show_song(page, page.endpoints.add(mode, button, fields, [page.song.player, page.song.metadata]))
     else:
-        page.endpoints.add(mode, button, fields, [page.words.draft])
+        written = page.endpoints.add(mode, button, fields, [page.words.draft])
+        written.success(None, js="() => studio.reveal('#words')", **QUIET)
 
 
 def _show_song(page: Page, job: Any) -> None:

@@ -72,7 +72,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         with gr.Column(elem_id="no-song") as empty:
             gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the white button.</p>")
         with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
-            title = plain_text("h2", "song-title")
+            title = plain_text("h2", "song-title", "studio.title(element, props, watch)")
             takes = gr.Radio([], label="Takes", elem_id="takes", visible=False, interactive=True)
             player = gr.Audio(
                 label="Song",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
 from library.tracks import Library, Record, Track
-from tests.browser.conftest import come_to_rest, open_fold, shoot
+from tests.browser.conftest import come_to_rest, open_fold
 from tests.conftest import App
 
 SIZES = ((1440, 900), (1024, 768), (390, 844))
@@ -70,3 +69,37 @@ def test_a_full_history_scrolls_and_long_metadata_stay_in_their_box(page: Page, 
         )
         assert inside["y"] + inside["height"] <= below["y"]
         button.click(trial=True)  # nothing lies over it
+
+
+def test_on_a_phone_the_page_moves_to_what_happens_and_the_player_stays_in_reach(phone: Page, library: Library) -> None:
+    save(library, "a song to edit")
+    come_back(phone, 1)
+    recall(phone, "a song to edit")
+    large, small = phone.locator("#player"), phone.locator("#small-player")
+    expect(large).to_be_in_viewport(ratio=1)
+    expect(phone.locator("#song-title")).to_be_in_viewport(ratio=1)
+    expect(small).to_be_hidden()
+    phone.locator("#send-edit").click()
+    expect(phone.locator("#edit-form .heading h2")).to_be_in_viewport(ratio=1)
+    expect(small).to_be_in_viewport(ratio=1)
+    expect(small).to_contain_text("a song to edit")
+    small.get_by_label("Play").click()
+    expect(large.get_by_label("Pause")).to_be_attached()
+    small.get_by_label("Pause").click()
+    expect(large.get_by_label("Play", exact=True)).to_be_attached()
+    small.locator(".title").click()
+    expect(large).to_be_in_viewport(ratio=1)
+    phone.locator("#retake").click()
+    for there in ("#progress", "#cancel"):
+        expect(phone.locator(there)).to_be_in_viewport(ratio=1)
+    phone.locator("#cancel").click()
+    expect(phone.locator("#run-edit")).to_be_in_viewport(ratio=1)
+    pick = phone.locator("#modes label", has_text="Lyrics")
+    pick.click()
+    phone.locator("#lyrics-brief textarea").fill("rain on a tin roof")
+    phone.locator("#run-lyrics").click()
+    expect(phone.locator("#draft textarea")).to_be_in_viewport()
+    phone.evaluate("scrollTo(0, 1e6)")
+    end, dock = phone.locator("footer").bounding_box(), phone.locator("#dock").bounding_box()
+    assert end is not None and dock is not None
+    assert end["y"] + end["height"] <= dock["y"] + 1
