@@ -137,7 +137,9 @@ def test_a_call_that_names_nothing_is_checked_as_the_defaults_are(app: App, name
     values = {} if name in ACTIONS else {"seed": -1}
     started = httpx.post(f"{app.url}/gradio_api/call/v2/{name}", json=values, timeout=60)
     stream = httpx.get(f"{app.url}/gradio_api/call/{name}/{started.json()['event_id']}", timeout=60).text
-    fault = "track = None: must be given" if name in ACTIONS else "seed = -1: must be a whole number from 0 to 2147483647"
+    fault = (
+        "track = None: must be given" if name in ACTIONS else "seed = -1: must be a whole number from 0 to 2147483647"
+    )
     assert fault in stream
     assert "nan" not in stream.lower()
 

@@ -103,3 +103,52 @@ def test_on_a_phone_the_page_moves_to_what_happens_and_the_player_stays_in_reach
     end, dock = phone.locator("footer").bounding_box(), phone.locator("#dock").bounding_box()
     assert end is not None and dock is not None
     assert end["y"] + end["height"] <= dock["y"] + 1
+
+
+def test_a_recalled_song_leaves_the_seed_open_and_can_be_undone_but_for_later_edits(
+    page: Page, library: Library
+) -> None:
+    save(library, "an older song")
+    save(library, "an old song")
+    come_back(page, 2)
+    prompt, lyrics = page.locator("#generate-prompt textarea"), page.locator("#generate-lyrics textarea")
+    open_fold(page, "generate-diffusion")
+    seed = page.locator("#generate-seed input")
+    prompt.fill("my own words")
+    seed.fill("5")
+    recall(page, "an older song")
+    recall(page, "an old song")
+    expect(prompt).to_have_value("an old song")
+    expect(seed).to_have_value("")
+    lyrics.fill("by hand")
+    page.get_by_label("Undo the recall").click()
+    expect(prompt).to_have_value("my own words")
+    expect(seed).to_have_value("5")
+    expect(lyrics).to_have_value("by hand")
+    expect(page.get_by_label("Undo the recall")).to_be_hidden()
+    page.locator("#lock").click()
+    expect(seed).to_have_value("7")
+    recall(page, "an older song")
+    expect(prompt).to_have_value("an older song")
+    expect(seed).to_have_value("7")
+
+
+def test_a_song_that_is_done_leaves_a_recalled_one_in_the_pane_and_the_history_is_new_when_the_page_comes_to_the_front(
+    page: Page, library: Library
+) -> None:
+    save(library, "an old song")
+    come_back(page, 1)
+    rows = page.locator("#history label")
+    page.locator("#generate-prompt textarea").fill("the new one")
+    page.locator(".chips button", has_text="10 s").click()
+    page.locator("#run-generate").click()
+    expect(page.locator("#cancel")).to_be_visible()
+    recall(page, "an old song")
+    expect(page.locator("#progress .line")).to_contain_text("first in the history")
+    expect(rows.first).to_contain_text("the new one")
+    expect(page.locator("#song-title h2")).to_contain_text("an old song")
+    expect(page.locator("#history label.selected")).to_contain_text("an old song")
+    save(library, "made in another tab")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(rows.first).to_contain_text("made in another tab")
+    expect(page.locator("#history label.selected")).to_contain_text("an old song")
