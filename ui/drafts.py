@@ -37,8 +37,8 @@ _FOLDS: Mapping[DraftKind, str] = {
     "understand": "Understand a recording · its facts",
 }
 
-Snapshot = dict[str, Json]
-"""What the form held, by knob."""
+Step = dict[str, tuple[Json, Json]]
+"""What a draft filled in: by knob, what the form held before and what it held then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class DraftTools:
     """A button for each draft, the widgets that only drafts have, Undo and the line that says who proposed what.
 
     `hidden` are those of `own`'s kind that only clients see. `draft` holds the latest draft, for clients and for the
-    page; `before` what the form held before each of them.
+    page; `steps` what each of them changed.
     """
 
     buttons: Mapping[DraftKind, gr.Button]
@@ -55,7 +55,7 @@ class DraftTools:
     undo: gr.Button
     line: gr.HTML
     draft: gr.JSON
-    before: gr.State
+    steps: gr.State
 
 
 def build_openers(recipe: AnyRecipe) -> tuple[dict[DraftKind, gr.Button], dict[DraftKind, Component]]:
@@ -94,7 +94,7 @@ def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component
         undo=undo,
         line=line,
         draft=gr.JSON(visible=False, label="Draft"),
-        before=gr.State([]),
+        steps=gr.State([]),
     )
 
 
@@ -125,22 +125,22 @@ def wire(tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoin
         job = endpoints.add(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
         job.success(
             _filler(tools, widgets, endpoints),
-            inputs=[tools.draft, widgets["checkpoint"], tools.before, *fields],
-            outputs=[*fields, tools.before, tools.undo, tools.line],
+            inputs=[tools.draft, widgets["checkpoint"], tools.steps, *fields],
+            outputs=[*fields, tools.steps, tools.undo, tools.line],
             **AT_ONCE,
         )
 
-    def undo(before: Sequence[Snapshot]) -> Updates:
-        if not before:
+    def undo(steps: Sequence[Step], *held: Json) -> Updates:
+        if not steps:
             return gr.skip()
-        *earlier, latest = before
-        values = {widgets[name]: value for name, value in latest.items()}
-        left = f" {len(earlier)} more can be undone." if earlier else ""
-        line = f"The form is as it was before the draft.{left}"
+        *earlier, latest = steps
+        now = dict(zip((knob.name for knob in DRAFTED), held, strict=True))
+        values = {widgets[name]: before for name, (before, filled) in latest.items() if now[name] == filled}
+        line = _undone([name for name, (_, filled) in latest.items() if now[name] != filled], len(earlier))
         return {**values, endpoints.progress: "undone", **_undo_updates(tools, earlier), tools.line: line}
 
-    outputs = [*fields, tools.before, tools.undo, tools.line, endpoints.progress]
-    tools.undo.click(undo, inputs=tools.before, outputs=outputs, **AT_ONCE)
+    outputs = [*fields, tools.steps, tools.undo, tools.line, endpoints.progress]
+    tools.undo.click(undo, inputs=[tools.steps, *fields], outputs=outputs, **AT_ONCE)
 
 
 def _inputs(tools: DraftTools, form: Mapping[str, Component], kind: DraftKind) -> dict[str, Component]:
@@ -157,17 +157,16 @@ def _inputs(tools: DraftTools, form: Mapping[str, Component], kind: DraftKind) -
 def _filler(tools: DraftTools, form: Mapping[str, Component], endpoints: Endpoints) -> Callable[..., Updates]:
     """The handler that takes a draft over into the form, but for what its checkpoint cannot honour."""
 
-    def fill(
-        draft: Mapping[str, Any] | None, checkpoint: str | None, before: Sequence[Snapshot], *held: Json
-    ) -> Updates:
+    def fill(draft: Mapping[str, Any] | None, checkpoint: str | None, steps: Sequence[Step], *held: Json) -> Updates:
         if not draft:  # cancelled
             return gr.skip()
         muted = endpoints.handlers.recipe(checkpoint).muted
         filled = [knob for knob in DRAFTED if draft.get(knob.name) is not None and knob.name not in muted]
-        values = {form[knob.name]: widget_value(knob, draft[knob.name]) for knob in filled}
-        snapshot = {knob.name: value for knob, value in zip(DRAFTED, held, strict=True)}
-        before = [*before, snapshot][-DEPTH:]
-        return {**values, **_undo_updates(tools, before), tools.line: _summary(filled, draft)}
+        values = {knob.name: widget_value(knob, draft[knob.name]) for knob in filled}
+        before = dict(zip((knob.name for knob in DRAFTED), held, strict=True))
+        step = {name: (before[name], value) for name, value in values.items()}
+        updates = {form[name]: value for name, value in values.items()}
+        return {**updates, **_undo_updates(tools, [*steps, step][-DEPTH:]), tools.line: _summary(filled, draft)}
 
     return fill
 
@@ -180,5 +179,13 @@ def _summary(filled: Sequence[Knob], draft: Mapping[str, Any]) -> str:
     return " · ".join([done, draft["author"], *seed, *draft["notes"]])
 
 
-def _undo_updates(tools: DraftTools, before: Sequence[Snapshot]) -> Updates:
-    return {tools.before: list(before), tools.undo: gr.update(interactive=bool(before))}
+def _undone(changed: Sequence[str], left: int) -> str:
+    """What was undone: the fields of those names were changed by hand since the draft, and stay."""
+    names = ", ".join(tooltips.of(MODE, name)[0].lower() for name in changed)
+    kept = f" but for what you changed since: {names}" if changed else ""
+    more = f" {left} more can be undone." if left else ""
+    return f"The form is as it was before the draft{kept}.{more}"
+
+
+def _undo_updates(tools: DraftTools, steps: Sequence[Step]) -> Updates:
+    return {tools.steps: list(steps), tools.undo: gr.update(interactive=bool(steps))}

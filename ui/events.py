@@ -102,29 +102,38 @@ def _run(page: Page, mode: Mode) -> None:
     """The mode's named endpoint, on its button."""
     button, fields = page.runs[mode], page.forms[mode].widgets
     if mode in SONG_MODES:
-        _show_song(page, page.endpoints.add(mode, button, fields, [page.song.player, page.song.metadata]))
+        _show_song(page, page.endpoints.add(mode, button, fields, page.song.arrival))
     else:
-        page.endpoints.add(mode, button, fields, [page.words.draft])
+        written = page.endpoints.add(mode, button, fields, [page.words.draft])
+        written.success(None, js="() => studio.reveal('#words')", **QUIET)
 
 
 def _show_song(page: Page, job: Any) -> None:
-    """Let the new song of a job stand in the result and in the history."""
+    """Let the new song of a job stand in the history, and in the result unless the user has turned to another one."""
+    song = page.song
 
-    def show(metadata: Mapping[str, Any] | None, own: Sequence[str] | None) -> Updates:
+    def show(
+        metadata: Mapping[str, Any] | None, own: Sequence[str] | None, elsewhere: Mapping[str, Any] | None
+    ) -> Updates:
         track = page.handlers.find(metadata)
         if track is None or metadata is None:
             return gr.skip()
         own = [*(own or ()), *(each for each in metadata["takes"] if each not in (own or ()))]
+        if elsewhere:
+            line = f"saved · {tracks.clock(track.seconds)} of music · first in the history"
+            history = _history_update(page, own, elsewhere["id"])
+            return {page.own: own, page.history: history, page.endpoints.progress: line}
         return {
-            **_song_updates(page, track, metadata["takes"]),
+            **_whole_song(page, track, metadata["takes"]),
             page.own: own,
             page.history: _history_update(page, own, track.id),
         }
 
     job.success(
         show,
-        inputs=[page.song.metadata, page.own],
-        outputs=[*_song_outputs(page), page.own, page.history],
+        js="(made, own, shown) => [made, own, studio.elsewhere(shown)]",
+        inputs=[song.new_metadata, page.own, song.metadata],
+        outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
     )
 
@@ -134,6 +143,10 @@ def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
     return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *made, *plan, song.sidecar]
+
+
+def _whole_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
+    return [*_song_outputs(page), page.song.player, page.song.metadata]
 
 
 def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
@@ -162,7 +175,8 @@ def _part_update(page: Page, track: Track) -> object:
 
 def _history_update(page: Page, own: Sequence[str] | None, current: str | None = None) -> object:
     choices = page.handlers.history(own)
-    return gr.update(choices=choices, value=current, visible=bool(choices))
+    value = current if current in {identity for _, identity in choices} else None
+    return gr.update(choices=choices, value=value, visible=bool(choices))
 
 
 def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
@@ -216,9 +230,7 @@ def _mark_region(form: Form, region: gr.HTML) -> None:
 def _song_actions(page: Page) -> None:
     """Retake, lock the seed, send to another mode, compare takes."""
     song = page.song
-    _show_song(
-        page, page.endpoints.add_private(song.retake, page.handlers.again, song.metadata, [song.player, song.metadata])
-    )
+    _show_song(page, page.endpoints.add_private(song.retake, page.handlers.again, song.metadata, song.arrival))
     seeds = [form.widgets["seed"] for form in page.forms.values()]
 
     def lock(words: str, metadata: Mapping[str, Any] | None) -> Updates:
@@ -237,7 +249,7 @@ def _song_actions(page: Page) -> None:
     song.takes.input(
         pick,
         inputs=[song.takes, song.metadata],
-        outputs=[*_song_outputs(page), song.player, song.metadata],
+        outputs=_whole_outputs(page),
         **AT_ONCE,
     )
 
@@ -269,20 +281,33 @@ def _history(page: Page) -> None:
     song = page.song
     fields = {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
 
-    def recall(identity: str) -> Updates:
+    def recall(identity: str, lock: str) -> Updates:
         track = page.handlers.by_id(identity)
         if track is None:
             return gr.skip()
         knobs = {knob.name: knob for knob in knobs_of(MODES[track.mode])}
         settings = page.handlers.settings(track)
+        # With its seed the next run would make the same song; a locked one stays as it is.
+        if lock == LOCK:
+            settings["seed"] = None
+        else:
+            settings.pop("seed", None)
         return {
             **_whole_song(page, track, [track.id]),
             page.rail: track.mode,
             **{fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()},
         }
 
-    outputs = [*_song_outputs(page), song.player, song.metadata, page.rail, *fields.values()]
-    page.history.input(recall, inputs=page.history, outputs=outputs, **AT_ONCE)
+    held = [page.rail, *fields.values()]
+    kept = page.history.input(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
+    done = kept.then(recall, inputs=[page.history, song.lock], outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
+    page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
+
+    def refresh(own: Sequence[str] | None, current: str | None) -> object:
+        return _history_update(page, own, current)
+
+    page.endpoints.status.focus(refresh, inputs=[page.own, page.history], outputs=page.history, **AT_ONCE)
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)

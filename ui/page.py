@@ -19,7 +19,7 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.widgets import Blocks
 
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPTS = tuple(STATIC / name for name in ("page.js", "faults.js", "earlier.js"))
+SCRIPTS = tuple(STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js"))
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
@@ -29,7 +29,13 @@ starts anew when it comes again, without the drafts that it could have undone.""
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
 
-_PROGRESS = '<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>'
+_PROGRESS = """
+<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
+<div class="recalled" role="status" hidden>
+  <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
+  <button type="button" aria-label="Undo the recall">Undo</button>
+</div>
+"""
 
 
 def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
@@ -45,7 +51,7 @@ def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
         gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
-        status = plain_text("p", "status", "studio.status(element, props, watch)")
+        status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):
@@ -94,7 +100,7 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             "",
             label="Status",
             html_template=_PROGRESS,
-            js_on_load="studio.progress(element, props, watch)",
+            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger)",
             elem_id="progress",
             faults=[],
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.components import Component
 
 import tooltips
 from core.tables import Mode
@@ -37,7 +38,10 @@ class PlanPane:
 
 @dataclass(frozen=True, kw_only=True)
 class SongPane:
-    """The result of a song mode; `empty` stands in the place of `filled` until there is one."""
+    """The result of a song mode; `empty` stands in the place of `filled` until there is one.
+
+    A job's song comes to `new` and `new_metadata`, unseen: the pane may show another one by then.
+    """
 
     column: gr.Column
     empty: gr.Column
@@ -45,6 +49,7 @@ class SongPane:
     title: gr.HTML
     takes: gr.Radio
     player: gr.Audio
+    new: gr.Audio
     retake: gr.Button
     lock: gr.Button
     send: Mapping[Mode, gr.Button]
@@ -54,6 +59,12 @@ class SongPane:
     plan: PlanPane
     sidecar: gr.DownloadButton
     metadata: gr.JSON
+    new_metadata: gr.JSON
+
+    @property
+    def arrival(self) -> list[Component]:
+        """Where the song of a job arrives."""
+        return [self.new, self.new_metadata]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +84,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         with gr.Column(elem_id="no-song") as empty:
             gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the white button.</p>")
         with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
-            title = plain_text("h2", "song-title")
+            title = plain_text("h2", "song-title", "studio.title(element, props, watch)")
             takes = gr.Radio([], label="Takes", elem_id="takes", visible=False, interactive=True)
             player = gr.Audio(
                 label="Song",
@@ -96,6 +107,8 @@ def build_song_pane(handlers: Handlers) -> SongPane:
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
                 metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
                 sidecar = gr.DownloadButton("Download metadata", elem_id="sidecar")
+        new = gr.Audio(label="Song", type="filepath", interactive=False, visible=False)
+        new_metadata = gr.JSON(label="Metadata", visible=False)
     return SongPane(
         column=column,
         empty=empty,
@@ -112,6 +125,8 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         plan=plan,
         sidecar=sidecar,
         metadata=metadata,
+        new=new,
+        new_metadata=new_metadata,
     )
 
 

@@ -80,6 +80,11 @@ def test_what_stands_in_the_form_is_enhanced_and_its_facts_stay(page: Page) -> N
     expect(page.locator("#generate-prompt textarea")).to_have_value(re.compile("^techno, saw synth stabs.*, slow$"))
     expect(page.locator("#generate-lyrics textarea")).to_have_value("[verse]\none\ntwo\n\n[verse]\nthree\nfour")
     assert music(page) == ["60", "auto", "auto"]
+    page.locator("#generate-lyrics textarea").fill("changed since")
+    page.locator("#undo-draft").click()
+    line(page, "The form is as it was before the draft but for what you changed since: lyrics.")
+    expect(page.locator("#generate-prompt textarea")).to_have_value("techno")
+    expect(page.locator("#generate-lyrics textarea")).to_have_value("changed since")
 
 
 def test_a_recording_is_understood_and_the_form_takes_its_tempo_and_key(page: Page, recording: Path) -> None:

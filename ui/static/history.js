@@ -1,0 +1,69 @@
+// The history: what a recalled song overwrote can be put back, and it is as new as the library when the page comes to
+// the front.
+(() => {
+  "use strict";
+
+  let before = null; // what the forms held before songs were recalled
+  let after = null; // and what the last of them put there
+  let isElsewhere = false; // whether another song was picked while a job ran
+  let note = null;
+
+  const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+  const isBusy = () => document.getElementById("desk").classList.contains("busy");
+
+  function tell(isUndoable) {
+    if (note) note.hidden = !isUndoable;
+  }
+
+  /** Remembers what the forms hold; going from song to song counts as one step. */
+  function keep(values) {
+    if (!before || !same(values, after)) before = values;
+    return [];
+  }
+
+  /** Remembers what a song put there, and offers to undo it. */
+  function recalled(values) {
+    after = values;
+    tell(!same(before, after));
+    return [];
+  }
+
+  /** What the forms held before, but for what was changed by hand since. */
+  function undone(now) {
+    const values = now.map((value, i) => (same(value, after[i]) ? before[i] : value));
+    before = null;
+    tell(false);
+    return values;
+  }
+
+  function undoable(element, trigger) {
+    note = element.querySelector(".recalled");
+    note.querySelector("button").addEventListener("click", () => trigger("undo"));
+  }
+
+  /** The song that the user has turned to since the job began; null where its own song is awaited. */
+  function elsewhere(shown) {
+    const song = isElsewhere ? shown : null;
+    isElsewhere = false;
+    return song;
+  }
+
+  document.addEventListener("change", ({ target }) => {
+    if (target.closest?.("#history, #takes")) isElsewhere = isBusy();
+  });
+  document.addEventListener("click", ({ target }) => {
+    if (!target.closest?.("#dock .run, #retake")) return;
+    isElsewhere = false;
+    before = null;
+    tell(false);
+  }, true);
+
+  /** Triggers `focus` whenever the page comes to the front. */
+  function front(trigger) {
+    const come = () => document.visibilityState === "visible" && trigger("focus");
+    document.addEventListener("visibilitychange", come);
+    addEventListener("focus", come);
+  }
+
+  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, front });
+})();
