@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 import pytest
@@ -63,11 +64,23 @@ def said(code: str, **environment: str) -> str:
     return run.stdout
 
 
-def report(start: str, **environment: str) -> tuple[int, str]:
-    """How often source code was parsed in a fresh process, and what Gradio said afterwards."""
+class Report(NamedTuple):
+    """What a fresh process tells of Gradio, how often it parsed source code, the page it built, the files it left."""
+
+    gradio: str
+    parsed: int
+    page: str
+    stubs: list[Path]
+
+
+def report(start: str, then: str = "", **environment: str) -> Report:
     code = COUNTED.format(start=f"from ui import gradio_start; {start}")
-    count, _, rest = said(code, **environment).partition(" ")
-    return int(count), rest
+    first, _, more = said(code + then, **environment).partition("\n")
+    count, _, rest = first.partition(" ")
+    stubs = list((ROOT / "ui").glob("*.pyi"))
+    for stub in stubs:
+        stub.unlink()
+    return Report(rest, int(count), more, stubs)
 
 
 @pytest.fixture
@@ -79,35 +92,38 @@ def known() -> None:
     assert installed in gradio_start.KNOWN, f"look through {gradio_start.__file__} with Gradio {installed}"
 
 
-@pytest.fixture
-def no_stubs_left() -> Iterator[None]:
-    """Takes away what Gradio's own way leaves beside the sources."""
-    yield
-    for stub in (ROOT / "ui").glob("*.pyi"):
-        stub.unlink()
-
-
 @pytest.fixture(scope="module")
-def usual() -> tuple[int, str]:
+def usual() -> Report:
     return report(PLAIN)
 
 
+@pytest.fixture(scope="module")
+def quick() -> Report:
+    return report(QUICK, PAGE)
+
+
+@pytest.fixture(scope="module")
+def switched() -> Report:
+    return report(QUICK, PAGE, **{gradio_start.SWITCH: "1"})
+
+
 @pytest.mark.usefixtures("known")
-def test_no_component_is_parsed_and_gradio_is_otherwise_the_same(usual: tuple[int, str]) -> None:
-    count, rest = report(QUICK)
-    assert rest == usual[1]
-    assert 4 * count < usual[0]
+def test_no_component_is_parsed_and_gradio_is_otherwise_the_same(usual: Report, quick: Report) -> None:
+    assert quick.gradio == usual.gradio
+    assert 4 * quick.parsed < usual.parsed
 
 
-def test_the_switch_leaves_gradio_as_it_comes(usual: tuple[int, str]) -> None:
-    assert report(QUICK, **{gradio_start.SWITCH: "1"}) == usual
+def test_the_switch_leaves_gradio_as_it_comes(usual: Report, switched: Report) -> None:
+    assert switched[:2] == usual[:2]
 
 
-@pytest.mark.usefixtures("known", "no_stubs_left")
-def test_the_page_is_the_same_when_gradio_starts_in_its_own_way_and_leaves_no_files_otherwise() -> None:
-    quick = said(PAGE)
-    assert list((ROOT / "ui").glob("*.pyi")) == []
-    assert said(PAGE, **{gradio_start.SWITCH: "1"}) == quick
+@pytest.mark.usefixtures("known")
+def test_the_page_is_the_same_when_gradio_starts_in_its_own_way_and_leaves_no_files_otherwise(
+    quick: Report, switched: Report
+) -> None:
+    assert '"components"' in quick.page
+    assert switched.page == quick.page
+    assert quick.stubs == []
 
 
 def test_another_version_of_gradio_starts_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
