@@ -104,6 +104,7 @@ def test_what_makes_no_samples_decides_nothing(copy: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("tiny_nano")
 def test_every_module_that_a_song_loads_below_the_jobs_decides(tmp_path: Path) -> None:
     command = [sys.executable, "-c", RENDERS, str(tmp_path / "outputs"), str(ROOT)]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}  # threads that wait for each other on a busy machine take minutes
