@@ -220,7 +220,7 @@ def test_a_song_that_was_not_composed_has_no_notes() -> None:
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def studio(tiny_nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("songs")
     made = Studio(Settings(checkpoint="nano", machine=Machine(device="cpu"), outputs=folder))
     yield made
@@ -228,7 +228,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 
 def song_of(studio: Studio, mode: Mode, **values: object) -> Track:
-    """A song of nano as another studio in the same folder finds it, from its sidecar."""
+    """A song as another studio in the same folder finds it, from its sidecar."""
     request = parse(MODES[mode], {"seed": 4, "inference_steps": 1, **values})
     track = next(event for event in studio.run(request) if isinstance(event, Track))
     return Library(track.path.parent).get(track.id)
