@@ -319,7 +319,15 @@ def test_a_draft_of_words_is_kept_whatever_is_run_and_taken_over_into_generate(p
     page.locator("#earlier-draft").click()
     expect(page.locator("#draft textarea")).to_have_value(words)
     page.locator("#use-lyrics").click()
-    expect(page.locator("#generate-lyrics textarea")).to_have_value(words)
+    lyrics = page.locator("#generate-lyrics")
+    expect(lyrics.locator("textarea")).to_have_value(words)
+    expect(lyrics).to_contain_text("nano sings no words")
+    lyrics.locator("textarea").fill("")
+    expect(lyrics).to_contain_text("empty makes an instrumental")
+    lyrics.locator("textarea").press_sequentially("la la")
+    expect(lyrics).to_contain_text("nano sings no words")
+    expect(lyrics.locator("textarea")).to_be_focused()
+    expect(lyrics.locator("textarea")).to_have_value("la la")
     expect(page.locator("#run-generate")).to_be_visible()
 
 
