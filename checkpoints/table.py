@@ -129,9 +129,8 @@ def _turbo(tflop: float) -> Recipe:
     )
 
 
-_NANO_MUTED = MappingProxyType(
-    {"vocal_language": "nano sings no words", "chunk_mask": "nano was trained on explicit masks alone"}
-)
+_NO_WORDS = "nano sings no words"
+_NANO_MUTED = MappingProxyType({"vocal_language": _NO_WORDS, "chunk_mask": "nano was trained on explicit masks alone"})
 _NANO = Recipe(
     inference_steps=8,
     guidance_scale=1.0,
@@ -142,6 +141,7 @@ _NANO = Recipe(
     tracks=("DRUMS", "BASS", "KEYBOARD", "VOCALS"),
     dit_tflop=0.0003,
     vae_tflop=0.003,
+    unsung=f"{_NO_WORDS}: its voice holds vowels, one note for each syllable",
     muted=MappingProxyType({**_NANO_MUTED, **_MUTED, **dict.fromkeys(LM_KNOBS, _COMPOSED)}),
     fixed=MappingProxyType({"vocal_language": "unknown", "chunk_mask": "explicit"}),
 )

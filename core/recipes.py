@@ -18,7 +18,8 @@ from core.tables import Mode
 class Recipe:
     """How a checkpoint wants to be run, and what it cannot do.
 
-    `fixed` are the values that muted knobs have in effect, which may be given as well. `task_of_latents` is the
+    `fixed` are the values that muted knobs have in effect, which may be given as well. `unsung` says why the words of
+    lyrics are not sung; None where they are. `task_of_latents` is the
     instruction under which the checkpoint accepts raw latents as its structure; `muted` maps a knob's name to the
     reason why it means nothing here: such a knob is disabled in the page and refused when it is set by name. `modes`
     are the song modes it serves. `tracks` are named in the instruction of `task_of_latents`. `min_frames` is the
@@ -46,6 +47,7 @@ class Recipe:
     dit_tflop: float = 0.105
     vae_tflop: float = 0.122
     modes: tuple[Mode, ...] = tuple(SONG_MODES)
+    unsung: str | None = None
     muted: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
 

@@ -136,6 +136,11 @@ def _idle_now(request: SongRequest | LyricsRequest, recipe: Recipe | WriterRecip
     return {**_idle(rendering), **request.idle()}
 
 
+def unsung(request: SongRequest, recipe: Recipe) -> str | None:
+    """Why the words that the request gives are not sung; None where they are, or where nothing is to be sung."""
+    return None if request.wordless else recipe.unsung
+
+
 def seeded(request: Asked, rng: Rng) -> Asked:
     """The request with a seed: its own, or one that is drawn. Whoever needs a seed asks for it here."""
     return request if request.seed is not None else dataclasses.replace(request, seed=_drawn(rng))

@@ -21,7 +21,7 @@ from core.knobs import changed, to_json
 from core.params import GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
-from core.resolve import refuse_muted, rendering_of, resolve
+from core.resolve import refuse_muted, rendering_of, resolve, unsung
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.desk import Desk, Event, gathered
@@ -174,7 +174,7 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         seconds_taken=effort.seconds,
         tflop=_cost(job.request, job.recipe, order.work.needs, seconds).arithmetic(desk.device),
         peak_gb=effort.peak_gb,
-        notes=effort.notes,
+        notes=(*effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
     for number, take in enumerate(takes):
         track = desk.library.save(take.audio, take.latents, _recorded(record, take, number))

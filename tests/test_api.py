@@ -56,19 +56,21 @@ def test_a_song_comes_back_as_a_file_with_what_made_it_after_its_progress(client
     assert (metadata["mode"], metadata["seed"], metadata["seconds"]) == ("generate", 0, 10.0)
     assert metadata["values"]["prompt"] == "lofi hip hop"
     assert metadata["values"]["inference_steps"] == 2
+    assert not any("sings no words" in note for note in metadata["notes"])
     assert status == "saved · 0:10 of music"
     lines = [line for _, _, line in job.outputs()]
     assert lines[0] == "queued"
     assert any(line.startswith("denoising · 1 of 2") for line in lines)
 
 
-def test_takes_arrive_one_by_one_and_the_first_is_the_result(client: Client) -> None:
-    job = client.submit(**SONG | {"seed": 20, "variations": 2}, api_name="/generate")
+def test_takes_arrive_one_by_one_with_what_is_not_sung_and_the_first_is_the_result(client: Client) -> None:
+    job = client.submit(**SONG | {"seed": 20, "variations": 2, "lyrics": "la la"}, api_name="/generate")
     _, metadata, _ = job.result(timeout=JOB_S)
     made = [output[1] for output in job.outputs() if isinstance(output[1], dict) and "id" in output[1]]
     assert [each["seed"] for each in made] == [21, 20]
     assert metadata["seed"] == 20
     assert metadata["takes"] == [made[1]["id"], made[0]["id"]]
+    assert metadata["notes"][0].startswith("nano sings no words")
 
 
 def test_a_recording_is_extended_by_exactly_what_was_asked(client: Client, tmp_path: Path) -> None:

@@ -221,6 +221,15 @@ def test_what_means_something_again_is_enabled_again(handlers: Handlers) -> None
     assert handlers.idle("edit", {"edit_mode": "flow", "retake_variance": 0.5})["retake_seed"]
 
 
+def test_lyrics_that_the_checkpoint_does_not_sing_say_so_before_the_run(handlers: Handlers) -> None:
+    said = "nano sings no words: its voice holds vowels, one note for each syllable"
+    assert handlers.hints("generate", {"lyrics": "la la"}) == {"lyrics": said}
+    assert handlers.hints("generate", {"lyrics": "la la", "instrumental": True}) == {}
+    assert handlers.hints("generate", {"lyrics": " "}) == {}
+    assert handlers.hints("generate", {"lyrics": "la la", "checkpoint": "xl-sft"}) == {}
+    assert widgets.idle_update(knob_of("generate", "lyrics"), "generate", None, said)["info"] == said
+
+
 def test_the_page_starts_with_what_means_nothing_disabled(props: Props) -> None:
     assert props["edit-source-prompt"]["interactive"] is False
     assert props["edit-source-prompt"]["info"] == "belongs to the “Kind of edit” flow"
@@ -437,7 +446,7 @@ def test_every_request_has_its_kind_of_result() -> None:
 def test_words_arrive_piece_by_piece(jobs: Jobs) -> None:
     given = list(outputs(jobs, "lyrics", {"brief": "rain on a tin roof", "writer": "built-in", "seed": 1}, "me"))
     assert given[0] == (gr.skip(), "queued")
-    texts = [text for text, _ in given if text != gr.skip()]
+    texts = [str(text) for text, _ in given if text != gr.skip()]
     assert given[-1][1] == "written · built-in writer · seed 1"
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert "[chorus]" in texts[-1].lower()

@@ -187,19 +187,19 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
     tuned = [knob for knob in knobs_of(MODES[mode]) if knob.kind != "audio" and knob.name != weights_knob]
 
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
-        weights, idle = values[weights_knob], handlers.idle(mode, values)
+        weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         updates: Updates = {run: handlers.cost(mode, values)}
-        now = as_shown(weights, idle)
+        now = as_shown(weights, idle, hints)
         if now == shown:
             return updates
         updates[form.heading] = now
         for knob in tuned:
-            reason = idle.get(knob.name)
+            reason, hint = idle.get(knob.name), hints.get(knob.name)
             if now["weights"] != shown["weights"]:
                 recipe = handlers.recipe_of(mode, weights)
-                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason)
-            elif reason != shown["idle"].get(knob.name):
-                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason)
+                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason, hint)
+            elif (reason, hint) != (shown["idle"].get(knob.name), shown["hints"].get(knob.name)):
+                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason, hint)
         return updates
 
     gr.on(

@@ -58,9 +58,9 @@ class Form:
     plans: PlanTools | None
 
 
-def as_shown(weights: str | None, idle: Mapping[str, str]) -> dict[str, object]:
-    """For which weights a form stands, and what is disabled in it with which reason."""
-    return {"weights": weights or AUTO, "idle": dict(idle)}
+def as_shown(weights: str | None, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
+    """For which weights a form stands, what is disabled in it with which reason, and which hints it gives."""
+    return {"weights": weights or AUTO, "idle": dict(idle), "hints": dict(hints)}
 
 
 def build(
@@ -81,7 +81,7 @@ def build(
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.title(mode)
         heading = gr.HTML(
-            as_shown(None, idle), html_template=f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"]
+            as_shown(None, idle, {}), html_template=f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"]
         )
         openers = drafts.build_openers(recipe) if mode == drafts.MODE else None
         steps = _numbered(knobs)

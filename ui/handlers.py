@@ -112,6 +112,10 @@ class Handlers:
         """The knobs of a mode that mean nothing beside these values, with the reason in the words of its form."""
         return {name: in_words(mode, reason) for name, reason in idle.idle(self.studio, mode, values).items()}
 
+    def hints(self, mode: Mode, values: Mapping[str, object]) -> dict[str, str]:
+        """What stands in place of the sentences of knobs that mean less than it seems beside these values."""
+        return idle.hints(self.studio, mode, values)
+
     def action_label(self, name: ActionName) -> str:
         """The text of an action's button: what it does, and what is to be brought first."""
         title, _ = tooltips.title(name)

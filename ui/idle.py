@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from backend import Studio
 from core.errors import StudioError
-from core.knobs import AUTO, knobs_of
+from core.knobs import AUTO, knobs_of, readable
 from core.lyrics import LyricsRequest
 from core.params import SongRequest
 from core.recipes import Recipe
 from core.requests import REQUESTS
-from core.resolve import idle_among
+from core.resolve import idle_among, unsung
 from ui.widgets import AnyRecipe
 
 
@@ -39,6 +39,15 @@ def idle(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, s
     if issubclass(request, LyricsRequest):
         return idle_among(request, values, writer_recipe(studio, values.get("writer")))
     return {}
+
+
+def hints(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, str]:
+    """What is to be known before the run of knobs that mean something, but less than it seems, by knob."""
+    request = REQUESTS[name]
+    if not issubclass(request, SongRequest):
+        return {}
+    less = unsung(readable(request, values), recipe(studio, values.get("checkpoint")))
+    return {} if less is None else {"lyrics": less}
 
 
 def rested(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, object]:

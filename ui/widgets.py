@@ -218,22 +218,24 @@ def _is_list(knob: Knob) -> bool:
     return knob.optional and (knob.kind in ("choice", "flag") or knob.name in NAMED)
 
 
-def _meaning(knob: Knob, mode: Owner, reason: str | None) -> dict[str, Any]:
-    """Whether a widget is enabled and what it says: its sentence, or the reason why it is not."""
-    return {"interactive": reason is None, "info": reason or tooltips.of(mode, knob.name)[1]}
+def _meaning(knob: Knob, mode: Owner, reason: str | None, hint: str | None = None) -> dict[str, Any]:
+    """Whether a widget is enabled and what it says: its sentence or a hint, or the reason why it is not."""
+    return {"interactive": reason is None, "info": reason or hint or tooltips.of(mode, knob.name)[1]}
 
 
-def idle_update(knob: Knob, mode: Mode, reason: str | None) -> dict[str, Any]:
+def idle_update(knob: Knob, mode: Mode, reason: str | None, hint: str | None = None) -> dict[str, Any]:
     """The update of a knob's widget when it comes to mean nothing, for a reason, or something again."""
-    return gr.update(**_meaning(knob, mode, reason))
+    return gr.update(**_meaning(knob, mode, reason, hint))
 
 
-def recipe_update(knob: Knob, mode: Mode, recipe: AnyRecipe, reason: str | None = None) -> dict[str, Any]:
+def recipe_update(
+    knob: Knob, mode: Mode, recipe: AnyRecipe, reason: str | None = None, hint: str | None = None
+) -> dict[str, Any]:
     """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means.
 
     A `reason` of another kind disables it too. Its value stays: what was typed is there for the next checkpoint.
     """
-    change = _meaning(knob, mode, reason or muted(knob, mode, recipe))
+    change = _meaning(knob, mode, reason or muted(knob, mode, recipe), hint)
     if knob.optional and knob.kind in ("integer", "number"):
         change["placeholder"] = auto_text(knob, recipe)
     if _is_list(knob) and knob.name not in NAMED and auto_text(knob, recipe) != AUTO:

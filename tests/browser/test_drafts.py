@@ -95,7 +95,7 @@ def test_a_recording_is_understood_and_the_form_takes_its_tempo_and_key(page: Pa
     page.locator("#draft-understand").click()
     line(page, "Filled in tempo, key · by listening")
     assert music(page) == ["120", "A minor", "auto"]
-    expect(page.locator("#progress")).to_have_text("drafted · by listening · 120 bpm · A minor")
+    expect(page.locator("#progress [data-text]")).to_have_text("drafted · by listening · 120 bpm · A minor")
     shoot(page, "understood")
 
 

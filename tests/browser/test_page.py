@@ -109,7 +109,7 @@ def test_a_song_whose_weights_are_gone_is_recalled_and_refused_with_what_to_do(
     page.reload()
     recall(page, "of other weights")
     page.locator("#run-generate").click()
-    expect(page.locator("#progress p")).to_have_text(
+    expect(page.locator("#progress [data-text]")).to_have_text(
         "ACE-Step 1.5 XL SFT is not installed (11.5 GB). "
         "Bring it here with ./studio checkpoints download xl-sft, or choose an installed checkpoint."
     )
@@ -198,10 +198,10 @@ def test_cancel_acts_and_leaves_nothing_behind(page: Page, app: App) -> None:
     page.locator("#generate-inference-steps input").fill("200")
     before = files(app)
     page.locator("#run-generate").click()
-    expect(page.locator("#progress")).to_have_text(re.compile(r"denoising · \d+ of 200"), timeout=SONG_MS)
+    expect(page.locator("#progress [data-text]")).to_have_text(re.compile(r"denoising · \d+ of 200"), timeout=SONG_MS)
     expect(page.locator("#status")).to_have_text(re.compile(r"denoising \d+ of 200"))
     page.locator("#cancel").click()
-    expect(page.locator("#progress")).to_have_text("cancelled · nothing was saved")
+    expect(page.locator("#progress [data-text]")).to_have_text("cancelled · nothing was saved")
     expect(page.locator("#run-generate")).to_be_visible()
     assert files(app) == before
 
@@ -214,7 +214,7 @@ def test_wrong_values_are_told_once_at_their_fields_by_their_labels_until_they_a
     open_fold(page, "generate-music")  # and closed again
     length.locator("input").fill("3")
     page.locator("#run-generate").click()
-    expect(page.locator("#progress p")).to_have_text(
+    expect(page.locator("#progress [data-text]")).to_have_text(
         "refused · Style prompt, Length, Tempo · Correct the values named and try again."
     )
     expect(length.locator(".fault-text")).to_contain_text("Length must be a number from 10 to 600 seconds")
@@ -233,7 +233,7 @@ def test_wrong_values_are_told_once_at_their_fields_by_their_labels_until_they_a
     expect(length.locator(".fault-text")).to_have_count(0)
     expect(length.locator("input")).not_to_have_attribute("aria-invalid", "true")
     page.locator("#run-generate").click()
-    expect(page.locator("#progress p")).to_have_text(re.compile("^refused · Tempo ·"))
+    expect(page.locator("#progress [data-text]")).to_have_text(re.compile("^refused · Tempo ·"))
     expect(tempo.locator("input")).to_be_focused()
     expect(page.locator("#no-song")).to_be_visible()
     assert files(app) == before
@@ -298,7 +298,7 @@ def test_a_draft_of_words_is_kept_whatever_is_run_and_taken_over_into_generate(p
     pick(page, "lyrics")
     page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     page.locator("#run-lyrics").click()
-    expect(page.locator("#progress p")).to_have_text(re.compile("^written"))
+    expect(page.locator("#progress [data-text]")).to_have_text(re.compile("^written"))
     words = page.locator("#draft textarea").input_value()
     assert "[chorus" in words.lower()
     counts = page.locator("#line-counts p")
@@ -312,14 +312,22 @@ def test_a_draft_of_words_is_kept_whatever_is_run_and_taken_over_into_generate(p
     expect(page.locator("#earlier-draft")).to_be_hidden()
     page.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     page.locator("#run-lyrics").click()
-    expect(page.locator("#progress p")).to_have_text(re.compile("^written"))
+    expect(page.locator("#progress [data-text]")).to_have_text(re.compile("^written"))
     words = page.locator("#draft textarea").input_value()
     page.locator("#earlier-draft").click()
     expect(page.locator("#draft textarea")).to_have_value("[verse]\nonly one line")
     page.locator("#earlier-draft").click()
     expect(page.locator("#draft textarea")).to_have_value(words)
     page.locator("#use-lyrics").click()
-    expect(page.locator("#generate-lyrics textarea")).to_have_value(words)
+    lyrics = page.locator("#generate-lyrics")
+    expect(lyrics.locator("textarea")).to_have_value(words)
+    expect(lyrics).to_contain_text("nano sings no words")
+    lyrics.locator("textarea").fill("")
+    expect(lyrics).to_contain_text("empty makes an instrumental")
+    lyrics.locator("textarea").press_sequentially("la la")
+    expect(lyrics).to_contain_text("nano sings no words")
+    expect(lyrics.locator("textarea")).to_be_focused()
+    expect(lyrics.locator("textarea")).to_have_value("la la")
     expect(page.locator("#run-generate")).to_be_visible()
 
 

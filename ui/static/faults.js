@@ -93,7 +93,8 @@
     }
     repaint();
     first?.scrollIntoView({ block: "center" });
-    inputs(first ?? document.body).find((input) => first && input.checkVisibility())?.focus({ preventScroll: true });
+    const ways = [...(first?.querySelectorAll("input, textarea, button") ?? [])];
+    ways.find((way) => way.checkVisibility())?.focus({ preventScroll: true });
     return lost;
   }
 
