@@ -149,17 +149,6 @@ def test_a_caller_that_goes_away_frees_the_studio(studio: Studio) -> None:
     assert made_by(studio, request_of("generate", **QUICK))
 
 
-def test_a_cancel_reaches_a_job_that_still_waits_for_its_turn(studio: Studio) -> None:
-    first = studio.run(request_of("generate", **{**QUICK, "inference_steps": 200}))
-    next(event for event in first if isinstance(event, Progress) and event.stage == "denoising")
-    events = studio.run(request_of("generate", **QUICK), job="waiting")
-    next(events)
-    threading.Timer(0.3, studio.cancel, ["waiting"]).start()
-    with pytest.raises(Cancelled):
-        list(events)
-    first.close()
-
-
 def test_one_job_runs_at_a_time(studio: Studio) -> None:
     running: list[tuple[int, float]] = []
 
