@@ -102,8 +102,9 @@ def test_the_same_request_returns_the_stored_song_without_rendering(shared: Stud
 def test_the_first_event_comes_at_once_and_every_step_is_told(studio: Studio) -> None:
     events = studio.run(request_of("generate", **{**QUICK, "inference_steps": 3}))
     assert next(events) == Progress("queued")
-    steps = [event.step for event in events if isinstance(event, Progress) and event.stage == "denoising"]
-    assert sorted(set(steps)) == [1, 2, 3]
+    steps = [event for event in events if isinstance(event, Progress) and event.stage == "denoising"]
+    assert sorted({event.step for event in steps}) == [1, 2, 3]
+    assert all(event.left_s is not None and event.left_s > 0 for event in steps)  # the last step is not the last stage
 
 
 def test_an_empty_seed_is_drawn_anew_each_time_and_told(studio: Studio) -> None:

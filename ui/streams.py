@@ -150,9 +150,7 @@ def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:
     return _told(ticket.asked, jobs.follow(ticket, session))
 
 
-def _told(
-    name: str, stream: Generator[Event, None, None], places: Mapping[str, Place] = NOWHERE
-) -> Iterator[Outputs]:
+def _told(name: str, stream: Generator[Event, None, None], places: Mapping[str, Place] = NOWHERE) -> Iterator[Outputs]:
     kind = RESULT_KINDS[name]
     held, line, events = kind.empty, QUEUED, []
     yield *held, line
