@@ -105,6 +105,7 @@ def serve(options: argparse.Namespace) -> int:
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
+            app_kwargs=dict(blocks.serving),
         )
     finally:
         studio.close()

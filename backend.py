@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from checkpoints.writers import Writer
 from core.errors import StudioError
 from core.paths import outputs_folder
 from core.recipes import Recipe
-from core.requests import Request
+from core.requests import REQUESTS, Request
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.replica import Replica, State
 from jobs.songs import usual_needs
-from jobs.workers import Workers
+from jobs.workers import Ticket, Workers
 from library.tracks import Library
 from networks.machine import ON_ZERO_GPU, Machine
 
@@ -66,7 +66,7 @@ class Studio:
             checkpoint=self.settings.checkpoint,
             adapter_homes=self.settings.adapter_homes,
         )
-        self._workers = Workers()
+        self._workers: Workers[Event] = Workers()
 
     def prepare(self) -> None:
         """Load what most songs need before the page is served, where the GPU is leased; elsewhere the first job does.
@@ -88,12 +88,39 @@ class Studio:
         the library holds already. Raises StudioErrors; Cancelled after a cancel. Closing the generator is a cancel too,
         and does not wait.
         """
+        return self._workers.run(self._events(request, fresh=fresh), job)
+
+    def begin(self, request: Request, *, job: str, owner: str = "", grace_s: float | None = None) -> None:
+        """Begin a job that runs on whether or not anybody follows it; `owner` says whose it is.
+
+        A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it.
+        """
+        asked = next(name for name, each in REQUESTS.items() if each is type(request))
+        ticket = Ticket(job=job, asked=asked, owner=owner, grace_s=grace_s)
+        self._workers.begin(self._events(request), ticket)
+
+    def follow(self, job: str) -> Generator[Event, None, None]:
+        """The events of a job that was begun, as `run` gives them; what was missed comes first.
+
+        Closing the generator ends nothing. Raises StudioError for a job that is not known any more.
+        """
+        return self._workers.follow(job)
+
+    def kept(self, owner: str, *, anyones: bool = False) -> Ticket | None:
+        """The job that the owner may follow again: the newest that runs, else the newest whose end nobody heard.
+
+        `anyones` takes a running job of somebody else where the owner has none.
+        """
+        running = self._workers.tickets(ended=False)
+        own = [ticket for ticket in (*running, *self._workers.tickets(ended=True)) if ticket.owner == owner]
+        others = [ticket for ticket in running if ticket.asked] if anyones else []
+        return next(iter([*(own if owner else []), *others]), None)
+
+    def _events(
+        self, request: Request, *, fresh: bool = False
+    ) -> Callable[[threading.Event], Generator[Event, None, None]]:
         kind = KINDS[type(request)]
-
-        def events(stop: threading.Event) -> Generator[Event, None, None]:
-            return kind.events(request, self._desk, stop, fresh=fresh)
-
-        return self._workers.run(events, job)
+        return lambda stop: kind.events(request, self._desk, stop, fresh=fresh)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""

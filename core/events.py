@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 Stage = Literal[
     "queued",
@@ -26,13 +27,17 @@ Stage = Literal[
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands: `step` of `total` within a stage, and the seconds this stage is likely to need still."""
+    """Where a job stands: `step` of `total` within a stage, and the seconds that it is likely to need still."""
 
     stage: Stage
     step: int = 0
     total: int = 0
     left_s: float | None = None
     note: str = ""
+
+    def after(self, seconds: float) -> Self:
+        """The same so many seconds later."""
+        return self if self.left_s is None else dataclasses.replace(self, left_s=max(0.0, self.left_s - seconds))
 
     def __str__(self) -> str:
         parts = [self.note or self.stage]

@@ -15,6 +15,7 @@ from core.drafts import Draft
 from core.events import Progress, TextDelta
 from core.plans import Plan
 from jobs.replica import Replica
+from jobs.time_left import StagePace
 from jobs.work import Effort
 from library.companions import Companion
 from library.tracks import Library, Track
@@ -29,9 +30,13 @@ REMEMBERED = 40
 
 
 class Pace:
-    """How fast this machine was: the newest tracks of the library, read when somebody asks for the first time."""
+    """How fast this machine was: the newest tracks of the library, read when somebody asks for the first time.
+
+    `stages` is what it was seen to need for each stage of the songs since the studio started.
+    """
 
     def __init__(self, library: Library) -> None:
+        self.stages = StagePace()
         self._library = library
         self._tracks: deque[Track] | None = None
 

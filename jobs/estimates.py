@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from core.events import Stage
 from core.lyrics import LyricsRequest
 from core.params import SongRequest
 from core.recipes import Recipe
@@ -85,9 +86,13 @@ class Cost:
 
     def seconds(self, device: DeviceKind, seen: Sequence[tuple[float, float]] = ()) -> float:
         """The time it takes; `seen` are pairs (TFLOP, seconds taken) of jobs that were done on this machine."""
-        rates = [(taken - OVERHEAD_S[device]) / work for work, taken in seen if work > 0 and taken > OVERHEAD_S[device]]
-        per_tflop = median(rates) if rates else 1.0 / THROUGHPUT_TFLOPS[device]
-        return OVERHEAD_S[device] + self.arithmetic(device) * per_tflop
+        return OVERHEAD_S[device] + self.arithmetic(device) * per_tflop(device, seen)
+
+
+def per_tflop(device: DeviceKind, seen: Sequence[tuple[float, float]] = ()) -> float:
+    """Seconds that a TFLOP takes; `seen` as in `Cost.seconds`."""
+    rates = [(taken - OVERHEAD_S[device]) / work for work, taken in seen if work > 0 and taken > OVERHEAD_S[device]]
+    return median(rates) if rates else 1.0 / THROUGHPUT_TFLOPS[device]
 
 
 def evaluations(request: SongRequest, recipe: Recipe) -> float:
@@ -107,11 +112,20 @@ def rendered_s(request: SongRequest, source_s: float | None) -> float:
 
 
 def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
-    """Rendering a song of that length, all its variations: the DiT's passes, and the VAE there and back."""
-    dit = recipe.dit_tflop * evaluations(request, recipe)
-    passes_of_vae = 2 if request.from_source or recipe.planner == "composer" else 1
-    tflop = request.variations * seconds * (dit + passes_of_vae * recipe.vae_tflop)
+    """Rendering a song of that length, all its variations."""
+    tflop = sum(stages(request, recipe, seconds).values())
     return Cost(tflop=tflop, working_gb=working_gb(seconds, request.variations))
+
+
+def stages(request: SongRequest, recipe: Recipe, seconds: float) -> dict[Stage, float]:
+    """TFLOP of each stage of rendering: the DiT's passes, and the VAE there, where something is encoded, and back."""
+    rendered = request.variations * seconds
+    encodes = request.from_source or recipe.planner == "composer"
+    return {
+        "encoding": rendered * recipe.vae_tflop * encodes,
+        "denoising": rendered * recipe.dit_tflop * evaluations(request, recipe),
+        "decoding": rendered * recipe.vae_tflop,
+    }
 
 
 def working_gb(seconds: float, variations: int) -> float:

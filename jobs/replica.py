@@ -1,4 +1,4 @@
-"""A replica: one device with what is loaded on it, and the lock that gives it to one job at a time."""
+"""A replica: one device with what is loaded on it, and the line in which jobs wait for it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Literal, TypeVar
 
 from core.errors import Cancelled
 from core.events import Progress
 from jobs.lease import leased
+from jobs.line import Line, Place
 from jobs.models import Models
 from jobs.work import Effort, Need, Work
 from networks.machine import Machine
@@ -19,7 +20,11 @@ from networks.machine import Machine
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
-"""How long a queued job waits for the lock before it looks whether it was cancelled."""
+"""How long a queued job waits for its turn before it looks whether it was cancelled."""
+
+LONGEST_LINE = 21
+"""The job that has the device, and those that wait: each holds the recordings that it works on, 230 MB for ten minutes.
+"""
 
 State = Literal["idle", "loading", "running", "ready"]
 Product = TypeVar("Product")
@@ -32,20 +37,25 @@ class Replica:
         self.models = Models(machine)
         self.state: State = "idle"
         self.note = ""
-        self._lock = threading.Lock()
+        self._line = Line(LONGEST_LINE)
 
     def perform(self, work: Work[Product], stop: threading.Event) -> Generator[Progress | Product, None, Effort]:
         """The events of the work; returns what it took.
 
         Work that needs nothing loaded is done at once, beside whatever runs. Raises Cancelled when `stop` is set while
-        it waits for its turn; closing the generator frees the lock.
+        it waits for its turn, Busy when too many wait already; closing the generator frees the device.
         """
         if not work.needs:
             started = time.monotonic()
             yield from work.events(self.models)
             return Effort(seconds=time.monotonic() - started, peak_gb=0.0, notes=())
-        with self._locked(stop), contextlib.closing(leased(work, self.models)) as events:
-            return (yield from self._told(events))
+        with self._line.place() as place:
+            yield from _waited(place, stop)
+            try:
+                with contextlib.closing(leased(work, self.models)) as events:
+                    return (yield from self._told(events))
+            finally:
+                self.state, self.note = ("ready" if self.models.roles else "idle"), ""
 
     def _told(self, events: Generator[Progress | Product, None, Effort]) -> Generator[Progress | Product, None, Effort]:
         """The events, with `state` and `note` kept by what they tell."""
@@ -62,23 +72,23 @@ class Replica:
 
     def prepare(self, needs: Sequence[Need]) -> None:
         """Load what is needed, before any work. Raises what the networks raise."""
-        with self._lock:
+        with self._line.turn():
             for progress in self.models.load(needs):
                 log.info("%s", progress)
             self.state = "ready"
 
-    @contextlib.contextmanager
-    def _locked(self, stop: threading.Event) -> Iterator[None]:
-        while not self._lock.acquire(timeout=POLL_S):
-            if stop.is_set():
-                raise Cancelled("The job was cancelled while it waited.")
-        try:
-            yield
-        finally:
-            self.state, self.note = ("ready" if self.models.roles else "idle"), ""
-            self._lock.release()
-
     def close(self) -> None:
         """Wait for the work that is at it, then free the weights."""
-        with self._lock:
+        with self._line.turn():
             self.models.free()
+
+
+def _waited(place: Place, stop: threading.Event) -> Generator[Progress, None, None]:
+    """Progress whenever fewer are before that place, until nobody is. Raises Cancelled when `stop` is set."""
+    told = 0
+    while before := place.before(POLL_S):
+        if stop.is_set():
+            raise Cancelled("The job was cancelled while it waited.")
+        if before != told:
+            yield Progress("queued", note=f"queued · {before} before you")
+            told = before

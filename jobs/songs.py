@@ -28,6 +28,7 @@ from jobs.desk import Desk, Event, gathered
 from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.plans import GET_CODES, PLANNERS, billions_of
+from jobs.time_left import TimeLeft
 from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
@@ -83,7 +84,8 @@ class Songs:
             yield from known
             return
         takes: list[Take] = []
-        effort = yield from gathered(desk.replica.perform(order.work, stop), takes)
+        events = _time_left(order, desk).told(desk.replica.perform(order.work, stop))
+        effort = yield from gathered(events, takes)
         yield Progress("saving")
         yield from _saved(order, takes, effort, desk)
 
@@ -182,6 +184,20 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         yield track
     facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
     log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
+
+
+def _time_left(order: Order, desk: Desk) -> TimeLeft:
+    """The estimate of a song that is about to be made; one whose length is open counts as a minute."""
+    job, device = order.work.job, desk.device
+    where = (order.record.checkpoint, device)
+    seconds = job.duration_s(SAMPLE_RATE) or estimates.PLANNED_S
+    planning = estimates.planning(seconds, billions_of(order.work.needs), job.request.variations)
+    return TimeLeft(
+        parts={"planning": planning.arithmetic(device), **estimates.stages(job.request, job.recipe, seconds)},
+        where=where,
+        per_tflop=estimates.per_tflop(device, desk.pace.seen(*where)),
+        pace=desk.pace.stages,
+    )
 
 
 def _cost(request: SongRequest, recipe: Recipe, needs: tuple[Need, ...], seconds: float) -> Cost:

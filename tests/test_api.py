@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,15 +227,29 @@ def test_a_recording_that_cannot_be_read_is_refused_by_the_knobs_name(
     assert files(app) == before
 
 
-def test_cancelling_a_call_frees_the_studio(app: App, client: Client) -> None:
-    job = client.submit(**SONG | {"seed": 9, "duration_s": 20, "inference_steps": 200}, api_name="/generate")
-    while not any(status.startswith("denoising") for _, _, status in job.outputs()):
-        assert not job.done()
-    job.cancel()
+def test_calls_wait_in_line_and_taking_them_back_frees_the_studio(app: App, client: Client) -> None:
+    calls = []
+    for seed, words in ((9, "denoising"), (8, "queued · 1 before you")):
+        call = client.submit(**SONG | {"seed": seed, "duration_s": 20, "inference_steps": 200}, api_name="/generate")
+        calls.append(call)
+        while not any(status.startswith(words) for _, _, status in call.outputs()):
+            assert not call.done()
+    for call in calls:
+        call.cancel()
     before = files(app)
     _, metadata, _ = client.predict(**SONG | {"seed": 10}, api_name="/generate")
     assert metadata["seed"] == 10
     assert files(app) - before == {f"{metadata['id']}{suffix}" for suffix in (".wav", ".json", ".safetensors")}
+
+
+def test_a_tab_that_is_closed_leaves_its_job_and_the_song_is_in_the_library(app: App) -> None:
+    before = files(app)
+    Visitor(app.url).leave("generate", **SONG | {"seed": 11})
+    deadline = time.monotonic() + JOB_S
+    while not (made := [name for name in files(app) - before if name.endswith(".json")]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert json.loads((app.outputs / made[0]).read_text(encoding="utf-8"))["seed"] == 11
 
 
 # ---- drafts ----------------------------------------------------------------------------------------------------------

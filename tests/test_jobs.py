@@ -11,10 +11,11 @@ from typing import ClassVar
 import pytest
 
 from backend import Settings, Studio
-from core.errors import OutOfMemory
+from core.errors import Cancelled, OutOfMemory, StudioError
 from core.events import Progress, TextDelta
 from core.knobs import parse
 from core.requests import REQUESTS
+from jobs.desk import Event
 from jobs.estimates import Cost
 from jobs.kinds import KINDS
 from jobs.lease import leased
@@ -82,6 +83,44 @@ def test_what_needs_no_weights_is_made_beside_a_song(tmp_path: Path) -> None:
             assert last is not None
         assert studio.status().state == "running"
         song.close()
+
+
+# ---- jobs that outlive who asked for them ----------------------------------------------------------------------------
+
+
+def until_denoising(events: Iterator[Event]) -> Progress:
+    return next(event for event in events if isinstance(event, Progress) and event.stage == "denoising")
+
+
+def test_a_result_that_nobody_heard_waits_for_its_owner_and_for_nobody_else(tmp_path: Path) -> None:
+    with closing(studio_in(tmp_path)) as studio:
+        studio.begin(parse(REQUESTS["lyrics"], {"brief": "rain", "writer": "built-in"}), job="words", owner="me")
+        studio.begin(parse(REQUESTS["inspire"], {"query": "folk"}), job="draft", owner="you")
+        list(studio.follow("draft"))
+        found = studio.kept("me")
+        assert found is not None and (found.job, found.asked) == ("words", "lyrics")
+        assert studio.kept("you") is None and studio.kept("") is None
+        assert "[verse" in "".join(event.text for event in studio.follow("words") if isinstance(event, TextDelta))
+        assert studio.kept("me") is None
+        with pytest.raises(StudioError, match="not known any more"):
+            list(studio.follow("words"))
+
+
+def test_songs_take_turns_and_one_that_waits_knows_its_place_and_ends_at_once_when_cancelled(tmp_path: Path) -> None:
+    with closing(studio_in(tmp_path)) as studio:
+        first = studio.run(parse(REQUESTS["generate"], SLOW))
+        until_denoising(first)
+        second, third = (studio.run(parse(REQUESTS["generate"], QUICK), job=name) for name in ("second", "third"))
+        for waiting, line in ((second, "queued · 1 before you"), (third, "queued · 2 before you")):
+            assert next(event for event in waiting if "before" in str(event)) == Progress("queued", note=line)
+        assert studio.cancel("second")
+        with pytest.raises(Cancelled):
+            list(second)
+        assert studio.status().state == "running"
+        assert str(next(event for event in third if "1 before" in str(event))) == "queued · 1 before you"
+        first.close()
+        assert next(event for event in third if isinstance(event, Progress) and event.stage != "queued")
+        third.close()
 
 
 def test_work_yields_its_products_and_tells_what_to_do_when_memory_runs_out() -> None:

@@ -266,10 +266,10 @@ def test_an_endpoint_takes_every_knob_by_name_and_needs_none(api: Info, name: st
     assert [each["parameter_name"] for each in parameters if not each["parameter_has_default"]] == []
 
 
-def test_all_jobs_share_one_slot_and_cancel_does_not_queue_behind_them(blocks: gr.Blocks) -> None:
-    jobs = [fn for fn in blocks.fns.values() if fn.concurrency_id == "gpu"]
-    assert len(jobs) == len(MODES) + 2  # retake, and a plan alone
-    assert {fn.concurrency_limit for fn in jobs} == {1}
+def test_jobs_wait_within_the_studio_and_cancel_behind_none_of_them(blocks: gr.Blocks) -> None:
+    jobs = [fn for fn in blocks.fns.values() if fn.api_name in REQUESTS]
+    assert len(jobs) == len(REQUESTS)
+    assert {fn.concurrency_limit for fn in jobs} == {None}
     config = blocks.get_config_file()
     cancel = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "cancel")
     assert [each["queue"] for each in config["dependencies"] if (cancel, "click") in each["targets"]] == [False]
@@ -489,6 +489,37 @@ def test_a_running_job_is_stopped_by_its_own_session_only(jobs: Jobs) -> None:
     jobs.stop("mine")
     with pytest.raises(Cancelled):
         list(mine)
+
+
+def test_a_page_that_is_left_loses_no_job_and_its_browser_finds_it_again(studio: Studio) -> None:
+    at_home, hosted = Jobs(studio), Jobs(studio, hosted=True)
+    for jobs, strangers in ((at_home, True), (hosted, False)):
+        jobs.expect("tab", "browser")
+        left = jobs.run("lyrics", RAIN, "tab")
+        next(left)
+        left.close()
+        jobs.stop("tab")
+        found = jobs.find("browser")
+        assert found is not None and found.asked == "lyrics"
+        assert jobs.find("") is None or strangers
+        words = [event.text for event in jobs.follow(found, "tab after the reload") if isinstance(event, TextDelta)]
+        assert "[chorus]" in "".join(words).lower()
+        assert jobs.find("browser") is None
+
+
+def test_a_page_that_came_back_can_stop_its_job_and_a_call_can_be_taken_back(jobs: Jobs) -> None:
+    left = jobs.run("generate", {"prompt": "rain", "duration_s": 60}, "tab")
+    next(left)
+    left.close()
+    found = jobs.find("tab")
+    assert found is not None
+    again = jobs.follow(found, "another tab")
+    next(again)
+    jobs.stop("another tab", "lyrics")
+    assert next(again) is not None
+    jobs.stop("another tab", "generate")
+    with pytest.raises(Cancelled):
+        list(again)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -41,11 +42,20 @@ class Visitor:
 
     def refusal(self, name: str, **values: object) -> str:
         """Why an endpoint's job is refused; fields that are not named are as the page shows them at first."""
+        self._ask(name, values)
+        return str(self._outcome()["error"])
+
+    def leave(self, name: str, **values: object) -> None:
+        """Begin an endpoint's job, and go away as soon as it tells anything."""
+        self._ask(name, values)
+        with self._stream() as stream:
+            next(line for line in stream.iter_lines() if "process_generating" in line)
+
+    def _ask(self, name: str, values: Mapping[str, object]) -> None:
         [event] = [each for each in self._events if each["api_name"] == name]
         fields = {self._knob(number): self._props[number].get("value") for number in event["inputs"]}
         assert not values.keys() - fields.keys()
-        self._post("queue/join", event, list((fields | values).values()))
-        return str(self._outcome()["error"])
+        self._post("queue/join", event, list({**fields, **values}.values()))
 
     def come_anew(self) -> None:
         """Begin another session, and ask for what a song costs in it: the least that makes the studio keep one."""
@@ -71,13 +81,16 @@ class Visitor:
 
     def _outcome(self) -> Mapping[str, Any]:
         """What the session's running job ends with."""
-        query = {"session_hash": self._session}
-        with httpx.stream("GET", f"{self._api}/queue/data", params=query, timeout=ANSWER_S) as stream:
+        with self._stream() as stream:
             for line in stream.iter_lines():
                 message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
                 if message.get("msg") == "process_completed":
                     return dict(message["output"])
         raise AssertionError("the stream ended before the job did")
+
+    def _stream(self) -> AbstractContextManager[httpx.Response]:
+        query = {"session_hash": self._session}
+        return httpx.stream("GET", f"{self._api}/queue/data", params=query, timeout=ANSWER_S)
 
 
 def _hangs_on(event: Mapping[str, Any], name: str) -> bool:

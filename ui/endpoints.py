@@ -14,22 +14,28 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.actions import ACTIONS
-from core.drafts import DRAFTS
 from core.knobs import Kind, Knob, knobs_of
+from core.params import MODES
 from core.requests import REQUESTS
+from core.tables import Mode
 from ui import faults
 from ui.faults import Place
 from ui.handlers import Handlers
 from ui.sessions import Jobs
-from ui.streams import Outputs, outputs
+from ui.streams import Outputs, followed, outputs
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 """For events that must not wait behind a song."""
 
-GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
-"""The slot that all songs, plans and words share: one job at a time over all modes."""
+IN_LINE: dict[str, Any] = {"concurrency_limit": None}
+"""For jobs: they wait for their turn within the studio, which knows their places and drops one at once."""
+
+PLANNED_IN: Mode = "generate"
+"""The mode in whose form a plan stands."""
+
+NOBODY = ""
+"""The browser of a page that does not say which one it is of."""
 
 Updates = dict[Any, object]
 """What a handler changes: components that are not named stay as they are. gr.skip() changes none; {} would raise."""
@@ -57,22 +63,19 @@ class Endpoints:
 
         `inputs` are the widgets of its knobs; its outputs stand in `shown_in` and in the line of progress.
         """
-        # A draft or an action is there at once, or waits for its turn within the studio.
-        slot = {} if name in DRAFTS or name in ACTIONS else GPU
         return self._job(
             button,
             named(name, self.handlers.jobs, faults.places_of(inputs)),
             shown_in,
             inputs_kwargs=dict(inputs),
             api_name=name,
-            **slot,
         )
 
     def add_private(
         self, button: gr.Button, run: Callable[..., Iterator[Outputs]], inputs: Component, shown_in: Sequence[Component]
     ) -> Any:
         """Add a job that only the page asks for; its event is returned."""
-        return self._job(button, run, shown_in, inputs=inputs, api_visibility="private", **GPU)
+        return self._job(button, run, shown_in, inputs=inputs, api_visibility="private")
 
     def add_cancel(self, button: gr.Button) -> None:
         """Let a button end the jobs of its own session."""
@@ -80,21 +83,55 @@ class Endpoints:
         def cancel(request: gr.Request) -> None:
             self.handlers.jobs.stop(request.session_hash or "")
 
-        button.click(cancel, **AT_ONCE)
+        button.click(cancel, js="() => studio.cancelling()", **AT_ONCE)
+
+    def add_resumed(self, after: Any, shown_in: Mapping[str, Sequence[Component]], rail: Component) -> Any:
+        """Let a page that comes back, once that event is over, show the job that it left; its event is returned.
+
+        `shown_in` are the components of each request that can be shown again, by its name; `rail` turns to its mode.
+        """
+        places = list(dict.fromkeys(each for components in shown_in.values() for each in components))
+
+        def resume(browser: str, request: gr.Request) -> Iterator[Outputs]:
+            session = request.session_hash or ""
+            ticket = self.handlers.jobs.find(browser or NOBODY)
+            if ticket is None or ticket.asked not in shown_in:
+                yield (gr.skip(),) * (len(places) + 2)
+                return
+            mode: object = ticket.asked if ticket.asked in MODES else PLANNED_IN
+            for *values, line in followed(self.handlers.jobs, ticket, session):
+                held = dict(zip(shown_in[ticket.asked], values, strict=True))
+                yield *(held.get(place, gr.skip()) for place in places), mode, line
+                mode = gr.skip()
+
+        # The line of progress holds nothing yet: it lends its place to the name of the browser.
+        come = after.then(
+            resume,
+            js="() => studio.comeBack()",
+            inputs=self.progress,
+            outputs=[*places, rail, self.progress],
+            **QUIET,
+            **IN_LINE,
+        )
+        self._at_rest(come)
+        return come
 
     def _job(
         self, button: gr.Button, run: Callable[..., Iterator[Outputs]], shown_in: Sequence[Component], **how: Any
     ) -> Any:
         """The job's event, between one that turns the page busy and one that brings it to rest."""
 
-        def expect(request: gr.Request) -> None:
-            self.handlers.jobs.expect(request.session_hash or "")
+        def expect(browser: str, request: gr.Request) -> None:
+            self.handlers.jobs.expect(request.session_hash or "", browser or NOBODY)
 
-        begun = button.click(expect, js="() => studio.busy(true)", **AT_ONCE)
-        job = begun.then(run, outputs=[*shown_in, self.progress], show_progress="hidden", **how)
+        begun = button.click(expect, js="() => studio.begin()", inputs=self.progress, **AT_ONCE)
+        job = begun.then(run, outputs=[*shown_in, self.progress], show_progress="hidden", **IN_LINE, **how)
+        self._at_rest(job)
+        return job
+
+    def _at_rest(self, job: Any) -> None:
         for ended in (job.success, job.failure):  # Gradio's `then` stays silent when the job raises
             ended(self.handlers.status, js="() => { studio.busy(false); return [] }", outputs=self.status, **AT_ONCE)
-        return job
 
 
 def named(name: str, jobs: Jobs, places: Mapping[str, Place]) -> Callable[..., Iterator[Outputs]]:

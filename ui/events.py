@@ -314,7 +314,15 @@ def _history(page: Page) -> None:
         return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
 
     outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
-    page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
+    loaded = page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
+    shown_in: dict[str, Sequence[Component]] = {
+        **dict.fromkeys(SONG_MODES, (song.player, song.metadata)),
+        "lyrics": (page.words.draft,),
+    }
+    generate = page.forms["generate"]
+    if generate.plans:
+        shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
+    _show_song(page, page.endpoints.add_resumed(loaded, shown_in, page.rail))
 
 
 def _weights_updates(page: Page) -> Updates:

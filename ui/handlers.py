@@ -38,7 +38,7 @@ class Handlers:
 
     def __init__(self, studio: Studio, *, hosted: bool) -> None:
         self.studio = studio
-        self.jobs = Jobs(studio)
+        self.jobs = Jobs(studio, hosted=hosted)
         self._hosted = hosted
 
     def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import gradio as gr
 
@@ -12,6 +12,7 @@ from core.params import MODES
 from core.paths import STATIC
 from core.tables import PRODUCT, Mode
 from ui import form
+from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
 from ui.handlers import Handlers
@@ -38,14 +39,27 @@ _PROGRESS = """
 """
 
 
-def build(studio: Studio, *, hosted: bool = False) -> gr.Blocks:
+def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     """The page of a studio, its queue set; `hosted` keeps the songs of different visitors apart."""
     handlers = Handlers(studio, hosted=hosted)
     blocks = Blocks(title=PRODUCT, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
         wire(_page(blocks, handlers))
     blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
+    # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
+    blocks.serving = {"middleware": [(CancelCalls, (_canceller(blocks, handlers),), {})]}
     return blocks
+
+
+def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], None]:
+    """Ends the jobs that a session has of an endpoint, which has that number in the page."""
+
+    def cancelled(session: str, number: int) -> None:
+        event = blocks.fns.get(number)
+        if event is not None and event.api_name:
+            handlers.jobs.stop(session, str(event.api_name))
+
+    return cancelled
 
 
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:

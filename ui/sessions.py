@@ -1,11 +1,11 @@
-"""The jobs of every browser session: started and stopped, whatever page they came from."""
+"""The jobs of every browser session: started, followed, found again and stopped, whatever page they came from."""
 
 from __future__ import annotations
 
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 
 from backend import Studio
@@ -13,42 +13,61 @@ from core.errors import Cancelled
 from core.knobs import parse
 from core.requests import REQUESTS
 from jobs.desk import Event
+from jobs.workers import Ticket
 from ui.idle import rested
+
+GRACE_S = 120.0
+"""How long a stranger's job waits on in the line when its page is gone: a reload, or a phone in a pocket for a moment.
+Whoever is away for longer should not keep others waiting."""
+
+KEY_CHARS = 64
+"""Longer names of a browser are cut: it says them by itself."""
 
 
 class Jobs:
     """Runs requests on the studio for many sessions, so that a session can stop its own jobs and no others.
 
-    A job may wait in Gradio's queue before the studio hears of it: a stop that comes then is kept and honoured when
-    the job starts. `expect` forgets it when the session starts its next job.
+    A session that goes away leaves its jobs running. They belong to its browser, whose next session may `find` and
+    `follow` them; on a page that strangers share (`hosted`) nobody else may, and one that waits for its turn is
+    dropped after `grace_s`. A stop may come before the studio hears of a job: it is kept and honoured when the job
+    starts. `expect` forgets it when the session starts its next job.
     """
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, *, hosted: bool = False, grace_s: float = GRACE_S) -> None:
         self._studio = studio
-        self._running: dict[str, set[str]] = defaultdict(set)
+        self._hosted = hosted
+        self._grace_s = grace_s if hosted else None
+        self._followed: dict[str, dict[str, str]] = defaultdict(dict)
+        self._browsers: dict[str, str] = {}
         self._stopped: set[str] = set()
         self._expected: set[str] = set()
         self._lock = threading.Lock()
 
-    def expect(self, session: str) -> None:
-        """Note that the session is about to start a job from the page, where knobs that mean nothing are disabled."""
+    def expect(self, session: str, browser: str = "") -> None:
+        """Note that the session is about to start a job from the page, where knobs that mean nothing are disabled.
+
+        `browser` says which browser it is of; an empty one is that of nobody.
+        """
         with self._lock:
             self._stopped.discard(session)
             self._expected.add(session)
+            if browser:
+                self._browsers[session] = browser[:KEY_CHARS]
 
-    def stop(self, session: str) -> None:
-        """Let every job of the session end within one step."""
+    def stop(self, session: str, asked: str | None = None) -> None:
+        """Let every job that the session follows end within one step, or those of one request alone."""
         with self._lock:
-            self._stopped.add(session)
-            running = tuple(self._running.get(session, ()))
-        for job in running:
+            if asked is None:
+                self._stopped.add(session)
+            followed = [job for job, name in self._followed.get(session, {}).items() if asked in (None, name)]
+        for job in followed:
             self._studio.cancel(job)
 
-    def run(self, name: str, values: Mapping[str, object], session: str) -> Iterator[Event]:
+    def run(self, name: str, values: Mapping[str, object], session: str) -> Generator[Event, None, None]:
         """The events of a job, asked for by the name of its endpoint; raises what the studio raises.
 
-        A client that sets a knob in vain is refused. The page is not: its form shows the knob disabled, with what was
-        typed into it before, and that is not asked for.
+        Closing the generator leaves the job running. A client that sets a knob in vain is refused. The page is not: its
+        form shows the knob disabled, with what was typed into it before, and that is not asked for.
         """
         with self._lock:
             if session in self._expected:
@@ -56,18 +75,30 @@ class Jobs:
                 values = rested(self._studio, name, values)
         request, job = parse(REQUESTS[name], values), uuid.uuid4().hex
         with self._lock:
+            owner = self._browsers.pop(session, session)
             if session in self._stopped:
+                self._stopped.discard(session)
                 raise Cancelled("Stopped before it began.")
-            self._running[session].add(job)
+        self._studio.begin(request, job=job, owner=owner, grace_s=self._grace_s)
+        yield from self.follow(Ticket(job=job, asked=name), session)
+
+    def find(self, browser: str) -> Ticket | None:
+        """The job that the browser may follow again; on a page of one's own, also one that runs for another."""
+        return self._studio.kept(browser[:KEY_CHARS], anyones=not self._hosted)
+
+    def follow(self, ticket: Ticket, session: str) -> Generator[Event, None, None]:
+        """The events of a job that runs already, as `run` gives them."""
+        with self._lock:
+            self._followed[session][ticket.job] = ticket.asked
         try:
-            with closing(self._studio.run(request, job=job)) as events:
+            with closing(self._studio.follow(ticket.job)) as events:
                 for event in events:
-                    if session in self._stopped:  # asked for before the studio knew the job
-                        self._studio.cancel(job)
+                    if session in self._stopped:  # asked for before the job was known
+                        self._studio.cancel(ticket.job)
                     yield event
         finally:
             with self._lock:
                 self._stopped.discard(session)
-                self._running[session].discard(job)
-                if not self._running[session]:
-                    del self._running[session]
+                self._followed[session].pop(ticket.job, None)
+                if not self._followed[session]:
+                    del self._followed[session]

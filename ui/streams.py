@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from core.events import Progress, TextDelta
 from core.params import SONG_MODES
 from core.plans import Plan
 from jobs.desk import Event
+from jobs.workers import Ticket
 from library.companions import Companion
 from library.tracks import Track
 from ui import faults, tracks
@@ -140,14 +142,24 @@ def outputs(
     A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
     at fault, then raises a gr.Error.
     """
+    return _told(name, jobs.run(name, values, session), places)
+
+
+def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:
+    """The outputs of a job that runs already, as `outputs` gives them."""
+    return _told(ticket.asked, jobs.follow(ticket, session))
+
+
+def _told(name: str, stream: Generator[Event, None, None], places: Mapping[str, Place] = NOWHERE) -> Iterator[Outputs]:
     kind = RESULT_KINDS[name]
     held, line, events = kind.empty, QUEUED, []
     yield *held, line
     try:
-        for event in jobs.run(name, values, session):
-            events.append(event)
-            held, line = kind.grow(held, event), kind.line(event, line)
-            yield *held, line
+        with closing(stream) as coming:
+            for event in coming:
+                events.append(event)
+                held, line = kind.grow(held, event), kind.line(event, line)
+                yield *held, line
     except Cancelled:
         yield *held, kind.cancelled
     except Exception as failure:

@@ -83,8 +83,11 @@ with without_stubs():
     class Blocks(gr.Blocks):
         """Blocks with number fields that may start empty.
 
-        What is None Gradio leaves out of what it sends to the page, where a number that is left out is 0.
+        What is None Gradio leaves out of what it sends to the page, where a number that is left out is 0. `serving` is
+        what the server of the page needs beside it, for `launch(app_kwargs=...)`.
         """
+
+        serving: Mapping[str, Any] = MappingProxyType({})
 
         def get_config_file(self) -> Any:
             """The page as it is sent: an empty number field has the value null."""

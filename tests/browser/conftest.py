@@ -52,6 +52,7 @@ class Watch:
 
     def __init__(self, page: Page, home: str) -> None:
         self.problems: list[str] = []
+        self._left = False
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
         page.on("requestfailed", self._request_failed)
@@ -59,7 +60,11 @@ class Watch:
 
     def _console(self, message: ConsoleMessage) -> None:
         # A value that its validator refuses is answered with 422, which the browser reports by itself.
-        if message.type == "error" and "status of 422" not in message.text:
+        # When it is left in mid-job, Gradio tells of the stream that it closes itself, and of its end.
+        self._left |= message.text.startswith("AbortError: signal is aborted without reason")
+        of_leaving = message.text.startswith(("AbortError", "Unexpected error Connection errored out."))
+        harmless = "status of 422" in message.text or (self._left and of_leaving)
+        if message.type == "error" and not harmless:
             self.problems.append(f"console: {message.text}")
 
     def _request_failed(self, request: Request) -> None:

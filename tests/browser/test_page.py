@@ -31,6 +31,15 @@ NAMELESS = """fields => fields.filter(e => e.checkVisibility()).filter(
 ).map(e => e.outerHTML)"""
 """The fields without a name for those who cannot see them."""
 
+RECORD = """() => {
+  const line = document.querySelector("#progress [data-text]");
+  window.recorded = [];
+  new MutationObserver(() => {
+    if (line.textContent !== recorded.at(-1)) recorded.push(line.textContent);
+  }).observe(line, { childList: true, characterData: true, subtree: true });
+}"""
+"""Keeps every line of progress from now on in `recorded`."""
+
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
@@ -200,9 +209,12 @@ def test_cancel_acts_and_leaves_nothing_behind(page: Page, app: App) -> None:
     page.locator("#run-generate").click()
     expect(page.locator("#progress [data-text]")).to_have_text(re.compile(r"denoising · \d+ of 200"), timeout=SONG_MS)
     expect(page.locator("#status")).to_have_text(re.compile(r"denoising \d+ of 200"))
+    page.evaluate(RECORD)
     page.locator("#cancel").click()
     expect(page.locator("#progress [data-text]")).to_have_text("cancelled · nothing was saved")
     expect(page.locator("#run-generate")).to_be_visible()
+    lines = page.evaluate("recorded")
+    assert lines[lines.index("cancelling") :] == ["cancelling", "cancelled · nothing was saved"]
     assert files(app) == before
 
 

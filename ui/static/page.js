@@ -35,16 +35,55 @@
     repaintHeader();
   }
 
+  const BROWSER = "ace-music-studio-browser";
+  let coming = false; // whether this page came to show a job that runs already
+  let stopping = false; // whether Cancel was pressed and the job has not ended yet
+  let repaintLine = () => {};
+
+  /** The name by which the studio finds the jobs of this browser again: nobody can guess it. */
+  function browser() {
+    try {
+      const made = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+      const name = localStorage.getItem(BROWSER) || made();
+      localStorage.setItem(BROWSER, name);
+      return name;
+    } catch {
+      return ""; // a browser that keeps nothing
+    }
+  }
+
+  /** Turns the page busy for a job of its own, and names the browser. */
+  function begin() {
+    busy(true);
+    return [browser()];
+  }
+
+  /** Lets the first line of a job that runs already turn the page busy, and names the browser. */
+  function comeBack() {
+    coming = !isBusy();
+    return [browser()];
+  }
+
+  /** Says at once that the job is on its way to an end. */
+  function cancelling() {
+    stopping = isBusy();
+    repaintLine();
+    return [];
+  }
+
   /** The progress line with "n of m" drawn as a bar; faults are told at their fields, or here where they have none. */
   function progress(element, props, watch) {
     const show = () => {
-      const line = String(props.value ?? "");
+      const told = String(props.value ?? "");
+      if (coming && told) busy(true);
+      const line = stopping && !told.startsWith("cancelled") ? "cancelling" : told;
       const [, step, total] = line.match(/(\d+) of (\d+)/) ?? [];
       element.querySelector("[data-text]").textContent = line;
       element.querySelector(".bar").style.setProperty("--done", total ? step / total : 0);
       stage = isBusy() ? (line.match(/^\w+(?: · \d+ of \d+)?(?= ·|$)/) ?? [stage])[0].replace(" · ", " ") : "";
       repaintHeader();
     };
+    repaintLine = show;
     watch("value", show);
     watch("faults", async () => {
       const said = element.querySelector("[data-text]");
@@ -61,6 +100,11 @@
     document.getElementById("desk").classList.toggle("busy", working);
     stage = working ? "queued" : "";
     repaintHeader();
+    coming = false;
+    if (stopping) {
+      stopping = false;
+      repaintLine();
+    }
     if (!working) return;
     document.querySelector("#progress [data-text]").textContent = stage;
     window.studio.tell([]);
@@ -175,5 +219,5 @@
   document.addEventListener("focusin", oneGroup);
   document.addEventListener("keydown", oneGroup, true);
 
-  window.studio = { ...window.studio, text, status, progress, busy, panes, region };
+  window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes, region };
 })();

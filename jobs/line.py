@@ -1,0 +1,61 @@
+"""The line before a device: one piece of work at a time, first come, first served, and each knows its place."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.errors import Busy
+
+
+class Line:
+    """A lock that serves in the order of arrival; `longest` is how many may be in it."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._places: deque[Place] = deque()
+        self._moved = threading.Condition()
+
+    @contextmanager
+    def place(self, *, urgent: bool = False) -> Iterator[Place]:
+        """A place at the end, given up on leaving; nobody is served before its `before` is 0.
+
+        Raises Busy when the line is full, unless it is urgent.
+        """
+        place = Place(self)
+        with self._moved:
+            if len(self._places) >= self._longest and not urgent:
+                raise Busy(f"Too many jobs wait: {len(self._places)} before this one.", "Try again in a while.")
+            self._places.append(place)
+        try:
+            yield place
+        finally:
+            with self._moved:
+                self._places.remove(place)
+                self._moved.notify_all()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn of one's own, however long the line is."""
+        with self.place(urgent=True) as place:
+            place.before(None)
+            yield
+
+    def before(self, place: Place, wait_s: float | None) -> int:
+        """How many are before that place, once it is 0 or after so many seconds."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._places[0] is place, wait_s)
+            return self._places.index(place)
+
+
+class Place:
+    """A place in a line."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def before(self, wait_s: float | None) -> int:
+        """How many are served before this one, as soon as nobody is or after so many seconds; None waits on."""
+        return self._line.before(self, wait_s)
