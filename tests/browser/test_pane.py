@@ -99,10 +99,11 @@ def test_on_a_phone_the_page_moves_to_what_happens_and_the_player_stays_in_reach
     phone.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     phone.locator("#run-lyrics").click()
     expect(phone.locator("#draft textarea")).to_be_in_viewport()
-    phone.evaluate("scrollTo(0, 1e6)")
-    end, dock = phone.locator("footer").bounding_box(), phone.locator("#dock").bounding_box()
-    assert end is not None and dock is not None
-    assert end["y"] + end["height"] <= dock["y"] + 1
+    phone.wait_for_function("""() => {
+        scrollTo(0, 1e6);
+        const edge = (name, side) => document.querySelector(name).getBoundingClientRect()[side];
+        return edge("footer", "bottom") <= edge("#dock", "top") + 1;
+    }""")
 
 
 def test_a_recalled_song_leaves_the_seed_open_and_can_be_undone_but_for_later_edits(
