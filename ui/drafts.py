@@ -11,7 +11,7 @@ from gradio.components import Component
 
 import tooltips
 from core.drafts import DRAFTS, DraftKind
-from core.knobs import Json, Knob, knobs_of
+from core.knobs import Json, Knob, Value, knobs_of
 from core.music import KNOBS
 from core.params import GenerateRequest
 from core.tables import Mode
@@ -37,7 +37,7 @@ _FOLDS: Mapping[DraftKind, str] = {
     "understand": "Understand a recording · its facts",
 }
 
-Step = dict[str, tuple[Json, Json]]
+Step = dict[str, tuple[Value, Value]]
 """What a draft filled in: by knob, what the form held before and what it held then."""
 
 
@@ -164,7 +164,7 @@ def _filler(tools: DraftTools, form: Mapping[str, Component], endpoints: Endpoin
         filled = [knob for knob in DRAFTED if draft.get(knob.name) is not None and knob.name not in muted]
         values = {knob.name: widget_value(knob, draft[knob.name]) for knob in filled}
         before = dict(zip((knob.name for knob in DRAFTED), held, strict=True))
-        step = {name: (before[name], value) for name, value in values.items()}
+        step: Step = {name: (before[name], value) for name, value in values.items()}
         updates = {form[name]: value for name, value in values.items()}
         return {**updates, **_undo_updates(tools, [*steps, step][-DEPTH:]), tools.line: _summary(filled, draft)}
 

@@ -33,9 +33,15 @@ REGION = ("segment_start_s", "segment_end_s")
 
 _REGION_TEMPLATE = """
 <div class="region" hidden>
-  <canvas aria-hidden="true"></canvas>
+  <div class="stage">
+    <canvas aria-hidden="true"></canvas>
+    <span class="whole" role="slider" tabindex="0" aria-label="The whole stretch"></span>
+    <span class="edge start" role="slider" tabindex="0" aria-label="Start of the stretch"></span>
+    <span class="edge end" role="slider" tabindex="0" aria-label="End of the stretch"></span>
+    <i class="playhead" hidden></i>
+  </div>
   <div class="ruler" aria-hidden="true"><span></span><span></span><span></span><span></span><span></span></div>
-  <p data-text></p>
+  <div class="told"><p data-text></p><button type="button" class="hear">Play the stretch</button></div>
 </div>
 """
 

@@ -193,7 +193,8 @@ def test_a_song_is_sent_on_as_the_source_of_another_mode(page: Page, song: dict[
     recall(page, "lofi hip hop")
     page.locator(f"#send-{mode}").click()
     expect(page.locator(f"#{mode}-form")).to_be_visible()
-    expect(page.locator(f"#{mode}-src-audio .waveform-container")).to_be_visible()
+    waveform = page.locator(f"#{mode}-src-audio .waveform-container, #{mode}-form .region canvas")
+    expect(waveform.filter(visible=True)).to_have_count(1)
     expect(page.locator("#modes input:checked")).to_have_value(mode)
     expect(page.locator(f"#run-{mode}")).to_have_text(re.compile("about"))
 
@@ -354,7 +355,22 @@ def test_what_only_language_models_can_do_is_disabled_while_the_built_in_writer_
     expect(page.locator("#lyrics-seed input")).to_be_enabled()
 
 
-def test_a_silent_recording_is_refused_at_once_and_a_stretch_of_another_is_marked_by_dragging_and_by_numbers(
+def drag(page: Page, x: float, y: float, by: float) -> None:
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + by / 2, y + 5)
+    page.mouse.move(x + by, y + 10)
+    page.mouse.up()
+
+
+def swipe(page: Page, x: float, y: float, by: float) -> None:
+    finger = page.context.new_cdp_session(page)
+    for kind, at in (("touchStart", x), ("touchMove", x + by / 2), ("touchMove", x + by)):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": at, "y": y}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_silent_recording_is_refused_at_once_and_a_stretch_of_another_is_marked_by_mouse_touch_keys_and_numbers(
     page: Page, tmp_path: Path
 ) -> None:
     source = tmp_path / "tone.wav"
@@ -365,24 +381,49 @@ def test_a_silent_recording_is_refused_at_once_and_a_stretch_of_another_is_marke
     page.locator("#edit-src-audio input[type=file]").set_input_files(silence)
     expect(page.locator("#edit-src-audio .fault-text")).to_contain_text("Source audio must not be silent")
     page.locator("#edit-src-audio input[type=file]").set_input_files(source)
-    canvas = page.locator("#edit-form .region canvas")
-    line = page.locator("#edit-form .region p")
-    expect(line).to_have_text("0:00.0 – 0:10.0 of 0:08.0")
+    canvas, line = page.locator("#edit-form .region canvas"), page.locator("#edit-form .region p")
+    start, end = page.locator("#edit-segment-start-s input"), page.locator("#edit-segment-end-s input")
+
+    def holds(first: float, last: float) -> None:
+        """The numbers and the waveform agree on the stretch, to a pixel or so of a drag."""
+        expect(line).to_have_text(re.compile(f"^0:0({_near(first)}) – 0:0({_near(last)}) of 0:08\\.0$"))
+        for field, edge in ((start, first), (end, last)):
+            expect(field).to_have_value(re.compile(f"^({_near(edge).replace('.0', '(.0)?')})"))
+
+    holds(2.5, 5.5)  # the middle, and not more than there is
+    expect(page.locator("#edit-src-audio .waveform-container")).to_be_hidden()
     expect(page.locator(".fault-text")).to_have_count(0)
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 30)
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 40)
-    page.mouse.up()
-    start, end = page.locator("#edit-segment-start-s input"), page.locator("#edit-segment-end-s input")
-    expect(start).to_have_value(re.compile(r"^2(\.0\d*)?$|^1\.9\d*$"))
-    expect(end).to_have_value(re.compile(r"^6(\.0\d*)?$|^5\.9\d*$"))
+    second, left, y = box["width"] / 8, box["x"], box["y"] + 20
+    page.mouse.click(left + second, y)
+    holds(2.5, 5.5)
+    drag(page, left + 6 * second, y, -4 * second)
+    holds(2, 6)
+    drag(page, left + 4 * second, y, second)  # the whole
+    holds(3, 7)
+    drag(page, left + 3 * second, y, -2 * second)  # an edge
+    holds(1, 7)
+    swipe(page, left + 7 * second, y, -2 * second)
+    holds(1, 5)
+    page.get_by_label("End of the stretch").press("ArrowRight")
+    page.get_by_label("The whole stretch").press("PageUp")
+    holds(2, 6.1)
+    expect(page.get_by_label("Start of the stretch")).to_have_attribute(
+        "aria-valuetext", re.compile(r"^0:0[12]\.[09]$")
+    )
+    page.get_by_role("button", name="Play the stretch").click()
+    expect(page.locator("#edit-form .playhead")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
     end.fill("3.5")
     expect(line).to_have_text(re.compile(r"– 0:03\.5 of 0:08\.0"))
     shoot(page, "region")
+
+
+def _near(seconds: float) -> str:
+    """The pattern of a number of seconds with a tenth more or less."""
+    return "|".join(f"{seconds + tenths / 10:.1f}" for tenths in (-1, 0, 1))
 
 
 # ---- for everyone ----------------------------------------------------------------------------------------------------

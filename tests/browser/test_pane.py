@@ -99,18 +99,21 @@ def test_on_a_phone_the_page_moves_to_what_happens_and_the_player_stays_in_reach
     phone.locator("#lyrics-brief textarea").fill("rain on a tin roof")
     phone.locator("#run-lyrics").click()
     expect(phone.locator("#draft textarea")).to_be_in_viewport()
-    phone.evaluate("scrollTo(0, 1e6)")
-    end, dock = phone.locator("footer").bounding_box(), phone.locator("#dock").bounding_box()
-    assert end is not None and dock is not None
-    assert end["y"] + end["height"] <= dock["y"] + 1
+    phone.wait_for_function("""() => {
+        scrollTo(0, 1e6);
+        const edge = (name, side) => document.querySelector(name).getBoundingClientRect()[side];
+        return edge("footer", "bottom") <= edge("#dock", "top") + 1;
+    }""")
 
 
 def test_a_recalled_song_leaves_the_seed_open_and_can_be_undone_but_for_later_edits(
     page: Page, library: Library
 ) -> None:
-    save(library, "an older song")
+    source = save(library, "an older song")
     save(library, "an old song")
-    come_back(page, 2)
+    stretch = {"segment_start_s": 1, "segment_end_s": 2.5, "src_audio": str(source.path.resolve())}
+    save(library, "an edit", mode="edit", values=stretch)
+    come_back(page, 3)
     prompt, lyrics = page.locator("#generate-prompt textarea"), page.locator("#generate-lyrics textarea")
     open_fold(page, "generate-diffusion")
     seed = page.locator("#generate-seed input")
@@ -131,6 +134,9 @@ def test_a_recalled_song_leaves_the_seed_open_and_can_be_undone_but_for_later_ed
     recall(page, "an older song")
     expect(prompt).to_have_value("an older song")
     expect(seed).to_have_value("7")
+    recall(page, "an edit")
+    expect(page.locator("#edit-form .region p")).to_have_text("0:01.0 – 0:02.5 of 0:12.0")
+    expect(page.locator("#edit-segment-end-s input")).to_have_value("2.5")
 
 
 def test_a_song_that_is_done_leaves_a_recalled_one_in_the_pane_and_the_history_is_new_when_the_page_comes_to_the_front(
