@@ -190,26 +190,31 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         updates: Updates = {run: handlers.cost(mode, values)}
         now = as_shown(weights, idle, hints)
-        if now == shown:
-            return updates
-        updates[form.heading] = now
-        for knob in tuned:
-            reason, hint = idle.get(knob.name), hints.get(knob.name)
-            if now["weights"] != shown["weights"]:
-                recipe = handlers.recipe_of(mode, weights)
-                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason, hint)
-            elif (reason, hint) != (shown["idle"].get(knob.name), shown["hints"].get(knob.name)):
-                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason, hint)
-        return updates
+        before = {name: shown[name] for name in now}
+        return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
     gr.on(
         [_event(widget, "change") for widget in watched.values()],
         follow,
         inputs_kwargs={"shown": form.heading, **watched},
-        outputs=[run, form.heading, *(form.widgets[knob.name] for knob in tuned)],
+        outputs=[run, form.heading],
         trigger_mode="always_last",
         **AT_ONCE,
     )
+
+    # An event of its own, and seldom: a number field that is told anything while its fold opens can come out as 0.
+    def retune(now: Mapping[str, Any]) -> Updates:
+        before, updates = now.get("before", now), Updates()
+        for knob in tuned:
+            reason, hint = now["idle"].get(knob.name), now["hints"].get(knob.name)
+            if now["weights"] != before["weights"]:
+                recipe = handlers.recipe_of(mode, now["weights"])
+                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason, hint)
+            elif (reason, hint) != (before["idle"].get(knob.name), before["hints"].get(knob.name)):
+                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason, hint)
+        return updates or gr.skip()
+
+    form.heading.change(retune, inputs=form.heading, outputs=[form.widgets[knob.name] for knob in tuned], **AT_ONCE)
 
 
 def _mark_region(form: Form, region: gr.HTML) -> None:
@@ -316,7 +321,7 @@ def _history(page: Page) -> None:
     outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
     loaded = page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
-        **dict.fromkeys(SONG_MODES, (song.player, song.metadata)),
+        **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),
     }
     generate = page.forms["generate"]

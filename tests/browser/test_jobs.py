@@ -22,9 +22,9 @@ def test_a_reloaded_page_shows_its_job_in_line_again_and_then_its_song(page: Pag
         while not any(line.startswith("denoising") for _, _, line in other.outputs()):
             assert not other.done()
         page.locator("#run-generate").click()
-        expect(page.locator("#progress")).to_have_text("queued · 1 before you")
+        expect(page.locator("#progress [data-text]")).to_have_text("queued · 1 before you")
         page.reload()
-        expect(page.locator("#progress")).to_have_text("queued · 1 before you")
+        expect(page.locator("#progress [data-text]")).to_have_text("queued · 1 before you")
         expect(page.locator("#cancel")).to_be_visible()
         expect(page.locator("#run-generate")).to_be_hidden()
         other.cancel()
