@@ -313,14 +313,14 @@ def test_a_song_on_mlx_is_a_track_of_its_own_and_tells_its_peak(
 ) -> None:
     monkeypatch.setenv("ACE_NANO_DIR", str(folder))
     request = GenerateRequest(prompt="lofi", thinking=False, duration_s=10, seed=3, inference_steps=1)
-    tracks, threads, render = [], [], pipeline.render
+    tracks, threads, rendered = [], [], pipeline.rendered
 
     def watched(*job: Any) -> Iterator[object]:
-        for event in render(*job):
+        for event in rendered(*job):
             threads.append(threading.current_thread().name)
             yield event
 
-    monkeypatch.setattr(pipeline, "render", watched)
+    monkeypatch.setattr(pipeline, "rendered", watched)
     for name in (*RUNTIMES, "mlx"):
         settings = Settings(checkpoint="nano", machine=Machine(runtime=name, device="cpu"), outputs=tmp_path)
         with closing(Studio(settings)) as studio:

@@ -120,7 +120,8 @@ def come_to_rest(page: Page) -> None:
 
 
 def open_fold(page: Page, name: str) -> None:
-    """Open a fold, and wait until it is at rest."""
+    """Open a fold of a page at rest, and wait until it is at rest again."""
+    come_to_rest(page)
     page.locator(f"#{name}-fold > button").click()
     come_to_rest(page)
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 import tooltips
 from checkpoints import table
 from core.params import MODES
-from tests.browser.conftest import open_fold, shoot
+from tests.browser.conftest import come_to_rest, open_fold, shoot
 from tests.conftest import App
 
 SONG_MS = 120_000
@@ -356,6 +356,7 @@ def test_what_only_language_models_can_do_is_disabled_while_the_built_in_writer_
 
 
 def drag(page: Page, x: float, y: float, by: float) -> None:
+    come_to_rest(page)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + by / 2, y + 5)
@@ -364,6 +365,7 @@ def drag(page: Page, x: float, y: float, by: float) -> None:
 
 
 def swipe(page: Page, x: float, y: float, by: float) -> None:
+    come_to_rest(page)
     finger = page.context.new_cdp_session(page)
     for kind, at in (("touchStart", x), ("touchMove", x + by / 2), ("touchMove", x + by)):
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": at, "y": y}]})
