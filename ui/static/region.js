@@ -90,6 +90,7 @@
     let shown = {};
     let isTyped = false; // whether the numbers were set before there was a recording
     let drag = null;
+    let own = [NaN, NaN]; // what was marked here of itself, which nobody has asked for
 
     const stretch = () => [props.value.start, props.value.end];
     const set = ([start, end]) => {
@@ -134,13 +135,15 @@
       const fits = isGiven || (isTyped && props.value.end <= song.length);
       isTyped = false;
       if (fits) return;
-      set(sensible(song.length));
+      own = sensible(song.length);
+      set(own);
       trigger("release");
     }
 
     async function show() {
       const { url = null, start, end } = props.value ?? {};
-      const isNew = start !== shown.start || end !== shown.end;
+      const isOwn = start === own[0] && end === own[1];
+      const isNew = !isOwn && (start !== shown.start || end !== shown.end);
       const isGiven = isRecalled || (shown.start !== undefined && isNew);
       if (!url && props.value) isTyped ||= isNew;
       shown = { url, start, end };
