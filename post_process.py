@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from checkpoints import find, table
 from core.actions import ActionRequest, ExportRequest, LrcRequest, NormaliseRequest, NotesRequest, StemsRequest
+from core.errors import StudioError
 from core.events import Progress
 from core.files import write_whole
-from core.knobs import Json, knobs_of
-from core.plans import plan_from
+from core.knobs import Json, knobs_of, parse
+from core.params import SONG_MODES
+from core.plans import Plan, plan_from
 from core.tables import SAMPLE_RATE
 from library import audio, exports, loudness
 from library.cover import cover_of
 from library.tags import Tags
 from library.tracks import Track
+from lyrics import synced
 from lyrics.line_counts import sections_of
+from lyrics.synced import How, Line, Section
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lyrics.synced import How, Line, Section
+    from networks.acestep.alignment import LineTime
     from networks.acestep.job import Job
     from networks.acestep.runtime import Runtime
     from networks.demucs.separator import Separator
@@ -221,8 +225,6 @@ def score_of(track: Track) -> tuple[Score, float]:
 
     Raises StudioError where this version's composer would write another one.
     """
-    from core.knobs import parse
-    from core.params import SONG_MODES
     from planner.composer.recall import recalled
 
     request = parse(SONG_MODES[track.mode], track.asked())
@@ -231,13 +233,13 @@ def score_of(track: Track) -> tuple[Score, float]:
 
 
 def _not_composed(track: Track | None) -> str | None:
-    return None if track is not None and track.plan.get("score") else NOT_COMPOSED
+    from planner.composer.recall import is_composed
+
+    return None if track is not None and is_composed(track.plan) else NOT_COMPOSED
 
 
 def _lrc(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> Iterator[Progress | Made]:
     """A file of the words with their times."""
-    from lyrics import synced
-
     assert song.track is not None
     times = yield from _times(song, networks)
     yield Progress("writing")
@@ -259,33 +261,96 @@ class _Times:
 
 def _times(song: Song, networks: Networks) -> Generator[Progress, None, _Times]:
     """Progress; returns the times from the best source that there is: the score, the song itself, the plan."""
-    from lyrics import synced
-
     track = song.track
     assert track is not None
     if _not_composed(track) is None:
         score, start_s = score_of(track)
         return _Times(
-            lines=[synced.Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
-            sections=[synced.Section(each.tag, start_s + each.start_s) for each in score.sections],
+            lines=[Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
+            sections=[Section(each.tag, start_s + each.start_s) for each in score.sections],
             how="score",
             notes=tuple(f"no room for: {text}" for text in score.unsung),
         )
     why = f"{track.checkpoint} cannot be asked where it sang them"
-    if song.job is not None and song.latents is not None:
-        from lyrics.sung import align
-
-        if networks.song.lyric_heads:
-            for event in align(song.job, plan_from(track.plan, track.seconds), song.latents, networks.song):
-                if isinstance(event, Progress):
-                    yield event
-                elif event.found:
-                    missed = len(event.lines) - event.found
-                    notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
-                    return _Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
-            why = "none of them stands out in the song"
+    if song.job is not None and song.latents is not None and networks.song.lyric_heads:
+        for event in align(song.job, plan_from(track.plan, track.seconds), song.latents, networks.song):
+            if isinstance(event, Progress):
+                yield event
+            elif event.found:
+                missed = len(event.lines) - event.found
+                notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
+                return _Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
+        why = "none of them stands out in the song"
     lines, sections = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
     return _Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SungTimes:
+    """When the lines of a song are sung and its sections begin.
+
+    `found` of the lines stand out in what the DiT attends to, the others were placed between them: where it is 0, the
+    times mean nothing.
+    """
+
+    lines: tuple[Line, ...]
+    sections: tuple[Section, ...]
+    found: int
+
+
+def has_words(lyrics: str) -> bool:
+    """Whether lyrics have a line that is sung: the names of sections, as in [Instrumental], are not."""
+    return any(lines for _, lines in sections_of(lyrics))
+
+
+def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) -> Iterator[Progress | SungTimes]:
+    """Progress, then the SungTimes of a rendered song; the same song gives the same times.
+
+    `job` made the song, with its adapters and recordings; `plan` is the one that it followed (`core.plans.plan_from`)
+    and `latents` `(T, C)` what became of it. Where a window was made anew, its words alone are sought, in it alone.
+
+    Raises StudioError for a song without words, and where nobody knows which heads of the checkpoint follow them.
+    """
+    from networks.acestep.alignment import line_times, words_of
+    from pipeline import last_step
+
+    if not has_words(plan.music.lyrics):
+        raise StudioError("The song has no words that are sung.", "Choose one with lyrics.")
+    if not runtime.lyric_heads:
+        raise StudioError("It is not known where this checkpoint keeps track of the words.", "Estimate their times.")
+    step = yield from last_step(job, plan, latents, runtime)
+    yield Progress("listening", note="finding the words in the song")
+    words, patch = words_of(step.words, runtime.lyric_offsets(step.words)), runtime.shape.patch
+    maps = runtime.cross_attention(
+        step.x,
+        step.t,
+        step.view.context,
+        step.view.condition,
+        heads=runtime.lyric_heads,
+        positions=words.positions,
+    )
+    first, stop = step.window[0] // patch, -(-step.window[1] // patch)
+    frame_s = patch / runtime.shape.frames_hz
+    shown = [each[first:stop].numpy() for each in maps]
+    yield apart(line_times(shown, words, frame_s, start_s=first * frame_s, end_s=step.seconds))
+
+
+def apart(times: Sequence[LineTime]) -> SungTimes:
+    """The lines and sections apart. A section whose tag nothing attends to begins with its first line."""
+    lines, sections, found = [], [], 0
+    for index, each in enumerate(times):
+        if not _is_section(each.text):
+            lines.append(Line(each.text, each.start_s, each.end_s))
+            found += each.found
+            continue
+        after = times[index + 1] if index + 1 < len(times) else each
+        start_s = each.start_s if each.found or not after.found else after.start_s
+        sections.append(Section(each.text[1:-1], start_s))
+    return SungTimes(lines=tuple(lines), sections=tuple(sections), found=found)
+
+
+def _is_section(line: str) -> bool:
+    return not any(lines for _, lines in sections_of(line))
 
 
 def _looked_into(track: Track | None) -> str | None:
@@ -293,13 +358,13 @@ def _looked_into(track: Track | None) -> str | None:
     if track is None or _not_composed(track) is None or track.checkpoint not in table.CHECKPOINTS:
         return None
     there = track.latents_path.is_file() and find.locate(table.row(track.checkpoint)) is not None
-    return track.checkpoint if there and track.checkpoint != "nano" else None
+    return track.checkpoint if there else None
 
 
 def _without_words(track: Track | None) -> str | None:
     if track is None:
         return NO_TRACK
-    return None if any(lines for _, lines in sections_of(str(track.values.get("lyrics") or ""))) else NO_WORDS
+    return None if has_words(str(track.values.get("lyrics") or "")) else NO_WORDS
 
 
 ACTIONS: Mapping[type[ActionRequest], Action] = MappingProxyType(

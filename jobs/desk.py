@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,6 +14,7 @@ from checkpoints.table import Checkpoint
 from core.drafts import Draft
 from core.events import Progress, TextDelta
 from core.plans import Plan
+from jobs.passing import passing
 from jobs.replica import Replica
 from jobs.time_left import StagePace
 from jobs.work import Effort
@@ -105,13 +106,11 @@ def gathered(
     events: Generator[Progress | Product, None, Effort], into: list[Product]
 ) -> Generator[Progress, None, Effort]:
     """The progress among the events, the products going into a list; returns what the work took."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            effort: Effort = end.value
-            return effort
+
+    def kept(event: Progress | Product) -> Iterator[Progress]:
         if isinstance(event, Progress):
             yield event
         else:
             into.append(event)
+
+    return passing(events, kept)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from core.errors import Cancelled
@@ -14,6 +13,7 @@ from core.events import Progress
 from jobs.lease import leased
 from jobs.line import Line, Place
 from jobs.models import Models
+from jobs.passing import passing
 from jobs.work import Effort, Need, Work
 from networks.machine import Machine
 
@@ -52,23 +52,17 @@ class Replica:
         with self._line.place() as place:
             yield from _waited(place, stop)
             try:
-                with contextlib.closing(leased(work, self.models)) as events:
-                    return (yield from self._told(events))
+                watch: Callable[[Progress | Product], Iterator[Progress | Product]] = self._watch
+                return (yield from passing(leased(work, self.models), watch))
             finally:
                 self.state, self.note = ("ready" if self.models.roles else "idle"), ""
 
-    def _told(self, events: Generator[Progress | Product, None, Effort]) -> Generator[Progress | Product, None, Effort]:
-        """The events, with `state` and `note` kept by what they tell."""
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                effort: Effort = end.value
-                return effort
-            if isinstance(event, Progress):
-                self.state = "loading" if event.stage in ("queued", "loading") else "running"
-                self.note = str(event)
-            yield event
+    def _watch(self, event: Progress | Product) -> Iterator[Progress | Product]:
+        """The event, once `state` and `note` say what it tells."""
+        if isinstance(event, Progress):
+            self.state = "loading" if event.stage in ("queued", "loading") else "running"
+            self.note = str(event)
+        yield event
 
     def prepare(self, needs: Sequence[Need]) -> None:
         """Load what is needed, before any work. Raises what the networks raise."""

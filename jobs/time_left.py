@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
 
 from core.events import Progress, Stage
+from jobs.passing import passing
 
 ORDER: tuple[Stage, ...] = ("planning", "listening", "encoding", "conditioning", "denoising", "decoding")
 """The stages of a song that are counted, in their order; what waits and what loads is not."""
@@ -52,23 +52,22 @@ class TimeLeft:
         """The events, with the time of the stages to come in that of each; stages that end are remembered."""
         stage: Stage | None = None
         since, share = self.now(), 1.0
-        with closing(events):
-            while True:
-                try:
-                    event = next(events)
-                except StopIteration as end:
-                    self._note(stage, share, since)
-                    result: Result = end.value
-                    return result
-                if not isinstance(event, Progress):
-                    yield event
-                    continue
-                if event.stage != stage:
-                    self._note(stage, share, since)
-                    # A step is told when it is done: a stage whose first event is a step began before it.
-                    share = 1.0 - event.step / event.total if event.total else 1.0
-                    stage, since = event.stage, self.now()
-                yield self._over_all(event, self.now() - since)
+
+        def over_all(event: Progress | Product) -> Iterator[Progress | Product]:
+            nonlocal stage, since, share
+            if not isinstance(event, Progress):
+                yield event
+                return
+            if event.stage != stage:
+                self._note(stage, share, since)
+                # A step is told when it is done: a stage whose first event is a step began before it.
+                share = 1.0 - event.step / event.total if event.total else 1.0
+                stage, since = event.stage, self.now()
+            yield self._over_all(event, self.now() - since)
+
+        result = yield from passing(events, over_all)
+        self._note(stage, share, since)
+        return result
 
     def _note(self, stage: Stage | None, share: float, since: float) -> None:
         if stage is not None and stage in self.parts:

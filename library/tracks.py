@@ -24,7 +24,7 @@ from safetensors.numpy import save as to_safetensors
 
 from core.errors import Fault, RequestError, StudioError
 from core.files import sha256, write_whole
-from core.knobs import Json, knobs_of
+from core.knobs import Json, readable, to_json
 from core.params import SONG_MODES
 from core.plans import plan_text
 from core.tables import PRODUCT, SAMPLE_RATE, Mode
@@ -125,14 +125,7 @@ class Track(Record):
 
     def asked(self) -> dict[str, Json]:
         """The knobs of the track's mode by name; at their default where it tells none that this version takes."""
-        asked: dict[str, Json] = {}
-        for knob in knobs_of(SONG_MODES[self.mode]):
-            try:
-                value = knob.parse(self.values.get(knob.name, knob.default))
-            except ValueError:  # the knobs of another version
-                value = knob.default
-            asked[knob.name] = str(value) if isinstance(value, Path) else value
-        return asked
+        return to_json(readable(SONG_MODES[self.mode], self.values))
 
 
 class _PlanFacts(TypedDict, total=False):

@@ -13,6 +13,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from core.tables import PRODUCT
 from lyrics.line_counts import sections_of
 from lyrics.pronunciation import syllables
 
@@ -27,7 +28,6 @@ TOLD: Mapping[How, str] = MappingProxyType(
 )
 """What a file says of how its times were found."""
 
-TOOL = "ACE Music Studio"
 SECTION_SIGN = "♪"
 """Before the tag of a section. A bracket there is dropped by some players and taken for a tag by others."""
 
@@ -96,7 +96,7 @@ def to_lrc(lines: Sequence[Line], sections: Sequence[Section], title: str, how: 
         [
             f"[ti:{_on_one_line(title)}]",
             f"[length:{_stamp(_hundredths(length_s))}]",
-            f"[re:{TOOL}]",
+            f"[re:{PRODUCT}]",
             f"[#:times {TOLD[how]}]",
             "",
             *(f"[{_stamp(at)}]{signs[rank]}{text}" for at, rank, text in entries),

@@ -94,10 +94,6 @@ def _shapes(files: tuple[Path, ...]) -> Iterator[tuple[str, list[int]]]:
             raise CheckpointError(f"{file} cannot be read: {broken}.", REPAIR) from broken
 
 
-def _numbers(shape: list[int]) -> int:
-    return prod(shape)
-
-
 def _width(machine: Machine) -> float:
     """Bytes of a number, the VAE's and packed matrices' apart."""
     dtype = machine.dtype or ("float32" if kind_of(machine) == "cpu" else "float16")

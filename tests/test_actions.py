@@ -24,7 +24,7 @@ from checkpoints import table
 from core.actions import ACTIONS, ActionName, ExportFormat
 from core.errors import MissingWeights, RequestError
 from core.events import Progress
-from core.knobs import parse
+from core.knobs import knobs_of, parse
 from core.params import GenerateRequest
 from core.requests import REQUESTS
 from core.tables import SAMPLE_RATE
@@ -225,6 +225,43 @@ def test_a_song_is_brought_to_a_loudness_under_the_ceiling(studio: Studio, song:
     assert found.true_peak_db <= -1.0
     assert made.facts["lufs"] == pytest.approx(found.lufs, abs=0.02)
     assert made.facts["true_peak_db"] == pytest.approx(found.true_peak_db, abs=0.02)
+
+
+OTHERWISE: dict[str, tuple[ActionName, dict[str, object]]] = {
+    "shifts": ("stems", {"shifts": 0}),
+    "overlap": ("stems", {"overlap": 0.5}),
+    "normalise lufs": ("normalise", {"lufs": -20}),
+    "ceiling_db": ("normalise", {"lufs": -8, "ceiling_db": -6}),
+    "format": ("export", {"format": "wav24"}),
+    "export lufs": ("export", {"lufs": -20}),
+    "start_s": ("export", {"start_s": 0.2}),
+    "end_s": ("export", {"end_s": 0.7}),
+    "fade_in_s": ("export", {"fade_in_s": 0.3}),
+    "fade_out_s": ("export", {"fade_out_s": 0.3}),
+}
+USUAL: dict[str, dict[str, object]] = {"ceiling_db": {"lufs": -8}, "format": {"format": "wav32f"}}
+"""What a knob is held against where that is not the defaults; exports are held as wav."""
+
+
+@pytest.mark.parametrize("knob", OTHERWISE)
+def test_every_knob_of_an_action_changes_what_it_makes(studio: Studio, recording: Path, knob: str) -> None:
+    name, values = OTHERWISE[knob]
+    common: dict[str, object] = {"audio": str(recording), **({"format": "wav24"} if name == "export" else {})}
+    usual, otherwise = (
+        made_by(studio, name, **{**common, **each}) for each in (USUAL.get(knob, {}), {**USUAL.get(knob, {}), **values})
+    )
+    if knob == "format":
+        subtypes = {soundfile.info(made.files[0]).subtype for made in (usual, otherwise)}
+        assert subtypes == {"FLOAT", "PCM_24"}
+    else:
+        assert not np.array_equal(sound_of(usual.files[0]), sound_of(otherwise.files[0]))
+
+
+def test_every_knob_of_the_actions_is_among_those_that_are_changed() -> None:
+    knobs = {
+        (name, knob.name) for name, request in ACTIONS.items() for knob in knobs_of(request) if knob.group != "main"
+    }
+    assert {(name, knob.split()[-1]) for knob, (name, _) in OTHERWISE.items()} == knobs
 
 
 def test_the_formats_that_can_be_asked_for_are_those_that_can_be_written() -> None:

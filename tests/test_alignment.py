@@ -25,7 +25,6 @@ from core.params import SONG_MODES
 from core.plan_text import PlanText
 from core.plans import Plan, open_plan, plan_from
 from lyrics.line_counts import sections_of
-from lyrics.sung import SungTimes, align, apart, has_words
 from lyrics.synced import Line, Section
 from networks.acestep.alignment import Floats, LineTime, best_path, line_times, words_of
 from networks.acestep.job import Job
@@ -36,6 +35,7 @@ from networks.acestep.published import CONFIGS
 from networks.acestep.runtime import Head, Runtime
 from networks.machine import RUNTIMES
 from pipeline import LastStep, last_step
+from post_process import SungTimes, align, apart, has_words
 from tests.parity import relative_error
 from tests.test_pipeline import job_of
 from tests.tiny import CHANNELS, save_tiny

@@ -132,6 +132,16 @@ def test_every_room_has_its_floor_and_the_house_stays_small() -> None:
     assert len({line.partition("/")[0] for line in listed.splitlines()}) <= MOST_ROOT_ENTRIES
 
 
+def test_no_way_down_the_house_is_longer_than_it_has_floors() -> None:
+    graph = rooms()
+
+    @cache
+    def depth(room: str) -> int:
+        return 1 + max((depth(each) for each in graph[room]), default=0)
+
+    assert max(map(depth, graph)) <= MOST_FLOORS
+
+
 def test_no_arrow_points_up() -> None:
     floor = {room: number for number, each in enumerate(FLOORS) for room in each}
     upward = {

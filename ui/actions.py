@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -112,6 +111,6 @@ def updates(tools: ActionTools, track: Track, handlers: Handlers) -> Updates:
 
 def _stems(tools: ActionTools, made: Sequence[Companion]) -> Updates:
     newest = next((companion for companion in made if companion.action == STEMS_OF), None)
-    parts: dict[str, Any] = dict(zip(STEMS, map(str, newest.files), strict=False)) if newest else {}
+    parts: dict[str, str] = dict(zip(STEMS, map(str, newest.files), strict=False)) if newest else {}
     players: Updates = {player: parts.get(stem) for stem, player in tools.stems.items()}
     return {tools.grid: gr.update(visible=bool(parts)), **players}
