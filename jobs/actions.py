@@ -87,7 +87,7 @@ class Actions:
 def song_of(request: ActionRequest, desk: Desk) -> Song:
     """The song that a request is about. Raises RequestError when there is none, or none that can be read."""
     if request.track is not None:
-        track = desk.library.get(request.track)
+        track = desk.library.get(request.track, "track")
         return Song(path=track.path, sha256=track.sha256, seconds=track.seconds, track=track)
     assert request.audio is not None
     header = audio.probe(request.audio)

@@ -198,12 +198,12 @@ class Library:
         tracks = (self._read(sidecar) for sidecar in sidecars)
         return tuple(sorted((track for track in tracks if track), key=lambda track: track.created, reverse=True))
 
-    def get(self, identity: str) -> Track:
-        """The track of that id. Raises RequestError when there is none."""
+    def get(self, identity: str, field: str = "id") -> Track:
+        """The track of that id. Raises RequestError, with `field` as the name of the fault, when there is none."""
         # Ids come from outside: only what looks like one becomes part of a path.
         track = self._read(self.root / f"{identity}.json") if _ID.fullmatch(identity) else None
         if track is None:
-            raise RequestError([Fault("id", identity, "must be the id of a track in the library")])
+            raise RequestError([Fault(field, identity, "must be the id of a track in the library")])
         return track
 
     def find(self, key: str) -> tuple[Track, ...]:
