@@ -207,6 +207,10 @@ def of(mode: str, knob: str) -> tuple[str, str]:
     return KNOBS.get(f"{mode}.{knob}") or KNOBS[knob]
 
 
+VIEWS: dict[str, tuple[str, str]] = {}
+"""Title and sentence of each view, by its name in the rail."""
+
+
 def title(name: str) -> tuple[str, str]:
-    """Title and sentence of a request, by the name of its endpoint."""
-    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN}[name]
+    """Title and sentence of a request, by the name of its endpoint, or of a view."""
+    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN, **VIEWS}[name]

@@ -23,6 +23,7 @@ from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
+from ui.views import View
 
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
@@ -42,6 +43,7 @@ class Page:
     rail: gr.Radio
     history: gr.Radio
     forms: Mapping[Mode, Form]
+    views: Mapping[str, View]
     runs: Mapping[Mode, gr.Button]
     cancel: gr.Button
     song: SongPane
@@ -71,6 +73,8 @@ def wire(page: Page) -> None:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
     actions.wire(page.song.actions, page.endpoints)
+    for view in page.views.values():
+        view.wire(page)
     page.endpoints.add_cancel(page.cancel)
     _song_actions(page)
     _history(page)
@@ -78,11 +82,11 @@ def wire(page: Page) -> None:
 
 
 def _switch_modes(page: Page) -> None:
-    """The rail shows one form, its button and its kind of result, without asking the server."""
-    panes: list[tuple[Component | gr.Column, Sequence[Mode]]] = []
+    """The rail shows one form or view, its button and its kind of result, without asking the server."""
+    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [(view.column, [name]) for name, view in page.views.items()]
     for mode, form in page.forms.items():
         panes += [(form.column, [mode]), (page.runs[mode], [mode])]
-    panes += [(page.song.column, list(SONG_MODES)), (page.words.column, ["lyrics"])]
+    panes += [(page.song.column, [*SONG_MODES, *page.views]), (page.words.column, ["lyrics"])]
     shown_in = json.dumps([modes for _, modes in panes])
     page.rail.change(
         None,

@@ -1,4 +1,4 @@
-"""The page: five modes in a rail, one form for each, one result; all of it derived from the tables of params.py."""
+"""The page: five modes and the views in a rail, a form for each mode, one result; derived from the tables of params.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ui.endpoints import Endpoints
 from ui.events import Page, wire
 from ui.handlers import Handlers
 from ui.panes import build_song_pane, build_words_pane, plain_text
+from ui.views import VIEWS
 from ui.widgets import Blocks
 
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
@@ -80,6 +81,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
                 )
                 for mode in MODES
             }
+            views = {name: make(handlers) for name, make in VIEWS.items()}
             progress, runs, cancel = _dock(handlers)
         with gr.Column(elem_id="result", min_width=0):
             song, words = build_song_pane(handlers), build_words_pane()
@@ -91,6 +93,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         rail=rail,
         history=history,
         forms=forms,
+        views=views,
         runs=runs,
         cancel=cancel,
         song=song,
@@ -101,7 +104,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
 
 def _rail() -> tuple[gr.Radio, gr.Radio]:
     with gr.Column(elem_id="rail", min_width=0):
-        modes = [(tooltips.title(mode)[0], mode) for mode in MODES]
+        modes = [(tooltips.title(name)[0], name) for name in (*MODES, *VIEWS)]
         rail = gr.Radio(modes, value=FIRST, label="Mode", elem_id="modes")
         history = gr.Radio([], label="History", elem_id="history", visible=False, interactive=True)
     return rail, history
