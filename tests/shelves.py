@@ -25,6 +25,7 @@ def fill(root: Path, songs: int, takes: int = 1) -> Library:
     """
     library = Library(root)
     noise = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 48_000)).astype(np.float32)
+    noise *= np.abs(np.sin(np.linspace(0, 9, 48_000, dtype=np.float32)))
     record = Record(
         mode="generate", title="song", checkpoint="nano", seed=0, device="cpu", tflop=1.0, seconds_taken=1.0
     )

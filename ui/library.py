@@ -42,7 +42,7 @@ _TEMPLATE = """
 <section class="library" aria-label="Library">
   <div class="tools">
     <input type="search" class="words" aria-label="Search" placeholder="Title, prompt or words" autocomplete="off">
-    <select class="modes" aria-label="Made by"></select>
+    <select class="modes" aria-label="Made by"><option value="">All modes</option>{modes}</select>
     <select class="weights" aria-label="Checkpoint"></select>
     <button type="button" class="starred" aria-pressed="false">Favourites</button>
     <button type="button" class="bring">Import</button>
@@ -53,7 +53,7 @@ _TEMPLATE = """
     <p role="status" aria-live="polite"></p>
     <button type="button" class="undo" hidden>Undo</button>
   </div>
-  <div class="rows" role="grid" aria-label="Songs"></div>
+  <div class="rows" role="grid" aria-label="Songs" title="{keys}"></div>
   <button type="button" class="more" hidden>More</button>
   <div class="storage">
     <p class="used"></p>
@@ -74,14 +74,18 @@ def build(handlers: Handlers) -> View:
         gr.HTML(f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"])
         shelf = gr.HTML(
             {},
-            html_template=_TEMPLATE,
+            html_template=_template(),
             js_on_load="studio.library(element, props, trigger, watch, upload)",
-            modes=[[mode, tooltips.title(mode)[0]] for mode in SONG_MODES] + [["recording", "Recording"]],
-            keys=tooltips.LIBRARY_KEYS,
             drawn={},
             replay={},
         )
     return View(column=column, wire=lambda page: _wire(page, shelf, handlers))
+
+
+def _template() -> str:
+    names = {**{mode: tooltips.title(mode)[0] for mode in SONG_MODES}, "recording": "Recording"}
+    modes = "".join(f'<option value="{mode}">{name}</option>' for mode, name in names.items())
+    return _TEMPLATE.format(modes=modes, keys=tooltips.LIBRARY_KEYS)
 
 
 def _wire(page: Page, shelf: gr.HTML, handlers: Handlers) -> None:

@@ -5,7 +5,8 @@
   const PAGE = 60;
   const TYPING_MS = 150;
   const SVG = "http://www.w3.org/2000/svg";
-  const HIGH = 32; // of a waveform that is as loud as can be, in units of its picture
+  const HIGH = 64; // of the loudest bar of a waveform, in units of its picture
+  const PER_BAR = 6; // peaks that one bar stands for
   const DAY_S = 86400;
 
   // The view is taken out of the page while another is shown: what is asked for outlives it.
@@ -46,18 +47,21 @@
     return new Date(created * 1000).toISOString().slice(0, 10);
   }
 
-  /** The waveform of base64 peaks, as a shape that takes its colour from the style sheet. */
+  /** The waveform of base64 peaks, in bars that take their colour from the style sheet. */
   function wave(peaks) {
     const picture = document.createElementNS(SVG, "svg");
     const shape = document.createElementNS(SVG, "path");
     const levels = Array.from(atob(peaks), (letter) => letter.charCodeAt(0));
     const loudest = Math.max(...levels, 1);
-    const tall = (level) => Math.max(0.5, (level / loudest) * HIGH);
-    const edge = (sign) => levels.map((level, i) => `${i} ${(HIGH + sign * tall(level)).toFixed(1)}`);
-    picture.setAttribute("viewBox", `0 0 ${Math.max(levels.length - 1, 1)} ${2 * HIGH}`);
+    const bars = Array.from({ length: Math.ceil(levels.length / PER_BAR) }, (_, bar) => {
+      const level = Math.max(...levels.slice(bar * PER_BAR, (bar + 1) * PER_BAR));
+      const tall = Math.max(1, (level / loudest) * HIGH);
+      return `M${bar} ${((HIGH - tall) / 2).toFixed(1)}h.6v${tall.toFixed(1)}h-.6z`;
+    });
+    picture.setAttribute("viewBox", `0 0 ${Math.max(bars.length, 1)} ${HIGH}`);
     picture.setAttribute("preserveAspectRatio", "none");
     picture.ariaHidden = "true";
-    if (levels.length) shape.setAttribute("d", `M${[...edge(-1), ...edge(1).reverse()].join("L")}Z`);
+    shape.setAttribute("d", bars.join(""));
     picture.append(shape);
     return picture;
   }
@@ -65,9 +69,11 @@
   function library(element, props, trigger, watch, upload) {
     const part = (name) => element.querySelector(name);
     const grid = part(".rows");
-    const names = Object.fromEntries(props.modes);
+    const names = Object.fromEntries(Array.from(part(".modes").options, ({ value, text }) => [value, text]));
     let menu = null;
     let typing = 0;
+    let isRenaming = false;
+    let isStale = false; // whether there is something new to draw once the hand is off the list
 
     const ask = () => trigger("tick");
     const act = (what, facts = {}) => {
@@ -137,9 +143,10 @@
     }
 
     function paint() {
+      isStale = isRenaming || Boolean(menu);
+      if (isStale) return;
       const { sets = [], total = 0, hasMore = false, told = "", trash = [] } = props.value ?? {};
       const hadFocus = grid.contains(document.activeElement);
-      closeMenu();
       const shown = sets.flatMap((set) => set.slice(0, open.has(set[0].id) ? set.length : 1).map((song) => row(song, set)));
       const place = rows().findIndex((line) => line.song.id === current);
       grid.replaceChildren(...shown);
@@ -162,16 +169,15 @@
       draw();
     }
 
-    function options(select, first, entries, value) {
-      const all = [["", first], ...entries];
-      if (value && !all.some(([each]) => each === value)) all.push([value, value]);
-      const made = all.map(([each, words]) => new Option(words, each, false, each === value));
-      select.replaceChildren(...made);
+    function options(select, first, names, value) {
+      const all = [...new Set([...names, value].filter(Boolean))];
+      const made = all.map((each) => new Option(each, each, false, each === value));
+      select.replaceChildren(new Option(first, ""), ...made);
     }
 
     function paintTools() {
-      options(part(".modes"), "All modes", props.modes, query.mode);
-      options(part(".weights"), "All checkpoints", (props.value?.checkpoints ?? []).map((name) => [name, name]), query.checkpoint);
+      part(".modes").value = query.mode;
+      options(part(".weights"), "All checkpoints", props.value?.checkpoints ?? [], query.checkpoint);
       part(".starred").ariaPressed = String(query.favourite);
       if (document.activeElement !== part(".words")) part(".words").value = query.words;
     }
@@ -219,10 +225,10 @@
       field.ariaLabel = `Name of ${line.song.name}`;
       field.maxLength = 200;
       line.querySelector(".name").replaceWith(field);
-      let isOver = false;
+      isRenaming = true;
       const end = (isKept) => {
-        if (isOver) return;
-        isOver = true;
+        if (!isRenaming) return;
+        isRenaming = false;
         const name = field.value.trim();
         if (isKept && name !== before) act("rename", { id: line.song.id, name });
         paint();
@@ -259,15 +265,15 @@
     ];
 
     function closeMenu() {
-      menu?.opener.setAttribute("aria-expanded", "false");
-      menu?.remove();
-      menu = null;
+      const closed = menu;
+      menu = null; // what is removed loses the focus, which closes it once more
+      closed?.opener.setAttribute("aria-expanded", "false");
+      closed?.remove();
+      if (isStale) paint();
     }
 
     function openMenu(line, opener) {
-      const wasOpen = menu?.opener === opener;
-      closeMenu();
-      if (wasOpen) return;
+      if (menu) return closeMenu();
       menu = make("div", "deeds");
       menu.role = "menu";
       menu.opener = opener;
@@ -276,8 +282,9 @@
         item.role = "menuitem";
         item.addEventListener("click", () => {
           closeMenu();
-          line.focus({ preventScroll: true });
-          doIt(line);
+          const here = rowOf(line.song.id) ?? line; // it may have been drawn anew
+          here.focus({ preventScroll: true });
+          doIt(here);
         });
         if (line.song.mode !== "recording" || !words.startsWith("Same") && !words.startsWith("Settings")) menu.append(item);
       }
@@ -304,7 +311,6 @@
       line.scrollIntoView({ block: "nearest" });
     }
 
-    grid.title = props.keys;
     grid.addEventListener("keydown", (event) => {
       const line = event.target.closest(".row");
       if (!line || event.ctrlKey || event.metaKey || event.altKey) return;
