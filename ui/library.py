@@ -83,8 +83,8 @@ def build(handlers: Handlers) -> View:
 
 
 def _template() -> str:
-    names = {**{mode: tooltips.title(mode)[0] for mode in SONG_MODES}, "recording": "Recording"}
-    modes = "".join(f'<option value="{mode}">{name}</option>' for mode, name in names.items())
+    names = [*((mode, tooltips.title(mode)[0]) for mode in SONG_MODES), ("recording", "Recording")]
+    modes = "".join(f'<option value="{mode}">{name}</option>' for mode, name in names)
     return _TEMPLATE.format(modes=modes, keys=tooltips.LIBRARY_KEYS)
 
 
@@ -152,7 +152,8 @@ class Shelf:
                 limit=min(max(int(limit), 1), MOST) if isinstance(limit, int) else PAGE,
             )
         )
-        aside = [track for track in self._library.discarded() if among is None or track.id in among]
+        batches = ([each for each in batch if self._may(each.id, own)] for batch in self._library.discarded())
+        aside = next(filter(None, batches), [])
         return {
             "sets": [
                 [_row(found.tracks[each], found.tracks.get(found.sources.get(each, ""))) for each in group]
@@ -161,7 +162,7 @@ class Shelf:
             "total": found.total,
             "hasMore": found.sets > len(found.groups),
             "checkpoints": list(found.checkpoints),
-            "trash": [{"id": track.id, "name": tracks.name_of(track)} for track in aside],
+            "trash": {"ids": [track.id for track in aside], "names": [tracks.name_of(track) for track in aside[:1]]},
             "storage": self._storage(among) if asked.get("weigh") else None,
             "told": told,
         }
@@ -211,7 +212,10 @@ class Shelf:
         return ""
 
     def _restore(self, asked: Mapping[str, Any], own: list[str]) -> str:
-        return f"{tracks.name_of(self._library.restore(self._touched(asked, own)))} is back."
+        ids = asked.get("ids")
+        wanted = [self._touched({"id": each}, own) for each in (ids if isinstance(ids, list) else [])]
+        back = [self._library.restore(identity) for identity in wanted]
+        return f"{tracks.name_of(back[0]) if len(back) == 1 else _count(len(back))} came back." if back else ""
 
     def _bound(self, asked: Mapping[str, Any], own: list[str]) -> str:
         self._refuse_strangers()
@@ -229,9 +233,8 @@ class Shelf:
         would_go = () if bound is None else storage.surplus(self._library, bound).ids
         shown = asked.get("ids")
         agreed = [each for each in would_go if isinstance(shown, list) and each in shown]
-        for identity in agreed:
-            self._library.discard(identity)
-        return f"{_count(len(agreed))} put into the trash."
+        self._library.discard(*agreed)
+        return "" if agreed else "Nothing had to go."
 
     def _empty(self, asked: Mapping[str, Any], own: list[str]) -> str:
         self._refuse_strangers()
@@ -243,7 +246,7 @@ class Shelf:
         home, said = Path(get_upload_folder()).resolve(), []
         paths = asked.get("paths")
         for each in paths if isinstance(paths, list) else []:
-            path = Path(str(each)).resolve()
+            path = Path(str(each).replace("\0", "")).resolve()
             try:
                 if not path.is_relative_to(home):
                     raise RequestError([Fault("recording", path.name, "must be an upload")])
@@ -299,4 +302,4 @@ def _why(refused: StudioError) -> str:
 
 
 def _count(songs: int) -> str:
-    return "1 song was" if songs == 1 else f"{songs} songs were"
+    return "1 song" if songs == 1 else f"{songs} songs"
