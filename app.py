@@ -90,12 +90,14 @@ def serve(options: argparse.Namespace) -> int:
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
         studio.prepare()
+        studio.library.empty_trash()
     try:
         blocks.launch(
             server_name=options.host,
             server_port=options.port,
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
+            blocked_paths=[str(path.absolute()) for path in studio.library.private],
             max_file_size=MAX_UPLOAD,
             state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),

@@ -207,8 +207,11 @@ def of(mode: str, knob: str) -> tuple[str, str]:
     return KNOBS.get(f"{mode}.{knob}") or KNOBS[knob]
 
 
-VIEWS: dict[str, tuple[str, str]] = {}
+VIEWS = {"library": ("Library", "Every song that was made here, to be found and heard again")}
 """Title and sentence of each view, by its name in the rail."""
+
+LIBRARY_KEYS = "Arrows move, Enter opens, F favourites, F2 renames, Delete deletes."
+"""What the keyboard does in the list of songs."""
 
 
 def title(name: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
-from ui.views import View
+from ui.view import View
 
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
 
+
+MOST_TAKES = 8
 
 TELLING = ("lyrics", "plan", "timesteps")
 """Texts on which hangs what other knobs mean."""
@@ -54,6 +56,17 @@ class Page:
     def handlers(self) -> Handlers:
         """What the page asks of the studio."""
         return self.endpoints.handlers
+
+    def recall_by(self, picked: Callable[..., Any], whose: Component, js: str | None = None) -> None:
+        """Let an event bring back a song and the settings that made it; `whose` or what `js` sends says which.
+
+        That is an id, or {id, takes, turn}: with the ids of its takes, and whether the rail turns to its mode.
+        """
+        _recall(self, picked, whose, js)
+
+    def history_update(self, own: Sequence[str] | None, current: str | None) -> object:
+        """The update of the history: as new as the library, with the line that is picked."""
+        return _history_update(self, own, current)
 
 
 def wire(page: Page) -> None:
@@ -137,7 +150,7 @@ def _show_song(page: Page, job: Any) -> None:
 
     job.success(
         show,
-        js="(made, own, shown) => [made, own, studio.elsewhere(shown)]",
+        js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
         inputs=[song.new_metadata, page.own, song.metadata],
         outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
@@ -148,7 +161,8 @@ def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *made, *plan, song.sidecar]
+    buttons = [song.retake, song.lock, song.wav, song.part]
+    return [song.empty, song.filled, song.title, song.takes, *buttons, *made, *plan, song.sidecar]
 
 
 def _whole_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -164,6 +178,8 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.filled: gr.update(visible=True),
         song.title: tracks.headline(track),
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
+        song.retake: gr.update(interactive=track.asked_as is not None),
+        song.lock: gr.update(interactive=track.asked_as is not None),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
         **actions.updates(song.actions, track, page.handlers),
@@ -287,45 +303,68 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
     return {**_song_updates(page, track, takes), **sound}
 
 
-def _history(page: Page) -> None:
-    """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
-    song = page.song
-    fields = {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
+def _fields(page: Page) -> dict[tuple[str, str], Component]:
+    """The widget of each knob by mode and name."""
+    return {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
 
-    def recall(identity: str, lock: str) -> Updates:
-        track = page.handlers.by_id(identity)
+
+def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
+    song, fields = page.song, _fields(page)
+
+    def recall(which: object, lock: str) -> Updates:
+        asked = which if isinstance(which, dict) else {"id": which, "turn": True}
+        track = page.handlers.by_id(str(asked.get("id")))
         if track is None:
             return gr.skip()
-        knobs = {knob.name: knob for knob in knobs_of(MODES[track.mode])}
-        settings = page.handlers.settings(track)
-        # With its seed the next run would make the same song; a locked one stays as it is.
-        if lock == LOCK:
-            settings["seed"] = None
-        else:
-            settings.pop("seed", None)
+        named = asked.get("takes")
+        beside = [page.handlers.by_id(str(each)) for each in (named if isinstance(named, list) else [])[:MOST_TAKES]]
+        takes = [each.id for each in beside if each] or [track.id]
         return {
-            **_whole_song(page, track, [track.id]),
-            page.rail: track.mode,
-            **{fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()},
+            **_whole_song(page, track, takes),
+            **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
+            **_settings(page, track, lock, fields),
         }
 
     held = [page.rail, *fields.values()]
-    kept = page.history.input(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(recall, inputs=[page.history, song.lock], outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
+    done = kept.then(recall, inputs=[whose, song.lock], js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
+
+
+def _settings(page: Page, track: Track, lock: str, fields: Mapping[tuple[str, str], Component]) -> Updates:
+    """The updates that put what made a track into the form of its mode."""
+    settings = page.handlers.settings(track)
+    # With its seed the next run would make the same song; a locked one stays as it is.
+    if lock == LOCK and "seed" in settings:
+        settings["seed"] = None
+    else:
+        settings.pop("seed", None)
+    knobs = {knob.name: knob for knob in track.knobs}
+    return {fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()}
+
+
+def _history(page: Page) -> None:
+    """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
+    song = page.song
+    page.recall_by(page.history.input, page.history)
+    held = [page.rail, *_fields(page).values()]
     page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
 
-    def refresh(own: Sequence[str] | None, current: str | None) -> object:
-        return _history_update(page, own, current)
+    def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
+        return {page.own: list(own or ()), page.history: _history_update(page, own, current)}
 
-    page.endpoints.status.focus(refresh, inputs=[page.own, page.history], outputs=page.history, **AT_ONCE)
+    # Another tab may have made songs: what this one knew of is not all that the browser owns.
+    page.own.change(None, js="(own) => studio.remember(own)", inputs=page.own, **QUIET)
+    merged = "(own, current) => [studio.owned(own), current]"
+    shown = {"inputs": [page.own, page.history], "outputs": [page.own, page.history]}
+    page.endpoints.status.focus(refresh, js=merged, **shown, **AT_ONCE)
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
         return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
 
     outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
-    loaded = page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
+    loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),

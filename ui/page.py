@@ -1,4 +1,4 @@
-"""The page: a rail of modes and views, a form for each mode, one result; derived from the tables of params.py."""
+"""The page: modes and views in a rail, a form for each mode, one result; derived from the tables of params.py."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPTS = tuple(STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js"))
+STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "library.css"))
+SCRIPTS = tuple(
+    STATIC / name
+    for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js", "library.js")
+)
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64

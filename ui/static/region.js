@@ -74,7 +74,7 @@
   // Settings that come back with a song bring its stretch; whatever else brings a recording brings none.
   let isRecalled = false;
   for (const act of ["pointerdown", "keydown", "drop"]) {
-    const look = ({ target }) => (isRecalled = Boolean(target.closest?.("#history, .recalled")));
+    const look = ({ target }) => (isRecalled = Boolean(target.closest?.("#history, #library, .recalled")));
     document.addEventListener(act, look, true);
   }
 
