@@ -28,6 +28,8 @@ from ui.views import View
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
 
+STEM_TO: tuple[Mode, ...] = ("cover", "edit")
+"""The modes that take a stem as their source."""
 
 TELLING = ("lyrics", "plan", "timesteps")
 """Texts on which hangs what other knobs mean."""
@@ -83,7 +85,9 @@ def wire(page: Page) -> None:
 
 def _switch_modes(page: Page) -> None:
     """The rail shows one form or view, its button and its kind of result, without asking the server."""
-    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [(view.column, [name]) for name, view in page.views.items()]
+    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [
+        (view.column, [name]) for name, view in page.views.items()
+    ]
     for mode, form in page.forms.items():
         panes += [(form.column, [mode]), (page.runs[mode], [mode])]
     panes += [(page.song.column, [*SONG_MODES, *page.views]), (page.words.column, ["lyrics"])]
@@ -261,6 +265,25 @@ def _song_actions(page: Page) -> None:
         outputs=_whole_outputs(page),
         **AT_ONCE,
     )
+    _sounds_alone(page)
+    _send_stems(page)
+
+
+def _sounds_alone(page: Page) -> None:
+    """Of the player and the decks one sounds at a time."""
+    page.song.player.play(None, js="() => { studio.alone(studio.hushPlayer); return [] }", **QUIET)
+
+
+def _send_stems(page: Page) -> None:
+    """A stem becomes the source of another mode."""
+    tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
+
+    def send(identity: str | None, asked: gr.EventData) -> Updates:
+        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+        mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
+        return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
+
+    tools.stems.select(send, inputs=tools.whose["track"], outputs=[*sources.values(), page.rail], **AT_ONCE)
 
 
 def _send(page: Page, mode: Mode, button: gr.Button) -> None:

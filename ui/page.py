@@ -20,8 +20,11 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPTS = tuple(STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js"))
+STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "deck.css"))
+SCRIPTS = tuple(
+    STATIC / name
+    for name in (*("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "waves.js", "region.js", "deck.js"),)
+)
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64

@@ -6,7 +6,7 @@
   const stacked = matchMedia("(max-width: 768px)"); // as in the style sheets
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const FRAMES = 60; // what an answer shows is there within so many
-  const FORM = "#send-cover, #send-extend, #send-edit, #use-lyrics, #modes label";
+  const FORM = "#send-cover, #send-extend, #send-edit, #stems .send, #use-lyrics, #modes label";
 
   const find = (selector) => document.querySelector(selector);
   const isTyping = () => document.activeElement?.matches("textarea, input:is([type=text], [type=number], :not([type]))");
@@ -43,6 +43,7 @@
 
   const large = () => document.getElementById("player");
   const lever = () => large()?.querySelector(".play-pause-button");
+  const hushPlayer = () => lever()?.ariaLabel === "Pause" && lever().click();
   let small = null;
 
   function build() {
@@ -105,5 +106,5 @@
   });
   settled.observe(document, { subtree: true, childList: true });
 
-  Object.assign(window.studio, { title, reveal });
+  Object.assign(window.studio, { title, reveal, hushPlayer });
 })();
