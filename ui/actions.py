@@ -15,7 +15,7 @@ from core.tables import GROUPS
 from library.companions import Companion
 from library.tracks import Track
 from networks.demucs.separator import STEMS
-from ui import decks
+from ui import decks, listen
 from ui.endpoints import AT_ONCE, Endpoints, Updates
 from ui.handlers import Handlers
 from ui.widgets import Setting, make
@@ -30,7 +30,7 @@ class ActionTools:
 
     `whose` are the knobs that say which song: the page fills in the track, clients may send a recording. `made` and
     `facts` hold what the latest action made, for clients; `files` all that was made of the song, `stems` a deck that
-    plays its parts.
+    plays its parts, and `words` what is sung.
     """
 
     whose: Mapping[str, Component]
@@ -39,6 +39,7 @@ class ActionTools:
     made: gr.File
     facts: gr.JSON
     stems: gr.HTML
+    words: gr.HTML
     files: gr.File
 
     def inputs(self, name: ActionName) -> dict[str, Component]:
@@ -48,11 +49,11 @@ class ActionTools:
     @property
     def outputs(self) -> list[Component]:
         """What changes with the song that is shown."""
-        return [self.whose["track"], *self.buttons.values(), self.stems, self.files]
+        return [self.whose["track"], *self.buttons.values(), self.stems, self.words, self.files]
 
 
-def build(handlers: Handlers) -> ActionTools:
-    """The tools, inside the open layout."""
+def build(handlers: Handlers, words: gr.HTML) -> ActionTools:
+    """The tools, inside the open layout; `words` (ui.listen) stands under the player already."""
     with gr.Row(elem_classes=["actions"], elem_id="song-actions"):
         buttons = {name: gr.Button(handlers.action_label(name), elem_id=f"action-{name}") for name in ACTIONS}
     with gr.Accordion(GROUPS["action"], open=False, elem_id="action-fold"), gr.Row(elem_classes=["pair"]):
@@ -65,7 +66,9 @@ def build(handlers: Handlers) -> ActionTools:
         whose = {knob.name: make(knob, setting) for knob in first if knob.group == "main"}
         made = gr.File(label="Files", file_count="multiple", interactive=False)
         facts = gr.JSON(label="Facts")
-    return ActionTools(whose=whose, knobs=knobs, buttons=buttons, made=made, facts=facts, stems=stems, files=files)
+    return ActionTools(
+        whose=whose, knobs=knobs, buttons=buttons, made=made, facts=facts, stems=stems, words=words, files=files
+    )
 
 
 def _widgets(name: ActionName, handlers: Handlers) -> dict[str, Component]:
@@ -96,6 +99,7 @@ def updates(tools: ActionTools, track: Track, handlers: Handlers) -> Updates:
             for name, button in tools.buttons.items()
         },
         tools.stems: _stems(made, track),
+        tools.words: listen.value(track, made),
         tools.files: gr.update(value=files or None, visible=bool(files)),
     }
 

@@ -18,7 +18,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
@@ -75,6 +75,7 @@ def wire(page: Page) -> None:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
     actions.wire(page.song.actions, page.endpoints)
+    compare.wire(page.song.compare, page.endpoints)
     for view in page.views.values():
         view.wire(page)
     page.endpoints.add_cancel(page.cancel)
@@ -150,7 +151,8 @@ def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *made, *plan, song.sidecar]
+    first = [song.empty, song.filled, song.title, song.takes, song.wav, song.part, song.compare]
+    return [*first, *made, *plan, song.sidecar]
 
 
 def _whole_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -168,6 +170,7 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
+        song.compare: compare.shown(track, page.handlers),
         **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
         song.sidecar: gr.update(value=str(tracks.sheet(track, takes, Path(get_upload_folder())))),
@@ -271,7 +274,7 @@ def _song_actions(page: Page) -> None:
 
 def _sounds_alone(page: Page) -> None:
     """Of the player and the decks one sounds at a time."""
-    page.song.player.play(None, js="() => { studio.alone(studio.hushPlayer); return [] }", **QUIET)
+    page.song.player.play(None, js="() => { studio.alone(studio.player.hush); return [] }", **QUIET)
 
 
 def _send_stems(page: Page) -> None:
@@ -313,7 +316,7 @@ def _history(page: Page) -> None:
     song = page.song
     fields = {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
 
-    def recall(identity: str, lock: str) -> Updates:
+    def recall(identity: str, lock: str, shown: Mapping[str, Any] | None) -> Updates:
         track = page.handlers.by_id(identity)
         if track is None:
             return gr.skip()
@@ -325,14 +328,16 @@ def _history(page: Page) -> None:
         else:
             settings.pop("seed", None)
         return {
-            **_whole_song(page, track, [track.id]),
+            **_whole_song(page, track, page.handlers.takes_beside(track, shown)),
             page.rail: track.mode,
             **{fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()},
         }
 
     held = [page.rail, *fields.values()]
     kept = page.history.input(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(recall, inputs=[page.history, song.lock], outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    done = kept.then(
+        recall, inputs=[page.history, song.lock, song.metadata], outputs=[*_whole_outputs(page), *held], **AT_ONCE
+    )
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
     page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
 

@@ -20,10 +20,15 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "deck.css"))
+STYLES = tuple(
+    STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "deck.css", "compare.css")
+)
 SCRIPTS = tuple(
-    STATIC / name
-    for name in (*("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "waves.js", "region.js", "deck.js"),)
+    STATIC / f"{name}.js"
+    for name in (
+        *("page", "reach", "history", "faults", "earlier", "waves", "region"),
+        *("player", "deck", "stems", "compare", "listen"),
+    )
 )
 
 QUEUE_LENGTH = 20

@@ -210,7 +210,8 @@
 
   /** The waveforms of lanes, all on one scale; a lane that cannot be read stays a line. */
   async function drawWaves(lanes, waves, isCurrent) {
-    const songs = await Promise.all(lanes.map(({ url }) => peaksOf(url).catch(() => ({ peaks: new Float32Array(1) }))));
+    const read = (lane) => (lane.peaks ??= peaksOf(lane.url).catch(() => ({ peaks: new Float32Array(1) })));
+    const songs = await Promise.all(lanes.map(read));
     if (!isCurrent()) return;
     const volume = lanes.map(({ gain_db = 0 }) => 10 ** (gain_db / 20));
     const loudest = Math.max(1e-3, ...songs.map(({ peaks }, i) => volume[i] * Math.max(...peaks)));
@@ -241,9 +242,12 @@
     return box;
   }
 
-  /** Shows a deck in `host`: play, place, and a row for each lane with `tools(lane, i)` beside its name.
-      Returns what repaints it; `extras` stand beside the time. */
-  function board(host, deck, { name, tools = () => [], foot = () => [], extras = [] }) {
+  const nothing = () => [];
+
+  /** Shows a deck in `host`: play, place, and a row for each lane with `tools(lane, i)` beside its name and `foot` under
+      it; `order` is that of the rows, `extras` stand beside the time. Returns what repaints it, and builds it anew when
+      it is told to. */
+  function board(host, deck, { name, tools = nothing, foot = nothing, extras = [], order, label }) {
     const play = button("play", "", () => (deck.state === "still" ? deck.play() : deck.pause()));
     const seek = made("span", "seek", { role: "slider", tabIndex: 0, ariaLabel: `Position in ${name}` });
     const time = made("span", "time");
@@ -288,9 +292,10 @@
     follow(seek);
 
     function row(lane, i) {
-      const box = made("div", "lane", { role: "group", ariaLabel: lane.label });
+      const words = label?.(lane, i) ?? lane.label;
+      const box = made("div", "lane", { role: "group", ariaLabel: words });
       const head = made("div", "head");
-      head.append(made("span", "name", { textContent: lane.label }), ...tools(lane, i));
+      head.append(made("span", "name", { textContent: words, title: words }), ...tools(lane, i));
       const drawn = wave(lane, deck.length);
       follow(drawn);
       box.append(head, drawn);
@@ -307,14 +312,14 @@
       lanes = deck.lanes;
       rows = lanes.map(row);
       const all = made("div", "lanes");
-      all.append(...rows);
+      all.append(...(order?.() ?? [...rows.keys()]).map((i) => rows[i]));
       host.replaceChildren(...(lanes.length ? [transport, all] : []));
       const current = lanes;
       if (lanes.length) drawWaves(lanes, rows, () => current === lanes);
     }
 
-    function paint() {
-      if (lanes !== deck.lanes) build();
+    function paint(isAnew = false) {
+      if (isAnew || lanes !== deck.lanes) build();
       const place = dragged ?? deck.place;
       host.style.setProperty("--at", `${deck.length ? (100 * place) / deck.length : 0}%`);
       play.ariaLabel = deck.state === "still" ? `Play ${name}` : `Pause ${name}`;
@@ -346,48 +351,5 @@
     };
   }
 
-  /** The stems of a song: value is {lanes}, each {name, label, sound, seconds}; "select" asks to send one to a mode. */
-  function stems(element, props, trigger, watch) {
-    const host = element.querySelector(".deck");
-    const isNew = changes();
-    const [muted, solo] = [new Set(), new Set()];
-    let repaint = () => {};
-    const deck = new Deck(() => repaint());
-
-    const balance = () => {
-      deck.hear(deck.lanes.map((_, i) => !muted.has(i) && (!solo.size || solo.has(i))));
-    };
-    const toggle = (words, set, label, i) => {
-      const each = button("toggle", words, () => {
-        set.has(i) ? set.delete(i) : set.add(i);
-        each.ariaPressed = set.has(i);
-        balance();
-      });
-      return Object.assign(each, { ariaLabel: `${words} ${label}`, ariaPressed: "false" });
-    };
-    const send = (words, mode, lane) => {
-      const each = button("quiet send", words, () => trigger("select", { mode, stem: lane.name }));
-      return Object.assign(each, { ariaLabel: `${words} the stem ${lane.label}` });
-    };
-    const tools = (lane, i) => [toggle("Mute", muted, lane.label, i), toggle("Solo", solo, lane.label, i)];
-    const foot = (lane) => {
-      const file = made("a", "quiet", { href: lane.url, download: lane.file, textContent: "Download" });
-      file.ariaLabel = `Download the stem ${lane.label}`;
-      return [file, send("Cover", "cover", lane), send("Edit", "edit", lane)];
-    };
-    const paint = board(host, deck, { name: "the stems", tools, foot });
-    repaint = paint;
-
-    function show() {
-      if (!isNew(props.value)) return;
-      [muted, solo].forEach((set) => set.clear());
-      const lanes = props.value?.lanes ?? [];
-      deck.load(lanes.map(({ sound, ...lane }) => ({ ...lane, url: sound.url, file: sound.orig_name ?? "" })));
-    }
-
-    watch("value", show);
-    show();
-  }
-
-  Object.assign(window.studio, { Mix, Deck, board, made, button, changes, stems });
+  Object.assign(window.studio, { Mix, Deck, board, made, button, changes });
 })();

@@ -43,7 +43,6 @@
 
   const large = () => document.getElementById("player");
   const lever = () => large()?.querySelector(".play-pause-button");
-  const hushPlayer = () => lever()?.ariaLabel === "Pause" && lever().click();
   let small = null;
 
   function build() {
@@ -106,5 +105,5 @@
   });
   settled.observe(document, { subtree: true, childList: true });
 
-  Object.assign(window.studio, { title, reveal, hushPlayer });
+  Object.assign(window.studio, { title, reveal });
 })();
