@@ -98,7 +98,7 @@ def updates(tools: ActionTools, track: Track, handlers: Handlers) -> Updates:
             button: gr.update(value=handlers.action_label(name), visible=handlers.serves(name, track))
             for name, button in tools.buttons.items()
         },
-        tools.stems: _stems(made, track),
+        tools.stems: stems_value(made, track),
         tools.words: listen.value(track, made),
         tools.files: gr.update(value=files or None, visible=bool(files)),
     }
@@ -116,7 +116,7 @@ def _parts(made: Sequence[Companion]) -> Mapping[str, Path]:
     return dict(zip(STEMS, newest.files, strict=False)) if newest else {}
 
 
-def _stems(made: Sequence[Companion], track: Track) -> decks.Value:
+def stems_value(made: Sequence[Companion], track: Track) -> decks.Value:
     """What the deck of the stems plays."""
     lanes = [
         {"name": name, **decks.lane(name.capitalize(), file, track.seconds)} for name, file in _parts(made).items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
@@ -16,8 +15,9 @@ from core.tables import SAMPLE_RATE
 from library import audio, loudness
 from library.tracks import Track
 from ui import decks, tracks
-from ui.endpoints import AT_ONCE, Endpoints, Updates
+from ui.endpoints import Endpoints, Updates
 from ui.handlers import GONE, Handlers
+from ui.recordings import READING
 from ui.widgets import ON_OFF
 
 SOURCE_GONE = "The source is no longer on this machine."
@@ -53,32 +53,32 @@ def is_from_source(track: Track) -> bool:
 
 def wire(compare: gr.HTML, endpoints: Endpoints) -> None:
     """Let the page ask for two songs, or for a song and its source."""
-    comparer = Comparer(handlers=endpoints.handlers)
+    comparer = Comparer(endpoints.handlers)
 
     def pair(asked: gr.EventData) -> Updates:
         first, second = (str(getattr(asked, name, "")) for name in ("a", "b"))
         return {compare: gr.update(pair={"of": [first, second], **comparer.pair(first, second)})}
 
-    compare.select(pair, outputs=compare, **AT_ONCE)
+    compare.select(pair, outputs=compare, **READING)
 
 
-@dataclass(kw_only=True)
 class Comparer:
     """Prepares what is compared; a loudness is measured once for each sound."""
 
-    handlers: Handlers
-    _lufs: dict[str, float | None] = field(default_factory=dict)
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._lufs: dict[str, float | None] = {}
 
     def pair(self, first: str, second: str) -> dict[str, object]:
         """The lanes of two tracks, or of a track and its source where the first is empty, and what differs in them."""
-        track, other = self.handlers.by_id(second), self.handlers.by_id(first)
+        track, other = self._handlers.by_id(second), self._handlers.by_id(first)
         if track is None or (first and other is None):
             return {"refusal": GONE}
         return self._with_source(track) if other is None else self._songs(other, track)
 
     def _songs(self, first: Track, second: Track) -> dict[str, object]:
         songs = (first, second)
-        gains = level_gains([self._loudness(song.path, song.sha256) for song in songs])
+        gains = level_gains([self._loudness(song) for song in songs])
         lanes = [
             decks.lane(tracks.headline(song), song.path, song.seconds, gain_db=gain)
             for song, gain in zip(songs, gains, strict=True)
@@ -87,14 +87,16 @@ class Comparer:
 
     def _with_source(self, track: Track) -> dict[str, object]:
         """Where the source stands around what is new it is as loud as it was: those samples are its own."""
-        source = self.handlers.source_of(track)
+        source = self._handlers.source_of(track)
         if source is None:
             return {"refusal": SOURCE_GONE}
-        heard = audio.load(source)
-        window = window_of(track)
-        gains = [0.0, 0.0]
+        try:
+            heard = audio.load(source)
+        except RequestError as unreadable:
+            return {"refusal": str(unreadable)}
+        window, gains = window_of(track), [0.0, 0.0]
         if window is None:
-            gains = level_gains([_measured(heard), self._loudness(track.path, track.sha256)])
+            gains = level_gains([_measured(heard), self._loudness(track)])
         seconds, offset_s = heard.shape[1] / SAMPLE_RATE, source_offset_s(track)
         lanes = [
             decks.lane(self._name(source), source, seconds, gain_db=gains[0], offset_s=offset_s),
@@ -103,22 +105,25 @@ class Comparer:
         return {"lanes": lanes, "differences": []}
 
     def _name(self, source: Path) -> str:
-        """A recording by the title of its track, or by its name."""
-        track = (
-            self.handlers.by_id(source.stem) if source.parent == self.handlers.studio.library.root.resolve() else None
-        )
-        return tracks.headline(track) if track else source.name
+        """A recording by the title of its track, or by its own name."""
+        track = self._handlers.by_id(source.stem)
+        is_track = track is not None and track.path.resolve() == source.resolve()
+        return tracks.headline(track) if track and is_track else source.name
 
-    def _loudness(self, path: Path, digest: str) -> float | None:
-        if digest not in self._lufs:
+    def _loudness(self, track: Track) -> float | None:
+        """In LUFS; None for a song that has none."""
+        if track.sha256 not in self._lufs:
             while len(self._lufs) >= KEPT:
                 self._lufs.pop(next(iter(self._lufs)), None)
-            self._lufs[digest] = _measured(audio.load(path))
-        return self._lufs[digest]
+            try:
+                self._lufs[track.sha256] = _measured(audio.load(track.path))
+            except RequestError:  # it is silent
+                self._lufs[track.sha256] = None
+        return self._lufs[track.sha256]
 
 
 def _measured(sound: audio.Waveform) -> float | None:
-    """The loudness in LUFS; None for what has none."""
+    """A loudness in LUFS; None for what has none."""
     try:
         return loudness.integrated(sound)
     except RequestError:
