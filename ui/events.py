@@ -18,7 +18,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
@@ -28,6 +28,8 @@ from ui.view import View
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
 
+STEM_TO: tuple[Mode, ...] = ("cover", "edit")
+"""The modes that take a stem as their source."""
 
 MOST_TAKES = 8
 
@@ -86,6 +88,7 @@ def wire(page: Page) -> None:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
     actions.wire(page.song.actions, page.endpoints)
+    compare.wire(page.song.compare, page.endpoints)
     for view in page.views.values():
         view.wire(page)
     page.endpoints.add_cancel(page.cancel)
@@ -161,7 +164,7 @@ def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    buttons = [song.retake, song.lock, song.wav, song.part]
+    buttons = [song.retake, song.lock, song.wav, song.part, song.compare]
     return [song.empty, song.filled, song.title, song.takes, *buttons, *made, *plan, song.sidecar]
 
 
@@ -182,6 +185,7 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.lock: gr.update(interactive=track.asked_as is not None),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
+        song.compare: compare.shown(track, page.handlers),
         **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
         song.sidecar: gr.update(value=str(tracks.sheet(track, takes, Path(get_upload_folder())))),
@@ -279,6 +283,25 @@ def _song_actions(page: Page) -> None:
         outputs=_whole_outputs(page),
         **AT_ONCE,
     )
+    _sounds_alone(page)
+    _send_stems(page)
+
+
+def _sounds_alone(page: Page) -> None:
+    """Of the player and the decks one sounds at a time."""
+    page.song.player.play(None, js="() => { studio.alone(studio.player.hush); return [] }", **QUIET)
+
+
+def _send_stems(page: Page) -> None:
+    """A stem becomes the source of another mode."""
+    tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
+
+    def send(identity: str | None, asked: gr.EventData) -> Updates:
+        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+        mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
+        return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
+
+    tools.stems.select(send, inputs=tools.whose["track"], outputs=[*sources.values(), page.rail], **AT_ONCE)
 
 
 def _send(page: Page, mode: Mode, button: gr.Button) -> None:
@@ -311,23 +334,23 @@ def _fields(page: Page) -> dict[tuple[str, str], Component]:
 def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
     song, fields = page.song, _fields(page)
 
-    def recall(which: object, lock: str) -> Updates:
+    def recall(which: object, lock: str, shown: Mapping[str, Any] | None) -> Updates:
         asked = which if isinstance(which, dict) else {"id": which, "turn": True}
         track = page.handlers.by_id(str(asked.get("id")))
         if track is None:
             return gr.skip()
         named = asked.get("takes")
-        beside = [page.handlers.by_id(str(each)) for each in (named if isinstance(named, list) else [])[:MOST_TAKES]]
-        takes = [each.id for each in beside if each] or [track.id]
+        beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
         return {
-            **_whole_song(page, track, takes),
+            **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
             **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
             **_settings(page, track, lock, fields),
         }
 
     held = [page.rail, *fields.values()]
     kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(recall, inputs=[whose, song.lock], js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    inputs = [whose, song.lock, song.metadata]
+    done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
 
 

@@ -20,10 +20,13 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "library.css"))
+STYLES = tuple(STATIC / f"{name}.css" for name in ("page", "form", "controls", "result", "library", "deck", "compare"))
 SCRIPTS = tuple(
-    STATIC / name
-    for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js", "library.js")
+    STATIC / f"{name}.js"
+    for name in (
+        *("page", "reach", "history", "faults", "earlier", "waves", "region"),
+        *("player", "deck", "stems", "compare", "listen", "library"),
+    )
 )
 
 QUEUE_LENGTH = 20
