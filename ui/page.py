@@ -21,7 +21,9 @@ from ui.views import VIEWS
 from ui.widgets import Blocks
 
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPTS = tuple(STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js"))
+SCRIPTS = tuple(
+    STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js", "folds.js")
+)
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
