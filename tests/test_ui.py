@@ -123,7 +123,7 @@ def test_a_reason_for_many_knobs_of_a_fold_is_told_once_above_them(handlers: Han
     avoids = props["generate-lm-negative-prompt"]
     assert (avoids["interactive"], avoids["info"]) == (False, tooltips.KNOBS["lm_negative_prompt"][1])
     assert props["generate-chunk-mask"]["info"] == "nano was trained on explicit masks alone"  # alone in its fold
-    assert reasons.told("generate", {name: "why" for name in ("cfg_interval_start", "use_adg", "shift")}) == {
+    assert reasons.told("generate", dict.fromkeys(("cfg_interval_start", "use_adg", "shift"), "why")) == {
         "schedule": "3 of these mean nothing now: why."
     }
     assert reasons.quiet("generate", {"seed": "why", "bpm": "why", "keyscale": "why"}) == frozenset()
