@@ -16,9 +16,10 @@ from checkpoints import writers
 from core.knobs import knobs_of
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
+from core.plans import length_from_words
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, compare, drafts, plans, recordings, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, reasons, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
@@ -215,7 +216,7 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         updates: Updates = {run: handlers.cost(mode, values)}
-        now = as_shown(weights, idle, hints)
+        now = as_shown(mode, weights, idle, hints)
         before = {name: shown[name] for name in now}
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
@@ -231,13 +232,15 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
     # An event of its own, and seldom: a number field that is told anything while its fold opens can come out as 0.
     def retune(now: Mapping[str, Any]) -> Updates:
         before, updates = now.get("before", now), Updates()
+        quiet, was_quiet = reasons.quiet(mode, now["idle"]), reasons.quiet(mode, before["idle"])
         for knob in tuned:
-            reason, hint = now["idle"].get(knob.name), now["hints"].get(knob.name)
+            name = knob.name
+            reason, hint, is_quiet = now["idle"].get(name), now["hints"].get(name), name in quiet
             if now["weights"] != before["weights"]:
                 recipe = handlers.recipe_of(mode, now["weights"])
-                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason, hint)
-            elif (reason, hint) != (before["idle"].get(knob.name), before["hints"].get(knob.name)):
-                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason, hint)
+                updates[form.widgets[name]] = widgets.recipe_update(knob, mode, recipe, reason, hint, is_quiet=is_quiet)
+            elif (reason, hint, is_quiet) != (before["idle"].get(name), before["hints"].get(name), name in was_quiet):
+                updates[form.widgets[name]] = widgets.idle_update(knob, mode, reason, hint, is_quiet=is_quiet)
         return updates or gr.skip()
 
     form.heading.change(retune, inputs=form.heading, outputs=[form.widgets[knob.name] for knob in tuned], **AT_ONCE)
@@ -434,10 +437,10 @@ def _words_actions(page: Page) -> None:
     page.runs["lyrics"].click(None, js="(draft) => { studio.keepDraft(draft); return [] }", inputs=words.draft, **QUIET)
     words.draft.change(None, js="studio.hasEarlier", inputs=words.draft, outputs=words.earlier, **QUIET)
     words.earlier.click(None, js="studio.earlierDraft", inputs=words.draft, outputs=words.draft, **QUIET)
-    words.use.click(
-        None,
-        js="(draft) => [draft, 'generate']",
-        inputs=words.draft,
-        outputs=[page.forms["generate"].widgets["lyrics"], page.rail],
-        **QUIET,
-    )
+    generate = page.forms["generate"].widgets
+
+    def use(draft: str) -> tuple[str, float, str]:
+        return draft, length_from_words(draft), "generate"
+
+    outputs = [generate["lyrics"], generate["duration_s"], page.rail]
+    words.use.click(use, inputs=words.draft, outputs=outputs, **AT_ONCE)

@@ -11,6 +11,7 @@ from backend import Studio
 from core.params import MODES
 from core.paths import STATIC
 from core.tables import PRODUCT, Mode
+from theme import twin_css
 from ui import form
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
@@ -24,7 +25,7 @@ STYLES = tuple(STATIC / f"{name}.css" for name in ("page", "form", "controls", "
 SCRIPTS = tuple(
     STATIC / f"{name}.js"
     for name in (
-        *("page", "reach", "history", "faults", "earlier", "waves", "region"),
+        *("look", "page", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
         *("player", "deck", "stems", "compare", "listen", "library"),
     )
 )
@@ -37,6 +38,14 @@ starts anew when it comes again, without the drafts that it could have undone.""
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
 
+_LOOK = """
+<select aria-label="Look">
+  <option value="system">◐ System</option>
+  <option value="light">○ Light</option>
+  <option value="dark">● Dark</option>
+</select>
+"""
+
 _PROGRESS = """
 <div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
 <div class="recalled" role="status" hidden>
@@ -44,6 +53,12 @@ _PROGRESS = """
   <button type="button" aria-label="Undo the recall">Undo</button>
 </div>
 """
+
+
+def head() -> str:
+    """What the page's head needs: the light twin, and the scripts, of which the first decides which look it has."""
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
+    return f"<style>{twin_css()}</style>{scripts}"
 
 
 def build(studio: Studio, *, hosted: bool = False) -> Blocks:
@@ -73,6 +88,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
         gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
+        gr.HTML(html_template=_LOOK, js_on_load="studio.look(element)", elem_id="look")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):

@@ -146,6 +146,7 @@
       return target === whole && end - start < song.length - SHORTEST_S ? "whole" : "new"; // all of a song cannot move
     };
 
+    addEventListener("look", paint);
     part(".stage").addEventListener("pointerdown", (event) => {
       if (!song || event.button) return;
       event.currentTarget.setPointerCapture(event.pointerId);
