@@ -21,7 +21,9 @@ from ui.views import VIEWS
 from ui.widgets import Blocks
 
 STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPTS = tuple(STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js"))
+SCRIPTS = tuple(
+    STATIC / f"{name}.js" for name in ("page", "keys", "reach", "history", "faults", "earlier", "region")
+)
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
@@ -30,6 +32,14 @@ starts anew when it comes again, without the drafts that it could have undone.""
 
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
+
+_NAME = f"""
+<nav class="skips" aria-label="Skip">
+  <a href="#work">Skip to the form</a>
+  <a href="#result">Skip to the result</a>
+</nav>
+<h1>{PRODUCT}</h1>
+"""
 
 _PROGRESS = """
 <div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
@@ -65,7 +75,7 @@ def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], No
 
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
-        gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
+        gr.HTML(_NAME, js_on_load="studio.skips(element)", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
