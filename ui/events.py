@@ -83,7 +83,9 @@ def wire(page: Page) -> None:
 
 def _switch_modes(page: Page) -> None:
     """The rail shows one form or view, its button and its kind of result, without asking the server."""
-    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [(view.column, [name]) for name, view in page.views.items()]
+    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [
+        (view.column, [name]) for name, view in page.views.items()
+    ]
     for mode, form in page.forms.items():
         panes += [(form.column, [mode]), (page.runs[mode], [mode])]
     panes += [(page.song.column, [*SONG_MODES, *page.views]), (page.words.column, ["lyrics"])]

@@ -1,4 +1,4 @@
-"""The page: five modes and the views in a rail, a form for each mode, one result; derived from the tables of params.py."""
+"""The page: a rail of modes and views, a form for each mode, one result; derived from the tables of params.py."""
 
 from __future__ import annotations
 

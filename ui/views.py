@@ -1,4 +1,4 @@
-"""Views: what the rail shows beside the modes, in the place of a form. A view makes nothing; its songs open in the result."""
+"""Views: what the rail shows beside the modes, in the place of a form. Their songs open in the result."""
 
 from __future__ import annotations
 
