@@ -25,7 +25,7 @@ STYLES = tuple(STATIC / f"{name}.css" for name in ("page", "form", "controls", "
 SCRIPTS = tuple(
     STATIC / f"{name}.js"
     for name in (
-        *("look", "page", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
+        *("look", "page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
         *("player", "deck", "stems", "compare", "listen", "library"),
     )
 )
@@ -44,6 +44,14 @@ _LOOK = """
   <option value="light">○ Light</option>
   <option value="dark">● Dark</option>
 </select>
+"""
+
+_NAME = f"""
+<nav class="skips" aria-label="Skip">
+  <a href="#work">Skip to the form</a>
+  <a href="#result">Skip to the result</a>
+</nav>
+<h1>{PRODUCT}</h1>
 """
 
 _PROGRESS = """
@@ -86,7 +94,7 @@ def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], No
 
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
-        gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
+        gr.HTML(_NAME, js_on_load="studio.skips(element)", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
         gr.HTML(html_template=_LOOK, js_on_load="studio.look(element)", elem_id="look")
     with gr.Row(elem_id="desk"):

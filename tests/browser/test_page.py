@@ -458,7 +458,8 @@ def _near(seconds: float) -> str:
 
 
 def test_the_keyboard_reaches_the_modes_the_fields_and_the_button_with_a_visible_focus(page: Page) -> None:
-    page.keyboard.press("Tab")
+    for _ in range(3):  # past the links that skip the rail
+        page.keyboard.press("Tab")
     expect(page.locator("#modes input:checked")).to_be_focused()
     page.keyboard.press("ArrowDown")
     expect(page.locator("#cover-form")).to_be_visible()
