@@ -29,6 +29,7 @@ from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.plans import GET_CODES, PLANNERS, billions_of
 from jobs.time_left import TimeLeft
+from jobs.titles import name_of_source, title_of
 from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
@@ -37,8 +38,6 @@ from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
     from networks.acestep.job import Job, Recording, Take
-
-TITLE_CHARS = 60
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +64,11 @@ class SongWork:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A song that can be made: the work, and the record that its tracks begin with."""
+    """A song that can be made: the work, the record that its tracks begin with, and what its source is called."""
 
     work: SongWork
     record: Record
+    source: str = ""
 
 
 class Songs:
@@ -137,7 +137,7 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     how = (machine.chosen.runtime, desk.device, str(machine.dtype), str(machine.bits))
     record = Record(
         mode=resolved.mode,
-        title=_title(resolved),
+        title="",
         checkpoint=name,
         seed=0,
         key=cache_key(to_json(resolved), deciding, *how),
@@ -147,7 +147,8 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
         device=desk.device,
     )
     cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
-    return Order(work=SongWork(job=job, needs=(*planners, song), cost=cost), record=record)
+    work = SongWork(job=job, needs=(*planners, song), cost=cost)
+    return Order(work=work, record=record, source=_source_name(resolved, hashes, desk))
 
 
 def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, planners: Sequence[Need]) -> str:
@@ -179,7 +180,7 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         notes=(*effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
     for number, take in enumerate(takes):
-        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number))
+        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
         desk.pace.add(track)
         yield track
     facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
@@ -240,17 +241,18 @@ def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: s
     return job
 
 
-def _title(request: SongRequest) -> str:
-    """The first line of the prompt or the lyrics, at most `TITLE_CHARS`; the mode's name when there are no words."""
-    line = next(iter((request.prompt.strip() or request.lyrics.strip()).splitlines()), "") or request.mode
-    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
+def _source_name(request: SongRequest, hashes: Mapping[str, str], desk: Desk) -> str:
+    """What the source of a song is called; empty where it has none."""
+    path = dict(_sources(request)).get("src_audio")
+    return "" if path is None else name_of_source(path, hashes["src_audio"], desk.library)
 
 
-def _recorded(record: Record, take: Take, number: int) -> Record:
+def _recorded(record: Record, take: Take, number: int, source: str) -> Record:
     seed, (start, end) = take.request.seed, take.window
     assert seed is not None
     return dataclasses.replace(
         record,
+        title=title_of(take.request, take.plan, source),
         seed=seed,
         take=number,
         values=to_json(take.request),

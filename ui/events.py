@@ -29,8 +29,8 @@ SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
 
 
-TELLING = ("lyrics", "plan", "timesteps")
-"""Texts on which hangs what other knobs mean."""
+TELLING = ("lyrics", "plan", "timesteps", "brief")
+"""Texts on which hangs what knobs mean, or what there is to know about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,9 @@ def wire(page: Page) -> None:
 
 def _switch_modes(page: Page) -> None:
     """The rail shows one form or view, its button and its kind of result, without asking the server."""
-    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [(view.column, [name]) for name, view in page.views.items()]
+    panes: list[tuple[Component | gr.Column, Sequence[str]]] = [
+        (view.column, [name]) for name, view in page.views.items()
+    ]
     for mode, form in page.forms.items():
         panes += [(form.column, [mode]), (page.runs[mode], [mode])]
     panes += [(page.song.column, [*SONG_MODES, *page.views]), (page.words.column, ["lyrics"])]
