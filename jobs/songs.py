@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 from checkpoints import find, table
 from checkpoints.find import Installed
 from core.errors import Fault, RequestError, StudioError
-from core.events import Progress
+from core.events import Progress, Sign
 from core.files import sha256
-from core.knobs import changed, to_json
-from core.params import GenerateRequest, SongRequest, audio_knobs
+from core.knobs import Json, changed, to_json
+from core.params import UNHEARD, GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
 from core.resolve import refuse_muted, rendering_of, resolve, unsung
@@ -51,15 +51,17 @@ class SongWork:
     cost: Cost
     remedy: ClassVar[str] = "Make it shorter, or fewer variations."
 
-    def events(self, models: Models) -> Iterator[Progress | Take]:
-        """Progress, then one Take for each variation."""
+    def events(self, models: Models) -> Iterator[Sign | Take]:
+        """Progress and previews, then one Take for each variation."""
         from pipeline import plans_of, rendered
 
         planner = PLANNERS[self.job.recipe.planner].opened(models, self.needs)
         plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
         yield from models.bring(self.needs[-1])
-        models.make_room(estimates.working_gb(plans[0].duration_s, self.job.request.variations))
-        yield from rendered(self.job, models.song, plans)
+        request, seconds = self.job.request, plans[0].duration_s
+        models.make_room(estimates.working_gb(seconds, request.variations))
+        previews = estimates.previews(request, self.job.recipe, seconds)
+        yield from rendered(self.job, models.song, plans, previews)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
         title="",
         checkpoint=name,
         seed=0,
-        key=cache_key(to_json(resolved), deciding, *how),
+        key=cache_key(_deciding(resolved), deciding, *how),
         vae=vae,
         hashes=hashes,
         adapters={each.sha256: each.summary() for each in adapters},
@@ -239,6 +241,11 @@ def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: s
     job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
     job.duration_s(SAMPLE_RATE)
     return job
+
+
+def _deciding(request: SongRequest) -> dict[str, Json]:
+    """The values of the request that have a say in how the song sounds."""
+    return {name: value for name, value in to_json(request).items() if name not in UNHEARD}
 
 
 def _source_name(request: SongRequest, hashes: Mapping[str, str], desk: Desk) -> str:
