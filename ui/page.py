@@ -20,8 +20,10 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
-SCRIPTS = tuple(STATIC / name for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js"))
+_STYLES = ("page", "form", "controls", "result", "working")
+_SCRIPTS = ("page", "reach", "history", "faults", "earlier", "region", "working")
+STYLES = tuple(STATIC / f"{name}.css" for name in _STYLES)
+SCRIPTS = tuple(STATIC / f"{name}.js" for name in _SCRIPTS)
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
@@ -32,7 +34,10 @@ CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
 
 _PROGRESS = """
-<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
+<div class="line">
+  <p data-text role="status" aria-live="polite"></p><button type="button" class="back" hidden>Show it</button>
+  <div class="bar"></div>
+</div>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
@@ -117,9 +122,12 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             "",
             label="Status",
             html_template=_PROGRESS,
-            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger)",
+            js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
+            "studio.undoable(element, trigger)",
             elem_id="progress",
             faults=[],
+            working=None,
+            preview=None,
         )
         runs = {
             mode: gr.Button(

@@ -48,12 +48,18 @@
     return song;
   }
 
+  /** Lets the song of a running job go to the history: the user turns to another one. */
+  function turnAside() {
+    isElsewhere = isBusy();
+    studio.aside();
+  }
+
   document.addEventListener("change", ({ target }) => {
-    if (target.closest?.("#history, #takes")) isElsewhere = isBusy();
+    if (target.closest?.("#history, #takes")) turnAside();
   });
   document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#dock .run, #retake, #progress .back")) isElsewhere = false;
     if (!target.closest?.("#dock .run, #retake")) return;
-    isElsewhere = false;
     before = null;
     tell(false);
   }, true);
@@ -65,5 +71,5 @@
     addEventListener("focus", come);
   }
 
-  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, front });
+  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, turnAside, front });
 })();
