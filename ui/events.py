@@ -13,6 +13,8 @@ from gradio.components import Component
 from gradio.utils import get_upload_folder
 
 from checkpoints import writers
+from core.actions import ACTIONS
+from core.drafts import DRAFTS
 from core.knobs import knobs_of
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
@@ -34,8 +36,8 @@ STEM_TO: tuple[Mode, ...] = ("cover", "edit")
 
 MOST_TAKES = 8
 
-TELLING = ("lyrics", "plan", "timesteps")
-"""Texts on which hangs what other knobs mean."""
+TELLING = ("lyrics", "plan", "timesteps", "brief")
+"""Texts on which hangs what knobs mean, or what there is to know about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +154,14 @@ def _show_song(page: Page, job: Any) -> None:
             page.history: _history_update(page, own, track.id),
         }
 
-    job.success(
+    shown = job.success(
         show,
         js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
         inputs=[song.new_metadata, page.own, song.metadata],
         outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
     )
+    shown.then(None, js="() => { studio.made(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -387,9 +390,14 @@ def _history(page: Page) -> None:
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
+        return (
+            updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
+        )
 
-    outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
+    previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
+    outputs = [page.endpoints.status, page.history, *_weights_updates(page), *previews]
     loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
@@ -398,7 +406,19 @@ def _history(page: Page) -> None:
     generate = page.forms["generate"]
     if generate.plans:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
-    _show_song(page, page.endpoints.add_resumed(loaded, shown_in, page.rail))
+    if generate.drafts:
+        shown_in |= dict.fromkeys(DRAFTS, (generate.drafts.draft,))
+    shown_in |= dict.fromkeys(ACTIONS, (song.actions.made, song.actions.facts))
+    resumed = page.endpoints.add_resumed(loaded, shown_in, page.rail)
+    _show_song(page, resumed)
+    if generate.drafts:
+        drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
+
+    def show_made(facts: Mapping[str, Any] | None) -> Updates:
+        track = page.library.find_audio(str(facts["song"])) if facts else None
+        return gr.skip() if track is None else _whole_song(page, track, [track.id])
+
+    resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
 
 def _weights_updates(page: Page) -> Updates:

@@ -17,7 +17,7 @@ from core.actions import ActionName
 from core.errors import RequestError, StudioError
 from core.knobs import Value, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
 from library.tracks import Track
@@ -94,9 +94,13 @@ class Handlers:
         return {knob.name: knob.default if knob.name in muted else asked[knob.name] for knob in track.knobs}
 
     def settings(self, track: Track) -> dict[str, Value]:
-        """The track's knobs by name as its form may show them: a recording that is gone is left out."""
+        """The track's knobs by name as its form may show them: a recording that is gone is left out.
+
+        So is what was heard of the song before it was done: that is not the song's.
+        """
         files = {knob.name for knob in track.knobs if knob.kind == "audio"}
-        return {name: self._servable(value) if name in files else value for name, value in self._asked(track).items()}
+        asked = {name: value for name, value in self._asked(track).items() if name not in UNHEARD}
+        return {name: self._servable(value) if name in files else value for name, value in asked.items()}
 
     def _servable(self, value: Value) -> str | None:
         """The file's path if the page may show it: one that the studio made or that was uploaded to it."""

@@ -21,12 +21,14 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / f"{name}.css" for name in ("page", "form", "controls", "result", "library", "deck", "compare"))
+STYLES = tuple(
+    STATIC / f"{name}.css" for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working")
+)
 SCRIPTS = tuple(
     STATIC / f"{name}.js"
     for name in (
         *("look", "page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
-        *("player", "deck", "stems", "compare", "listen", "library"),
+        *("player", "deck", "stems", "compare", "listen", "library", "working"),
     )
 )
 
@@ -55,7 +57,10 @@ _NAME = f"""
 """
 
 _PROGRESS = """
-<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
+<div class="line">
+  <p data-text role="status" aria-live="polite"></p><button type="button" class="back" hidden>Show it</button>
+  <div class="bar"></div>
+</div>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
@@ -147,9 +152,12 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             "",
             label="Status",
             html_template=_PROGRESS,
-            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger)",
+            js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
+            "studio.undoable(element, trigger)",
             elem_id="progress",
             faults=[],
+            working=None,
+            preview=None,
         )
         runs = {
             mode: gr.Button(
