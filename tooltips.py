@@ -218,6 +218,9 @@ LIBRARY_KEYS = "Arrows move, Enter opens, F favourites, F2 renames, Delete delet
 """What the keyboard does in the list of songs."""
 
 
+RECORDING = ("Recording", "A file that was brought in")
+
+
 def title(name: str) -> tuple[str, str]:
-    """Title and sentence of a request, by the name of its endpoint, or of a view."""
-    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN, **VIEWS}[name]
+    """Title and sentence of a request, by the name of its endpoint, of a view, or of where a song comes from."""
+    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN, **VIEWS, "recording": RECORDING}[name]

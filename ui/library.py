@@ -83,8 +83,7 @@ def build(handlers: Handlers) -> View:
 
 
 def _template() -> str:
-    names = {**{mode: tooltips.title(mode)[0] for mode in SONG_MODES}, "recording": "Recording"}
-    modes = "".join(f'<option value="{mode}">{name}</option>' for mode, name in names.items())
+    modes = "".join(f'<option value="{mode}">{tooltips.title(mode)[0]}</option>' for mode in (*SONG_MODES, "recording"))
     return _TEMPLATE.format(modes=modes, keys=tooltips.LIBRARY_KEYS)
 
 
