@@ -102,7 +102,7 @@ def serve(options: argparse.Namespace) -> int:
             state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),
             css_paths=list(page.STYLES),
-            head="".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in page.SCRIPTS),
+            head=page.head(),
             footer_links=["api"],
             run_history=False,
             enable_monitoring=False,

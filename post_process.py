@@ -251,7 +251,7 @@ def _lrc(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Times:
+class Times:
     """The lines and sections of a song with their times, how those were found, and what did not go as usual."""
 
     lines: Sequence[Line]
@@ -260,18 +260,29 @@ class _Times:
     notes: tuple[str, ...] = ()
 
 
-def _times(song: Song, networks: Networks) -> Generator[Progress, None, _Times]:
+def composed_times(track: Track) -> Times | None:
+    """The times that the score of a track gives, which is at hand within no time; None where it has none.
+
+    Raises StudioError where this version's composer would write another score.
+    """
+    if _not_composed(track) is not None:
+        return None
+    score, start_s = score_of(track)
+    return Times(
+        lines=[Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
+        sections=[Section(each.tag, start_s + each.start_s) for each in score.sections],
+        how="score",
+        notes=tuple(f"no room for: {text}" for text in score.unsung),
+    )
+
+
+def _times(song: Song, networks: Networks) -> Generator[Progress, None, Times]:
     """Progress; returns the times from the best source that there is: the score, the song itself, the plan."""
     track = song.track
     assert track is not None
-    if _not_composed(track) is None:
-        score, start_s = score_of(track)
-        return _Times(
-            lines=[Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
-            sections=[Section(each.tag, start_s + each.start_s) for each in score.sections],
-            how="score",
-            notes=tuple(f"no room for: {text}" for text in score.unsung),
-        )
+    composed = composed_times(track)
+    if composed is not None:
+        return composed
     why = f"{track.checkpoint} cannot be asked where it sang them"
     if song.job is not None and song.latents is not None and networks.song.lyric_heads:
         for event in align(song.job, plan_from(track.plan, track.seconds), song.latents, networks.song):
@@ -280,10 +291,10 @@ def _times(song: Song, networks: Networks) -> Generator[Progress, None, _Times]:
             elif event.found:
                 missed = len(event.lines) - event.found
                 notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
-                return _Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
+                return Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
         why = "none of them stands out in the song"
     lines, sections = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
-    return _Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
+    return Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
 
 
 @dataclass(frozen=True, kw_only=True)

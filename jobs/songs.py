@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 from checkpoints import find, table
 from checkpoints.find import Installed
 from core.errors import Fault, RequestError, StudioError
-from core.events import Progress
+from core.events import Progress, Sign
 from core.files import sha256
-from core.knobs import changed, to_json
-from core.params import GenerateRequest, SongRequest, audio_knobs
+from core.knobs import Json, changed, to_json
+from core.params import UNHEARD, GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
 from core.resolve import refuse_muted, rendering_of, resolve, unsung
@@ -29,6 +29,7 @@ from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.plans import GET_CODES, PLANNERS, billions_of
 from jobs.time_left import TimeLeft
+from jobs.titles import name_of_source, title_of
 from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
@@ -38,8 +39,6 @@ from networks.acestep.lora.presets import open_adapters
 if TYPE_CHECKING:
     from networks.acestep.job import Job, Recording, Take
     from networks.acestep.lora.adapter import Adapter
-
-TITLE_CHARS = 60
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +52,26 @@ class SongWork:
     cost: Cost
     remedy: ClassVar[str] = "Make it shorter, or fewer variations."
 
-    def events(self, models: Models) -> Iterator[Progress | Take]:
-        """Progress, then one Take for each variation."""
+    def events(self, models: Models) -> Iterator[Sign | Take]:
+        """Progress and previews, then one Take for each variation."""
         from pipeline import plans_of, rendered
 
         planner = PLANNERS[self.job.recipe.planner].opened(models, self.needs)
         plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
         yield from models.bring(self.needs[-1])
-        models.make_room(estimates.working_gb(plans[0].duration_s, self.job.request.variations))
-        yield from rendered(self.job, models.song, plans)
+        request, seconds = self.job.request, plans[0].duration_s
+        models.make_room(estimates.working_gb(seconds, request.variations))
+        previews = estimates.previews(request, self.job.recipe, seconds)
+        yield from rendered(self.job, models.song, plans, previews)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A song that can be made: the work, and the record that its tracks begin with."""
+    """A song that can be made: the work, the record that its tracks begin with, and what its source is called."""
 
     work: SongWork
     record: Record
+    source: str = ""
 
 
 class Songs:
@@ -137,7 +139,8 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     job = dataclasses.replace(job, adapters=made.adapters, unplanned=made.unplanned)
     seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
     cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
-    return Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record)
+    source = _source_name(made.request, made.record.hashes, desk)
+    return Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
 
 
 def settled(request: SongRequest, desk: Desk) -> Settled:
@@ -162,10 +165,10 @@ def settled(request: SongRequest, desk: Desk) -> Settled:
     how = (machine.chosen.runtime, desk.device, str(machine.dtype), str(machine.bits))
     record = Record(
         mode=resolved.mode,
-        title=_title(resolved),
+        title="",
         checkpoint=name,
         seed=0,
-        key=cache_key(to_json(resolved), deciding, *how),
+        key=cache_key(_deciding(resolved), deciding, *how),
         vae=vae,
         hashes=hashes,
         adapters={each.sha256: each.summary() for each in adapters},
@@ -210,7 +213,7 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         notes=(*effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
     for number, take in enumerate(takes):
-        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number))
+        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
         desk.pace.add(track)
         yield track
     facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
@@ -271,17 +274,23 @@ def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: s
     return job
 
 
-def _title(request: SongRequest) -> str:
-    """The first line of the prompt or the lyrics, at most `TITLE_CHARS`; the mode's name when there are no words."""
-    line = next(iter((request.prompt.strip() or request.lyrics.strip()).splitlines()), "") or request.mode
-    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
+def _deciding(request: SongRequest) -> dict[str, Json]:
+    """The values of the request that have a say in how the song sounds."""
+    return {name: value for name, value in to_json(request).items() if name not in UNHEARD}
 
 
-def _recorded(record: Record, take: Take, number: int) -> Record:
+def _source_name(request: SongRequest, hashes: Mapping[str, str], desk: Desk) -> str:
+    """What the source of a song is called; empty where it has none."""
+    path = dict(_sources(request)).get("src_audio")
+    return "" if path is None else name_of_source(path, hashes["src_audio"], desk.library)
+
+
+def _recorded(record: Record, take: Take, number: int, source: str) -> Record:
     seed, (start, end) = take.request.seed, take.window
     assert seed is not None
     return dataclasses.replace(
         record,
+        title=title_of(take.request, take.plan, source),
         seed=seed,
         take=number,
         values=to_json(take.request),

@@ -44,7 +44,7 @@ class Companion:
 
     def summary(self) -> dict[str, Json | list[str]]:
         """What to know about it, in round numbers."""
-        return {"action": self.action, **self.facts, "notes": list(self.notes)}
+        return {"action": self.action, "song": self.song, **self.facts, "notes": list(self.notes)}
 
 
 class Companions:

@@ -13,12 +13,15 @@ from gradio.components import Component
 from gradio.utils import get_upload_folder
 
 from checkpoints import writers
+from core.actions import ACTIONS
+from core.drafts import DRAFTS
 from core.knobs import knobs_of
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
+from core.plans import length_from_words
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, reasons, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
@@ -28,11 +31,13 @@ from ui.view import View
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
 
+STEM_TO: tuple[Mode, ...] = ("cover", "edit")
+"""The modes that take a stem as their source."""
 
 MOST_TAKES = 8
 
-TELLING = ("lyrics", "plan", "timesteps")
-"""Texts on which hangs what other knobs mean."""
+TELLING = ("lyrics", "plan", "timesteps", "brief")
+"""Texts on which hangs what knobs mean, or what there is to know about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,7 @@ def wire(page: Page) -> None:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
     actions.wire(page.song.actions, page.endpoints)
+    compare.wire(page.song.compare, page.endpoints)
     for view in page.views.values():
         view.wire(page)
     page.endpoints.add_cancel(page.cancel)
@@ -148,20 +154,21 @@ def _show_song(page: Page, job: Any) -> None:
             page.history: _history_update(page, own, track.id),
         }
 
-    job.success(
+    shown = job.success(
         show,
         js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
         inputs=[song.new_metadata, page.own, song.metadata],
         outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
     )
+    shown.then(None, js="() => { studio.made(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    buttons = [song.retake, song.lock, song.wav, song.part]
+    buttons = [song.retake, song.lock, song.wav, song.part, song.compare]
     return [song.empty, song.filled, song.title, song.takes, *buttons, *made, *plan, song.sidecar]
 
 
@@ -182,6 +189,7 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.lock: gr.update(interactive=track.asked_as is not None),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
+        song.compare: compare.shown(track, page.handlers),
         **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
         song.sidecar: gr.update(value=str(tracks.sheet(track, takes, Path(get_upload_folder())))),
@@ -211,7 +219,7 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         updates: Updates = {run: handlers.cost(mode, values)}
-        now = as_shown(weights, idle, hints)
+        now = as_shown(mode, weights, idle, hints)
         before = {name: shown[name] for name in now}
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
@@ -227,13 +235,15 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
     # An event of its own, and seldom: a number field that is told anything while its fold opens can come out as 0.
     def retune(now: Mapping[str, Any]) -> Updates:
         before, updates = now.get("before", now), Updates()
+        quiet, was_quiet = reasons.quiet(mode, now["idle"]), reasons.quiet(mode, before["idle"])
         for knob in tuned:
-            reason, hint = now["idle"].get(knob.name), now["hints"].get(knob.name)
+            name = knob.name
+            reason, hint, is_quiet = now["idle"].get(name), now["hints"].get(name), name in quiet
             if now["weights"] != before["weights"]:
                 recipe = handlers.recipe_of(mode, now["weights"])
-                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason, hint)
-            elif (reason, hint) != (before["idle"].get(knob.name), before["hints"].get(knob.name)):
-                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason, hint)
+                updates[form.widgets[name]] = widgets.recipe_update(knob, mode, recipe, reason, hint, is_quiet=is_quiet)
+            elif (reason, hint, is_quiet) != (before["idle"].get(name), before["hints"].get(name), name in was_quiet):
+                updates[form.widgets[name]] = widgets.idle_update(knob, mode, reason, hint, is_quiet=is_quiet)
         return updates or gr.skip()
 
     form.heading.change(retune, inputs=form.heading, outputs=[form.widgets[knob.name] for knob in tuned], **AT_ONCE)
@@ -279,6 +289,25 @@ def _song_actions(page: Page) -> None:
         outputs=_whole_outputs(page),
         **AT_ONCE,
     )
+    _sounds_alone(page)
+    _send_stems(page)
+
+
+def _sounds_alone(page: Page) -> None:
+    """Of the player and the decks one sounds at a time."""
+    page.song.player.play(None, js="() => { studio.alone(studio.player.hush); return [] }", **QUIET)
+
+
+def _send_stems(page: Page) -> None:
+    """A stem becomes the source of another mode."""
+    tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
+
+    def send(identity: str | None, asked: gr.EventData) -> Updates:
+        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+        mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
+        return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
+
+    tools.stems.select(send, inputs=tools.whose["track"], outputs=[*sources.values(), page.rail], **AT_ONCE)
 
 
 def _send(page: Page, mode: Mode, button: gr.Button) -> None:
@@ -311,23 +340,23 @@ def _fields(page: Page) -> dict[tuple[str, str], Component]:
 def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
     song, fields = page.song, _fields(page)
 
-    def recall(which: object, lock: str) -> Updates:
+    def recall(which: object, lock: str, shown: Mapping[str, Any] | None) -> Updates:
         asked = which if isinstance(which, dict) else {"id": which, "turn": True}
         track = page.handlers.by_id(str(asked.get("id")))
         if track is None:
             return gr.skip()
         named = asked.get("takes")
-        beside = [page.handlers.by_id(str(each)) for each in (named if isinstance(named, list) else [])[:MOST_TAKES]]
-        takes = [each.id for each in beside if each] or [track.id]
+        beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
         return {
-            **_whole_song(page, track, takes),
+            **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
             **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
             **_settings(page, track, lock, fields),
         }
 
     held = [page.rail, *fields.values()]
     kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(recall, inputs=[whose, song.lock], js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    inputs = [whose, song.lock, song.metadata]
+    done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
 
 
@@ -361,9 +390,14 @@ def _history(page: Page) -> None:
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
+        return (
+            updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
+        )
 
-    outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
+    previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
+    outputs = [page.endpoints.status, page.history, *_weights_updates(page), *previews]
     loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
@@ -372,7 +406,19 @@ def _history(page: Page) -> None:
     generate = page.forms["generate"]
     if generate.plans:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
-    _show_song(page, page.endpoints.add_resumed(loaded, shown_in, page.rail))
+    if generate.drafts:
+        shown_in |= dict.fromkeys(DRAFTS, (generate.drafts.draft,))
+    shown_in |= dict.fromkeys(ACTIONS, (song.actions.made, song.actions.facts))
+    resumed = page.endpoints.add_resumed(loaded, shown_in, page.rail)
+    _show_song(page, resumed)
+    if generate.drafts:
+        drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
+
+    def show_made(facts: Mapping[str, Any] | None) -> Updates:
+        track = page.library.find_audio(str(facts["song"])) if facts else None
+        return gr.skip() if track is None else _whole_song(page, track, [track.id])
+
+    resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
 
 def _weights_updates(page: Page) -> Updates:
@@ -411,10 +457,10 @@ def _words_actions(page: Page) -> None:
     page.runs["lyrics"].click(None, js="(draft) => { studio.keepDraft(draft); return [] }", inputs=words.draft, **QUIET)
     words.draft.change(None, js="studio.hasEarlier", inputs=words.draft, outputs=words.earlier, **QUIET)
     words.earlier.click(None, js="studio.earlierDraft", inputs=words.draft, outputs=words.draft, **QUIET)
-    words.use.click(
-        None,
-        js="(draft) => [draft, 'generate']",
-        inputs=words.draft,
-        outputs=[page.forms["generate"].widgets["lyrics"], page.rail],
-        **QUIET,
-    )
+    generate = page.forms["generate"].widgets
+
+    def use(draft: str) -> tuple[str, float, str]:
+        return draft, length_from_words(draft), "generate"
+
+    outputs = [generate["lyrics"], generate["duration_s"], page.rail]
+    words.use.click(use, inputs=words.draft, outputs=outputs, **AT_ONCE)

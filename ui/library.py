@@ -83,8 +83,7 @@ def build(handlers: Handlers) -> View:
 
 
 def _template() -> str:
-    names = [*((mode, tooltips.title(mode)[0]) for mode in SONG_MODES), ("recording", "Recording")]
-    modes = "".join(f'<option value="{mode}">{name}</option>' for mode, name in names)
+    modes = "".join(f'<option value="{mode}">{tooltips.title(mode)[0]}</option>' for mode in (*SONG_MODES, "recording"))
     return _TEMPLATE.format(modes=modes, keys=tooltips.LIBRARY_KEYS)
 
 
@@ -112,7 +111,7 @@ def _wire(page: Page, shelf: gr.HTML, handlers: Handlers) -> None:
     shelf.expand(lambda ids, own: gr.update(drawn=views.drawn(ids, own)), **drawing, outputs=shelf, **READING)
     asking = {"js": "(_, own) => [studio.doubted(), studio.owned(own)]", "inputs": [shelf, page.own]}
     shelf.retry(lambda one, own: gr.update(replay=views.replay(one, own)), **asking, outputs=shelf, **QUIET)
-    page.recall_by(shelf.select, shelf, js="(_, lock) => [studio.picked(), lock]")
+    page.recall_by(shelf.select, shelf, js="(_, lock, shown) => [studio.picked(), lock, shown]")
 
 
 class Shelf:

@@ -50,17 +50,18 @@
     return song;
   }
 
-  /** Notes that the user turns to another song, be it while a job runs. */
+  /** Notes that the user turns to another song: that of a running job goes to the history. */
   function turn() {
     isElsewhere = isBusy();
+    studio.aside();
   }
 
   document.addEventListener("change", ({ target }) => {
     if (target.closest?.("#history, #takes")) turn();
   });
   document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#dock .run, #retake, #progress .back")) isElsewhere = false;
     if (!target.closest?.("#dock .run, #retake")) return;
-    isElsewhere = false;
     before = null;
     tell(false);
   }, true);
