@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
 
 from backend import Studio
 from library.tracks import Record, Track
+from ui import page
 from ui.handlers import Handlers
 from ui.library import Shelf
 
@@ -60,6 +62,17 @@ def test_a_visitor_sees_and_touches_their_own_songs_alone(studio: Studio, shared
     assert shared.listing({}, [theirs.id])["trash"]["ids"] == []
     assert shared.answer({"deed": "restore", "ids": [mine.id]}, [theirs.id])["told"].endswith("of this browser.")
     assert shared.answer({"deed": "restore", "ids": [mine.id]}, own)["told"] == "mine own came back."
+
+
+def test_a_visitor_opens_their_own_songs_alone(studio: Studio) -> None:
+    theirs, mine = save(studio, "theirs"), save(studio, "mine own")
+    recalls = [each.fn for each in page.build(studio, hosted=True).fns.values() if each.name == "recall"]
+    assert len(recalls) == 2  # of the history and of the Library
+    for recall in recalls:
+        shown = recall({"id": mine.id, "takes": [theirs.id, mine.id]}, "Lock seed", None, [mine.id])
+        told = [each for each in shown.values() if isinstance(each, dict) and each.get("id") == mine.id]
+        assert [each["takes"] for each in told if "takes" in each] == [[mine.id]]
+        assert recall({"id": theirs.id}, "Lock seed", None, [mine.id]) == gr.skip()
 
 
 def test_a_host_sees_what_came_of_what_and_takes_uploads_alone_in(
