@@ -20,6 +20,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
+from library.index import ID
 from library.tracks import Track
 from lyrics.line_counts import compared
 from post_process import ACTIONS
@@ -86,7 +87,8 @@ class Handlers:
         """The ids that a visitor may see and touch: None for all, or this browser's `own` where strangers share it."""
         if not self.hosted:
             return None
-        return tuple(dict.fromkeys(each for each in own or () if isinstance(each, str)))[-MOST_OWN:]
+        ids = (each for each in own or () if isinstance(each, str) and ID.fullmatch(each))
+        return tuple(dict.fromkeys(ids))[-MOST_OWN:]
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
