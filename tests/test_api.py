@@ -71,8 +71,9 @@ def test_who_asks_for_previews_is_sent_them_beside_the_line(client: Client) -> N
     assert job.result(timeout=JOB_S)[2] == "saved · 0:10 of music"
     told = [line for _, _, line in job.outputs() if not isinstance(line, str)]
     assert told and all(line["value"].startswith("denoising") for line in told)
-    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(told[-1]["preview"]["sound"])))
-    assert sound.size / rate == pytest.approx(told[-1]["preview"]["seconds"])
+    preview = told[-1]["props"]["preview"]
+    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(preview["sound"])))
+    assert sound.size / rate == pytest.approx(preview["seconds"])
 
 
 def test_takes_arrive_one_by_one_with_what_is_not_sung_and_the_first_is_the_result(client: Client) -> None:
