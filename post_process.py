@@ -15,7 +15,6 @@ from core.errors import StudioError
 from core.events import Progress
 from core.files import write_whole
 from core.knobs import Json, knobs_of, parse
-from core.params import SONG_MODES
 from core.plans import Plan, plan_from
 from core.tables import SAMPLE_RATE
 from library import audio, exports, loudness
@@ -67,18 +66,19 @@ class Song:
     @property
     def title(self) -> str:
         """By what a listener knows it."""
-        return self.track.title if self.track else self.path.stem
+        return self.track.called if self.track else self.path.stem
 
     def file_name(self, suffix: str, part: str = "") -> str:
         """A readable name for a file of the song, or of a part of it."""
         ending = f"_{part}{suffix}" if part else suffix
-        return exports.file_name(self.title, self.track.seed if self.track else None, ending)
+        made = self.track is not None and self.track.asked_as is not None
+        return exports.file_name(self.title, self.track.seed if self.track and made else None, ending)
 
     def tags(self, part: str = "") -> Tags:
         """What a file of the song, or of a part of it, says about it."""
         title = f"{self.title} ({part})" if part else self.title
         track = self.track
-        if track is None:
+        if track is None or track.asked_as is None:
             return Tags(title=title)
         facts = {**track.values, **{name: value for name, value in track.plan.items() if value is not None}}
         bpm = facts.get("bpm")
@@ -227,7 +227,8 @@ def score_of(track: Track) -> tuple[Score, float]:
     """
     from planner.composer.recall import recalled
 
-    request = parse(SONG_MODES[track.mode], track.asked())
+    assert track.asked_as is not None
+    request = parse(track.asked_as, track.asked())
     start_s = track.window_start_s if track.window_end_s else 0.0
     return recalled(request, track.seed, track.plan, start_s), start_s
 

@@ -9,8 +9,7 @@ import gradio as gr
 
 import tooltips
 from core.errors import RequestError
-from core.knobs import AUTO, Json, Knob, knobs_of, parse
-from core.params import MODES, SONG_MODES
+from core.knobs import AUTO, Json, Knob, parse
 from core.tables import SAMPLE_RATE
 from library import audio, loudness
 from library.tracks import Track
@@ -48,7 +47,7 @@ def shown(track: Track, handlers: Handlers) -> dict[str, object]:
 
 def is_from_source(track: Track) -> bool:
     """Whether a track was made from a recording."""
-    return "src_audio" in SONG_MODES[track.mode].required
+    return track.asked_as is not None and "src_audio" in track.asked_as.required
 
 
 def wire(compare: gr.HTML, endpoints: Endpoints) -> None:
@@ -145,8 +144,10 @@ def window_of(track: Track) -> tuple[float, float] | None:
 
 def source_offset_s(track: Track) -> float:
     """Where in a track its source begins, in seconds: later than the track where something was put before it."""
+    if track.asked_as is None:
+        return 0.0
     try:
-        return parse(SONG_MODES[track.mode], {**track.asked(), "checkpoint": None}).layout.before_s
+        return parse(track.asked_as, {**track.asked(), "checkpoint": None}).layout.before_s
     except RequestError:  # another version's
         return 0.0
 
@@ -157,7 +158,7 @@ def differences(first: Track, second: Track) -> list[Difference]:
     if first.mode != second.mode:
         found.append(("Mode", tooltips.title(first.mode)[0], tooltips.title(second.mode)[0]))
     mine, others = _values(first), _values(second)
-    for knob in knobs_of(MODES[first.mode]):
+    for knob in first.knobs:
         if knob.name in others and mine[knob.name] != others[knob.name]:
             label, _ = tooltips.of(first.mode, knob.name)
             found.append((label, _text(first, knob), _text(second, knob)))

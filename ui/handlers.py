@@ -15,9 +15,9 @@ from checkpoints import writers as lyrics_writers
 from core.actions import ACTIONS as REQUESTS_OF
 from core.actions import ActionName
 from core.errors import RequestError, StudioError
-from core.knobs import Value, knobs_of, parse
+from core.knobs import Value, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
 from library.tracks import Track
@@ -30,7 +30,11 @@ from ui.streams import SONG, Outputs, outputs
 from ui.widgets import AnyRecipe
 
 HISTORY_LENGTH = 40
+MOST_OWN = 5000
+"""So many of a visitor's newest songs are looked at: the list comes from a browser."""
+
 GONE = "The song is no longer in the library."
+RECORDED = "A recording is not made, and has no take beside it."
 
 
 class Handlers:
@@ -39,13 +43,13 @@ class Handlers:
     def __init__(self, studio: Studio, *, hosted: bool) -> None:
         self.studio = studio
         self.jobs = Jobs(studio, hosted=hosted)
-        self._hosted = hosted
+        self.hosted = hosted
 
     def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:
         """The outputs of the shown song made once more with a new seed, everything else equal; it joins the takes."""
         track = self.find(metadata)
-        if track is None or metadata is None:
-            yield *SONG.empty, GONE
+        if track is None or track.mode == "recording":
+            yield *SONG.empty, GONE if track is None else RECORDED
             return
         former = self.takes_beside(track, metadata)
         values = self._asked(track) | {"seed": None}
@@ -71,24 +75,32 @@ class Handlers:
 
     def history(self, own: Sequence[str] | None) -> list[tuple[str, str]]:
         """(line, id) of the newest songs: all of the library or, where strangers share it, this browser's `own`."""
-        if self._hosted:
+        if self.hosted:
             newest = list(reversed(own or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
             songs = [track for track in map(self.by_id, newest) if track]
         else:
-            songs = list(self.studio.library.list())
+            songs = list(self.studio.library.newest(HISTORY_LENGTH))
         return [(tracks.entry(track), track.id) for track in songs[:HISTORY_LENGTH]]
+
+    def among(self, own: Sequence[str] | None) -> tuple[str, ...] | None:
+        """The ids that a visitor may see and touch: None for all, or this browser's `own` where strangers share it."""
+        if not self.hosted:
+            return None
+        return tuple(dict.fromkeys(each for each in own or () if isinstance(each, str)))[-MOST_OWN:]
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
         muted, asked = self.recipe(track.checkpoint).muted, track.asked()
-        return {
-            knob.name: knob.default if knob.name in muted else asked[knob.name] for knob in knobs_of(MODES[track.mode])
-        }
+        return {knob.name: knob.default if knob.name in muted else asked[knob.name] for knob in track.knobs}
 
     def settings(self, track: Track) -> dict[str, Value]:
-        """The track's knobs by name as its form may show them: a recording that is gone is left out."""
-        files = {knob.name for knob in knobs_of(MODES[track.mode]) if knob.kind == "audio"}
-        return {name: self._servable(value) if name in files else value for name, value in self._asked(track).items()}
+        """The track's knobs by name as its form may show them: a recording that is gone is left out.
+
+        So is what was heard of the song before it was done: that is not the song's.
+        """
+        files = {knob.name for knob in track.knobs if knob.kind == "audio"}
+        asked = {name: value for name, value in self._asked(track).items() if name not in UNHEARD}
+        return {name: self._servable(value) if name in files else value for name, value in asked.items()}
 
     def _servable(self, value: Value) -> str | None:
         """The file's path if the page may show it: one that the studio made or that was uploaded to it."""

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 import tooltips
 from core.tables import Mode
-from ui import actions, compare, listen
+from ui import actions, compare, listen, working
 from ui.actions import ActionTools
 from ui.handlers import Handlers
 from ui.widgets import WAVEFORM
@@ -82,8 +82,9 @@ class WordsPane:
 def build_song_pane(handlers: Handlers) -> SongPane:
     """The pane of a song, inside the open layout."""
     with gr.Column(elem_id="song", min_width=0) as column:
+        working.build()
         with gr.Column(elem_id="no-song") as empty:
-            gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the white button.</p>")
+            gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the large button.</p>")
         with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
             title = plain_text("h2", "song-title", "studio.title(element, props, watch)")
             takes = gr.Radio([], label="Takes", elem_id="takes", visible=False, interactive=True)

@@ -56,7 +56,7 @@
   // Settings that come back with a song bring its stretch; whatever else brings a recording brings none.
   let isRecalled = false;
   for (const act of ["pointerdown", "keydown", "drop"]) {
-    const look = ({ target }) => (isRecalled = Boolean(target.closest?.("#history, .recalled")));
+    const look = ({ target }) => (isRecalled = Boolean(target.closest?.("#history, #library, .recalled")));
     document.addEventListener(act, look, true);
   }
 
@@ -146,6 +146,7 @@
       return target === whole && end - start < song.length - SHORTEST_S ? "whole" : "new"; // all of a song cannot move
     };
 
+    addEventListener("look", paint);
     part(".stage").addEventListener("pointerdown", (event) => {
       if (!song || event.button) return;
       event.currentTarget.setPointerCapture(event.pointerId);
