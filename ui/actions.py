@@ -34,9 +34,9 @@ EXPORT: ActionName = "export"
 class ActionTools:
     """The buttons and knobs of the actions, and what is there of the shown song.
 
-    `exports` holds the buttons of the action that has one for each format. `whose` are the knobs that say which song: the page fills in the track, clients may send a recording. `made` and
-    `facts` hold what the latest action made, for clients; `files` all that was made of the song, `stems` a deck that
-    plays its parts, and `words` what is sung.
+    `exports` holds the buttons of the action that has one for each format. `whose` are the knobs that say which song:
+    the page fills in the track, clients may send a recording. `made` and `facts` hold what the latest action made, for
+    clients; `files` all that was made of the song, `stems` a deck that plays its parts, and `words` what is sung.
     """
 
     whose: Mapping[str, Component]
