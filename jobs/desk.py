@@ -49,7 +49,7 @@ class Pace:
     def seen(self, checkpoint: str, device: DeviceKind) -> list[tuple[float, float]]:
         """(TFLOP, seconds taken) of the tracks made with that checkpoint on such a device."""
         if self._tracks is None:
-            self._tracks = deque(reversed(self._library.list()[:REMEMBERED]), maxlen=REMEMBERED)
+            self._tracks = deque(reversed(self._library.newest(REMEMBERED)), maxlen=REMEMBERED)
         return [
             (track.tflop, track.seconds_taken)
             for track in self._tracks

@@ -38,6 +38,7 @@ from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
     from networks.acestep.job import Job, Recording, Take
+    from networks.acestep.lora.adapter import Adapter
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +117,34 @@ def usual_needs(desk: Desk) -> tuple[Need, ...]:
     return (*planner.needs(GenerateRequest()), Need("song", place))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A request in which nothing is left to be chosen, with all that decides its samples, before a recording is read.
+
+    `unplanned` says why the planner at hand plans nothing, if it does not; the last need is the song's networks.
+    """
+
+    request: SongRequest
+    recipe: Recipe
+    needs: tuple[Need, ...]
+    adapters: tuple[Adapter, ...]
+    unplanned: str
+    record: Record
+
+
 def order_of(request: SongRequest, desk: Desk) -> Order:
     """The request with all that goes with it. Raises StudioErrors for whatever is wrong with it."""
+    made = settled(request, desk)
+    job = _job(made.request, made.recipe, made.record.hashes, made.record.vae, desk)
+    job = dataclasses.replace(job, adapters=made.adapters, unplanned=made.unplanned)
+    seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
+    cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
+    source = _source_name(made.request, made.record.hashes, desk)
+    return Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
+
+
+def settled(request: SongRequest, desk: Desk) -> Settled:
+    """The request as it would be made now. Raises StudioErrors for whatever is wrong with it, its recordings apart."""
     name = desk.row(request.checkpoint).name
     recipe, place = table.recipe_of(name), find.checkpoint(name)
     refuse_muted(request, recipe)
@@ -131,7 +158,6 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     hashes = _hashes(resolved)
     adapters = open_adapters(resolved.adapter_choices(), place.folder, desk.adapter_homes)
     weights, vae = fingerprint(place.folder), fingerprint(place.vae)
-    job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters, unplanned=unplanned)
     deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
     deciding |= {need.role: fingerprint(need.place.folder) for need in planners}
     song = Need("song", place)
@@ -148,9 +174,14 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
         adapters={each.sha256: each.summary() for each in adapters},
         device=desk.device,
     )
-    cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
-    work = SongWork(job=job, needs=(*planners, song), cost=cost)
-    return Order(work=work, record=record, source=_source_name(resolved, hashes, desk))
+    return Settled(
+        request=resolved,
+        recipe=recipe,
+        needs=(*planners, song),
+        adapters=adapters,
+        unplanned=unplanned,
+        record=record,
+    )
 
 
 def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, planners: Sequence[Need]) -> str:

@@ -143,6 +143,9 @@ class Run(Generic[Result]):
             self.tell(_End())
         except Exception as error:
             self.tell(_End(error))
+        except BaseException as leaving:  # what means to end the thread ends it: here is its end, and it must be heard
+            log.error("a job's thread was ended", exc_info=leaving)
+            self.tell(_End(StudioError(f"The job ended at once: {leaving!r}.", "Ask for it again.")))
 
 
 class Workers(Generic[Result]):

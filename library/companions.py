@@ -105,6 +105,10 @@ class Companions:
         assert kept is not None
         return kept
 
+    def folder(self, song: str) -> Path:
+        """Where everything lies that was made of a song; there may be nothing."""
+        return self.root / song
+
     def remove(self, song: str) -> None:
         """Remove everything that was made of a song."""
         shutil.rmtree(self.root / song, ignore_errors=True)

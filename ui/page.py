@@ -1,4 +1,4 @@
-"""The page: five modes and the views in a rail, a form for each mode, one result; derived from the tables of params.py."""
+"""The page: modes and views in a rail, a form for each mode, one result; derived from the tables of params.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from backend import Studio
 from core.params import MODES
 from core.paths import STATIC
 from core.tables import PRODUCT, Mode
+from theme import twin_css
 from ui import form
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
@@ -20,10 +21,16 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-_STYLES = ("page", "form", "controls", "result", "working")
-_SCRIPTS = ("page", "reach", "history", "faults", "earlier", "region", "working")
-STYLES = tuple(STATIC / f"{name}.css" for name in _STYLES)
-SCRIPTS = tuple(STATIC / f"{name}.js" for name in _SCRIPTS)
+STYLES = tuple(
+    STATIC / f"{name}.css" for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working")
+)
+SCRIPTS = tuple(
+    STATIC / f"{name}.js"
+    for name in (
+        *("look", "page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
+        *("player", "deck", "stems", "compare", "listen", "library", "working"),
+    )
+)
 
 QUEUE_LENGTH = 20
 SESSIONS_KEPT = 64
@@ -32,6 +39,22 @@ starts anew when it comes again, without the drafts that it could have undone.""
 
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
+
+_LOOK = """
+<select aria-label="Look">
+  <option value="system">◐ System</option>
+  <option value="light">○ Light</option>
+  <option value="dark">● Dark</option>
+</select>
+"""
+
+_NAME = f"""
+<nav class="skips" aria-label="Skip">
+  <a href="#work">Skip to the form</a>
+  <a href="#result">Skip to the result</a>
+</nav>
+<h1>{PRODUCT}</h1>
+"""
 
 _PROGRESS = """
 <div class="line">
@@ -43,6 +66,12 @@ _PROGRESS = """
   <button type="button" aria-label="Undo the recall">Undo</button>
 </div>
 """
+
+
+def head() -> str:
+    """What the page's head needs: the light twin, and the scripts, of which the first decides which look it has."""
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
+    return f"<style>{twin_css()}</style>{scripts}"
 
 
 def build(studio: Studio, *, hosted: bool = False) -> Blocks:
@@ -70,8 +99,9 @@ def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], No
 
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
-        gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
+        gr.HTML(_NAME, js_on_load="studio.skips(element)", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
+        gr.HTML(html_template=_LOOK, js_on_load="studio.look(element)", elem_id="look")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):
