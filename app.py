@@ -83,6 +83,7 @@ def serve(options: argparse.Namespace) -> int:
         import_gradio()
         import theme
         from backend import Studio
+        from library.shares import Shares
         from ui import page
 
         studio = Studio(settings_of(options))
@@ -96,6 +97,7 @@ def serve(options: argparse.Namespace) -> int:
             server_port=options.port,
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
+            blocked_paths=[str(Shares(studio.library.root).key_file.absolute())],
             max_file_size=MAX_UPLOAD,
             state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),

@@ -39,7 +39,7 @@ class Handlers:
     def __init__(self, studio: Studio, *, hosted: bool) -> None:
         self.studio = studio
         self.jobs = Jobs(studio, hosted=hosted)
-        self._hosted = hosted
+        self.hosted = hosted
 
     def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:
         """The outputs of the shown song made once more with a new seed, everything else equal."""
@@ -63,7 +63,7 @@ class Handlers:
 
     def history(self, own: Sequence[str] | None) -> list[tuple[str, str]]:
         """(line, id) of the newest songs: all of the library or, where strangers share it, this browser's `own`."""
-        if self._hosted:
+        if self.hosted:
             newest = list(reversed(own or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
             songs = [track for track in map(self.by_id, newest) if track]
         else:
@@ -80,9 +80,9 @@ class Handlers:
     def settings(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name as its form may show them: a recording that is gone is left out."""
         files = {knob.name for knob in knobs_of(MODES[track.mode]) if knob.kind == "audio"}
-        return {name: self._servable(value) if name in files else value for name, value in self._asked(track).items()}
+        return {name: self.servable(value) if name in files else value for name, value in self._asked(track).items()}
 
-    def _servable(self, value: Value) -> str | None:
+    def servable(self, value: Value) -> str | None:
         """The file's path if the page may show it: one that the studio made or that was uploaded to it."""
         if not value or not Path(str(value)).is_file():
             return None

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 import tooltips
 from core.tables import Mode
-from ui import actions
+from ui import actions, bars
 from ui.actions import ActionTools
 from ui.handlers import Handlers
 from ui.widgets import WAVEFORM
@@ -55,6 +55,7 @@ class SongPane:
     send: Mapping[Mode, gr.Button]
     wav: gr.DownloadButton
     part: gr.DownloadButton
+    share: gr.HTML
     actions: ActionTools
     plan: PlanPane
     sidecar: gr.DownloadButton
@@ -100,6 +101,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
                 lock = gr.Button(LOCK, elem_id="lock")
                 wav = gr.DownloadButton("Download wav", elem_id="wav")
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
+            share = bars.build_share()
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.title(mode)[0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
             tools = actions.build(handlers)
@@ -121,6 +123,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         send=send,
         wav=wav,
         part=part,
+        share=share,
         actions=tools,
         plan=plan,
         sidecar=sidecar,

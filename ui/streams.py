@@ -135,14 +135,22 @@ NOWHERE: Mapping[str, Place] = MappingProxyType({})
 
 
 def outputs(
-    jobs: Jobs, name: str, values: Mapping[str, object], session: str, places: Mapping[str, Place] = NOWHERE
+    jobs: Jobs,
+    name: str,
+    values: Mapping[str, object],
+    session: str,
+    places: Mapping[str, Place] = NOWHERE,
+    *,
+    more: bool = False,
 ) -> Iterator[Outputs]:
     """The outputs of a job from its start to its end; `places` are where the page shows the knobs.
+
+    `more` says that another job follows on the same press.
 
     A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
     at fault, then raises a gr.Error.
     """
-    return _told(name, jobs.run(name, values, session), places)
+    return _told(name, jobs.run(name, values, session, more=more), places)
 
 
 def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:
