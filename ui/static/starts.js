@@ -203,8 +203,10 @@
     let said = "";
 
     const put = (list, words = "") => {
+      const hasFocus = panel.contains(document.activeElement);
       said = store(PRESETS, { ...all(), [mode]: list }) ? words : "This browser keeps no more.";
       draw();
+      if (hasFocus) fold.querySelector("summary").focus(); // what had it is gone
     };
 
     function save(name) {
@@ -250,6 +252,7 @@
           remove();
           const back = button("Undo", () => put(own().toSpliced?.(at, 0, preset) ?? [...own(), preset]));
           panel.querySelector("[role=status]").replaceChildren(`Deleted “${preset.name}”. `, back);
+          back.focus();
         }, { ariaLabel: `Delete ${preset.name}` }),
       );
       return line;
