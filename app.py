@@ -83,7 +83,6 @@ def serve(options: argparse.Namespace) -> int:
         import_gradio()
         import theme
         from backend import Studio
-        from library.shares import Shares
         from ui import page
 
         studio = Studio(settings_of(options))
@@ -91,13 +90,14 @@ def serve(options: argparse.Namespace) -> int:
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
         studio.prepare()
+        studio.library.empty_trash()
     try:
         blocks.launch(
             server_name=options.host,
             server_port=options.port,
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
-            blocked_paths=[str(Shares(studio.library.root).key_file.absolute())],
+            blocked_paths=[str(path.absolute()) for path in studio.library.private],
             max_file_size=MAX_UPLOAD,
             state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),

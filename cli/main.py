@@ -28,7 +28,7 @@ from core.events import Progress, TextDelta
 from core.files import write_whole
 from core.knobs import Knob, knobs_of, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.plans import Plan
 from core.requests import REQUESTS, Request
 from library.companions import Companion
@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
         title, sentence = tooltips.title(asked)
         command = commands.add_parser(name, help=sentence, description=f"{title}. {sentence}.")
         for knob in knobs_of(REQUESTS[asked]):
+            if knob.name in UNHEARD:  # nobody listens here
+                continue
             _add_flag(command, "generate" if asked == "plan" else asked, knob)
         _add_output_flags(command, asked)
         add_machine_flags(command)

@@ -9,6 +9,9 @@ PRODUCT = "ACE Music Studio"
 """What the studio calls itself on its page and in the files that it writes."""
 
 Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
+Origin = Literal[Mode, "recording"]
+"""Where a track comes from: the mode that made it, or a recording that was brought in from outside."""
+
 TimeSignature = Literal["2", "3", "4", "6"]
 
 TIME_SIGNATURES: tuple[TimeSignature, ...] = get_args(TimeSignature)

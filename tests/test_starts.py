@@ -63,10 +63,8 @@ def starts(handlers: Handlers) -> Starts:
 RAIL: Any = "rail"
 
 
-def widgets() -> dict[tuple[Mode, str], Component]:
-    names: dict[tuple[Mode, str], Any] = {
-        (mode, name): (mode, name) for mode in MODES for name in settings.fields(mode)
-    }
+def widgets() -> dict[tuple[str, str], Component]:
+    names: dict[tuple[str, str], Any] = {(mode, name): (mode, name) for mode in MODES for name in settings.fields(mode)}
     return names
 
 

@@ -135,8 +135,10 @@ class Endpoints:
         return job
 
     def _at_rest(self, job: Any) -> None:
-        for ended in (job.success, job.failure):  # Gradio's `then` stays silent when the job raises
-            ended(self.handlers.status, js="() => { studio.busy(false); return [] }", outputs=self.status, **AT_ONCE)
+        # Gradio's `then` stays silent when the job raises. The result of one that does not is still to be shown.
+        for ended, and_then in ((job.success, ""), (job.failure, "studio.made();")):
+            js = f"() => {{ studio.busy(false); {and_then} return [] }}"
+            ended(self.handlers.status, js=js, outputs=self.status, **AT_ONCE)
 
 
 def named(name: str, jobs: Jobs, places: Mapping[str, Place]) -> Callable[..., Iterator[Outputs]]:

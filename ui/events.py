@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,32 @@ from gradio.components import Component
 from gradio.utils import get_upload_folder
 
 from checkpoints import writers
+from core.actions import ACTIONS
+from core.drafts import DRAFTS
 from core.knobs import knobs_of
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.plans import length_from_words
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, reasons, recordings, simple, starts, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, reasons, recordings, simple, starts, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
 from ui.simple import DRAFT_AND
-from ui.views import View
+from ui.view import View
 
 SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
 """Knobs of the lyrics that only language models can honour."""
 
+STEM_TO: tuple[Mode, ...] = ("cover", "edit")
+"""The modes that take a stem as their source."""
 
-TELLING = ("lyrics", "plan", "timesteps")
-"""Texts on which hangs what other knobs mean."""
+MOST_TAKES = 8
+
+TELLING = ("lyrics", "plan", "timesteps", "brief")
+"""Texts on which hangs what knobs mean, or what there is to know about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +64,7 @@ class Page:
     hub: gr.HTML
 
     @property
-    def widgets(self) -> dict[tuple[Mode, str], Component]:
+    def widgets(self) -> dict[tuple[str, str], Component]:
         """Every widget of the forms, by mode and knob."""
         return starts.fields(self.forms)
 
@@ -71,6 +77,17 @@ class Page:
     def handlers(self) -> Handlers:
         """What the page asks of the studio."""
         return self.endpoints.handlers
+
+    def recall_by(self, picked: Callable[..., Any], whose: Component, js: str | None = None) -> None:
+        """Let an event bring back a song and the settings that made it; `whose` or what `js` sends says which.
+
+        That is an id, or {id, takes, turn}: with the ids of its takes, and whether the rail turns to its mode.
+        """
+        _recall(self, picked, whose, js)
+
+    def history_update(self, own: Sequence[str] | None, current: str | None) -> object:
+        """The update of the history: as new as the library, with the line that is picked."""
+        return _history_update(self, own, current)
 
 
 def wire(page: Page) -> None:
@@ -91,6 +108,7 @@ def wire(page: Page) -> None:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
     actions.wire(page.song.actions, page.endpoints)
+    compare.wire(page.song.compare, page.endpoints)
     for view in page.views.values():
         view.wire(page)
     page.endpoints.add_cancel(page.cancel)
@@ -158,21 +176,22 @@ def _show_song(page: Page, job: Any) -> None:
             page.history: _history_update(page, own, track.id),
         }
 
-    job.success(
+    shown = job.success(
         show,
-        js="(made, own, shown) => [made, own, studio.elsewhere(shown)]",
+        js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
         inputs=[song.new_metadata, page.own, song.metadata],
         outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
     )
+    shown.then(None, js="() => { studio.made(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    head = [song.empty, song.filled, song.title, song.takes, song.wav, song.part, song.share]
-    return [*head, *made, *plan, song.sidecar]
+    buttons = [song.retake, song.lock, song.wav, song.part, song.share, song.compare]
+    return [song.empty, song.filled, song.title, song.takes, *buttons, *made, *plan, song.sidecar]
 
 
 def _whole_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -188,9 +207,12 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.filled: gr.update(visible=True),
         song.title: tracks.headline(track),
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
+        song.retake: gr.update(interactive=track.asked_as is not None),
+        song.lock: gr.update(interactive=track.asked_as is not None),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
-        song.share: None,
+        song.share: gr.update(value=None, visible=track.asked_as is not None),
+        song.compare: compare.shown(track, page.handlers),
         **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
         song.sidecar: gr.update(value=str(tracks.sheet(track, takes, Path(get_upload_folder())))),
@@ -294,6 +316,25 @@ def _song_actions(page: Page) -> None:
         outputs=_whole_outputs(page),
         **AT_ONCE,
     )
+    _sounds_alone(page)
+    _send_stems(page)
+
+
+def _sounds_alone(page: Page) -> None:
+    """Of the player and the decks one sounds at a time."""
+    page.song.player.play(None, js="() => { studio.alone(studio.player.hush); return [] }", **QUIET)
+
+
+def _send_stems(page: Page) -> None:
+    """A stem becomes the source of another mode."""
+    tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
+
+    def send(identity: str | None, asked: gr.EventData) -> Updates:
+        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+        mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
+        return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
+
+    tools.stems.select(send, inputs=tools.whose["track"], outputs=[*sources.values(), page.rail], **AT_ONCE)
 
 
 def _send(page: Page, mode: Mode, button: gr.Button) -> None:
@@ -318,45 +359,68 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
     return {**_song_updates(page, track, takes), **sound}
 
 
-def _history(page: Page) -> None:
-    """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
-    song = page.song
-    fields = page.widgets
+def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
+    song, fields = page.song, page.widgets
 
-    def recall(identity: str, lock: str) -> Updates:
-        track = page.handlers.by_id(identity)
+    def recall(which: object, lock: str, shown: Mapping[str, Any] | None) -> Updates:
+        asked = which if isinstance(which, dict) else {"id": which, "turn": True}
+        track = page.handlers.by_id(str(asked.get("id")))
         if track is None:
             return gr.skip()
-        knobs = {knob.name: knob for knob in knobs_of(MODES[track.mode])}
-        settings = page.handlers.settings(track)
-        # With its seed the next run would make the same song; a locked one stays as it is.
-        if lock == LOCK:
-            settings["seed"] = None
-        else:
-            settings.pop("seed", None)
+        named = asked.get("takes")
+        beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
         return {
-            **_whole_song(page, track, [track.id]),
-            page.rail: track.mode,
-            **{fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()},
+            **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
+            **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
+            **_settings(page, track, lock, fields),
         }
 
     held = page.held
-    kept = page.history.input(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(recall, inputs=[page.history, song.lock], outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
+    inputs = [whose, song.lock, song.metadata]
+    done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
+
+
+def _settings(page: Page, track: Track, lock: str, fields: Mapping[tuple[str, str], Component]) -> Updates:
+    """The updates that put what made a track into the form of its mode."""
+    settings = page.handlers.settings(track)
+    # With its seed the next run would make the same song; a locked one stays as it is.
+    if lock == LOCK and "seed" in settings:
+        settings["seed"] = None
+    else:
+        settings.pop("seed", None)
+    knobs = {knob.name: knob for knob in track.knobs}
+    return {fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()}
+
+
+def _history(page: Page) -> None:
+    """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
+    song = page.song
+    page.recall_by(page.history.input, page.history)
+    held = page.held
     page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
 
-    def refresh(own: Sequence[str] | None, current: str | None) -> object:
-        return _history_update(page, own, current)
+    def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
+        return {page.own: list(own or ()), page.history: _history_update(page, own, current)}
 
-    page.endpoints.status.focus(refresh, inputs=[page.own, page.history], outputs=page.history, **AT_ONCE)
+    # Another tab may have made songs: what this one knew of is not all that the browser owns.
+    page.own.change(None, js="(own) => studio.remember(own)", inputs=page.own, **QUIET)
+    merged = "(own, current) => [studio.owned(own), current]"
+    shown = {"inputs": [page.own, page.history], "outputs": [page.own, page.history]}
+    page.endpoints.status.focus(refresh, js=merged, **shown, **AT_ONCE)
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
+        return (
+            updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
+        )
 
-    outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
-    loaded = page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
+    previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
+    outputs = [page.endpoints.status, page.history, *_weights_updates(page), *previews]
+    loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),
@@ -364,7 +428,19 @@ def _history(page: Page) -> None:
     generate = page.forms["generate"]
     if generate.plans:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
-    _show_song(page, page.endpoints.add_resumed(loaded, shown_in, page.rail))
+    if generate.drafts:
+        shown_in |= dict.fromkeys(DRAFTS, (generate.drafts.draft,))
+    shown_in |= dict.fromkeys(ACTIONS, (song.actions.made, song.actions.facts))
+    resumed = page.endpoints.add_resumed(loaded, shown_in, page.rail)
+    _show_song(page, resumed)
+    if generate.drafts:
+        drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
+
+    def show_made(facts: Mapping[str, Any] | None) -> Updates:
+        track = page.library.find_audio(str(facts["song"])) if facts else None
+        return gr.skip() if track is None else _whole_song(page, track, [track.id])
+
+    resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
 
 def _starts(page: Page) -> None:

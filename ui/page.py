@@ -1,4 +1,4 @@
-"""The page: five modes and the views in a rail, a form for each mode, one result; derived from the tables of params.py."""
+"""The page: modes and views in a rail, a form for each mode, one result; derived from the tables of params.py."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ from ui.simple import DRAFT_AND
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "starts.css"))
+STYLES = tuple(
+    STATIC / f"{name}.css"
+    for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working", "starts")
+)
 FIRST_SCRIPT = STATIC / "look.js"
 """Run before the first paint."""
 
 SCRIPTS = tuple(
-    STATIC / name
-    for name in ("page.js", "reach.js", "history.js", "faults.js", "earlier.js", "region.js", "folds.js", "starts.js")
+    STATIC / f"{name}.js"
+    for name in (
+        *("page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds", "starts"),
+        *("player", "deck", "stems", "compare", "listen", "library", "working"),
+    )
 )
 
 QUEUE_LENGTH = 20
@@ -49,8 +55,19 @@ _LOOK = """
 </select>
 """
 
+_NAME = f"""
+<nav class="skips" aria-label="Skip">
+  <a href="#work">Skip to the form</a>
+  <a href="#result">Skip to the result</a>
+</nav>
+<h1>{PRODUCT}</h1>
+"""
+
 _PROGRESS = """
-<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
+<div class="line">
+  <p data-text role="status" aria-live="polite"></p><button type="button" class="back" hidden>Show it</button>
+  <div class="bar"></div>
+</div>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
@@ -95,7 +112,7 @@ def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], No
 
 def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
-        gr.HTML(f"<h1>{PRODUCT}</h1>", elem_id="name")
+        gr.HTML(_NAME, js_on_load="studio.skips(element)", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
         gr.HTML(html_template=_LOOK, js_on_load="studio.look(element)", elem_id="look")
     with gr.Row(elem_id="desk"):
@@ -154,9 +171,12 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             "",
             label="Status",
             html_template=_PROGRESS,
-            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger)",
+            js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
+            "studio.undoable(element, trigger)",
             elem_id="progress",
             faults=[],
+            working=None,
+            preview=None,
         )
         runs = {
             mode: gr.Button(

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 import tooltips
 from core.tables import Mode
-from ui import actions, bars
+from ui import actions, bars, compare, listen, working
 from ui.actions import ActionTools
 from ui.handlers import Handlers
 from ui.widgets import WAVEFORM
@@ -56,6 +56,7 @@ class SongPane:
     wav: gr.DownloadButton
     part: gr.DownloadButton
     share: gr.HTML
+    compare: gr.HTML
     actions: ActionTools
     plan: PlanPane
     sidecar: gr.DownloadButton
@@ -82,6 +83,7 @@ class WordsPane:
 def build_song_pane(handlers: Handlers) -> SongPane:
     """The pane of a song, inside the open layout."""
     with gr.Column(elem_id="song", min_width=0) as column:
+        working.build()
         with gr.Column(elem_id="no-song") as empty:
             gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the large button.</p>")
         with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
@@ -96,15 +98,17 @@ def build_song_pane(handlers: Handlers) -> SongPane:
                 elem_id="player",
                 waveform_options=WAVEFORM,
             )
+            words = listen.make()
             with gr.Row(elem_classes=["actions"]):
                 retake = gr.Button("Retake", elem_id="retake")
                 lock = gr.Button(LOCK, elem_id="lock")
                 wav = gr.DownloadButton("Download wav", elem_id="wav")
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
             share = bars.build_share()
+            comparison = compare.make()
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.title(mode)[0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
-            tools = actions.build(handlers)
+            tools = actions.build(handlers, words)
             plan = _build_plan_pane()
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
                 metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
@@ -124,6 +128,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         wav=wav,
         part=part,
         share=share,
+        compare=comparison,
         actions=tools,
         plan=plan,
         sidecar=sidecar,

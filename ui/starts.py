@@ -39,17 +39,20 @@ def build_hub() -> gr.HTML:
     )
 
 
-def fields(forms: Mapping[Mode, Form]) -> dict[tuple[Mode, str], Component]:
+def fields(forms: Mapping[Mode, Form]) -> dict[tuple[str, str], Component]:
     """Every widget that a start may fill, by mode and knob."""
-    found = {(mode, name): widget for mode, form in forms.items() for name, widget in form.widgets.items()}
-    lines = {(mode, LINE): form.drafts.own["inspire"] for mode, form in forms.items() if form.drafts}
-    return {**found, **lines}
+    found: dict[tuple[str, str], Component] = {}
+    for mode, form in forms.items():
+        found |= {(mode, name): widget for name, widget in form.widgets.items()}
+    for mode, form in forms.items():
+        found |= {(mode, LINE): form.drafts.own["inspire"]} if form.drafts else {}
+    return found
 
 
 class Starts:
     """Answers what the hub asks for. `widgets` are those of the forms, `rail` turns to a mode."""
 
-    def __init__(self, handlers: Handlers, widgets: Mapping[tuple[Mode, str], Component], rail: gr.Radio) -> None:
+    def __init__(self, handlers: Handlers, widgets: Mapping[tuple[str, str], Component], rail: gr.Radio) -> None:
         self._handlers = handlers
         self._widgets = widgets
         self._rail = rail
@@ -112,7 +115,7 @@ class Starts:
         Only whoever made a song is given what opens it.
         """
         track = self._handlers.find(metadata)
-        if track is None:
+        if track is None or track.mode == "recording":
             return None
         values = {**self._handlers.settings(track), "seed": track.seed, "variations": 1}
         opens = self._handlers.hosted and track.id in (own or ())
@@ -128,7 +131,7 @@ def _dropped(mode: Mode, names: Sequence[str]) -> str:
     return f"Left out, for it does not fit this studio: {', '.join(told)}." if told else ""
 
 
-def keep_forms(forms: Mapping[Mode, Form], widgets: Mapping[tuple[Mode, str], Component]) -> None:
+def keep_forms(forms: Mapping[Mode, Form], widgets: Mapping[tuple[str, str], Component]) -> None:
     """Let the browser keep what the forms hold, without asking the server."""
     for mode in forms:
         own = [widget for (of, _), widget in widgets.items() if of == mode]
@@ -137,7 +140,7 @@ def keep_forms(forms: Mapping[Mode, Form], widgets: Mapping[tuple[Mode, str], Co
 
 
 def wire_links(
-    starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Component], held: Mapping[tuple[Mode, str], Component]
+    starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Component], held: Mapping[tuple[str, str], Component]
 ) -> None:
     """Let the hub make links of forms, and the button under a song one of it.
 

@@ -69,7 +69,19 @@ with without_stubs():
         """A flag."""
 
     class Number(_OfKnob, gr.Number):
-        """A number that may be empty."""
+        """A number that may be empty.
+
+        In the page an empty one is an empty text: from null or nothing Gradio makes a 0 as soon as its fold opens
+        (seen in 6.31), and what reads the form just then, reads that.
+        """
+
+        def preprocess(self, payload: Any) -> Any:
+            """The value as it comes; None for an empty field."""
+            return None if payload == "" else payload
+
+        def postprocess(self, value: float | None) -> Any:
+            """The value; an empty text for None."""
+            return "" if value is None else value
 
     class Slider(_OfKnob, gr.Slider):
         """A number on a scale."""
@@ -88,21 +100,9 @@ with without_stubs():
             return info
 
     class Blocks(gr.Blocks):
-        """Blocks with number fields that may start empty.
-
-        What is None Gradio leaves out of what it sends to the page, where a number that is left out is 0. `serving` is
-        what the server of the page needs beside it, for `launch(app_kwargs=...)`.
-        """
+        """Blocks that know what the server of their page needs beside it, for `launch(app_kwargs=...)`."""
 
         serving: Mapping[str, Any] = MappingProxyType({})
-
-        def get_config_file(self) -> Any:
-            """The page as it is sent: an empty number field has the value null."""
-            config = super().get_config_file()
-            for component in config["components"]:
-                if component["type"] == "number":
-                    component["props"].setdefault("value", None)
-            return config
 
 
 @dataclass(frozen=True, kw_only=True)

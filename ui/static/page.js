@@ -45,6 +45,7 @@
 
   /** Turns the page busy for a job of its own, and names the browser. */
   function begin() {
+    window.studio.made();
     busy(true);
     return [browser()];
   }
@@ -105,15 +106,6 @@
   function panes(mode, shownIn) {
     return shownIn.map((modes) => ({ __type__: "update", visible: modes.includes(mode) }));
   }
-
-  // Gradio names each radio differently, and does so again after each change: every one is a tab stop and arrows do
-  // nothing. One name for all, given before a key acts, makes the group one stop again, with arrows to move inside.
-  const oneGroup = ({ target }) => {
-    const group = target.type === "radio" && target.closest("fieldset");
-    if (group) group.querySelectorAll("input[type=radio]").forEach((radio) => (radio.name = group.id));
-  };
-  document.addEventListener("focusin", oneGroup);
-  document.addEventListener("keydown", oneGroup, true);
 
   window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes };
 })();

@@ -6,7 +6,7 @@
   const stacked = matchMedia("(max-width: 768px)"); // as in the style sheets
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const FRAMES = 60; // what an answer shows is there within so many
-  const FORM = "#send-cover, #send-extend, #send-edit, #use-lyrics, #modes label";
+  const FORM = "#send-cover, #send-extend, #send-edit, #stems .send, #use-lyrics, #modes label";
 
   const find = (selector) => document.querySelector(selector);
   const isTyping = () => document.activeElement?.matches("textarea, input:is([type=text], [type=number], :not([type]))");
@@ -62,6 +62,7 @@
 
   const sight = new IntersectionObserver(([entry]) => {
     small.hidden = entry.isIntersecting || !large();
+    makeRoom();
   });
 
   function repaint() {
@@ -94,14 +95,17 @@
     come();
   }
 
-  // The dock lies over the end of the page, which leaves it room.
+  // The dock and the small player lie over the end of the page, which leaves them room.
+  function makeRoom() {
+    const room = stacked.matches ? find("#dock").offsetHeight + (small?.offsetHeight ?? 0) : 0;
+    document.documentElement.style.setProperty("--dock", `${room}px`);
+  }
+
   const settled = new MutationObserver(() => {
     const dock = document.getElementById("dock");
     if (!dock) return;
     settled.disconnect();
-    const root = document.documentElement.style;
-    const room = () => (stacked.matches ? dock.offsetHeight : 0);
-    new ResizeObserver(() => root.setProperty("--dock", `${room()}px`)).observe(dock);
+    new ResizeObserver(makeRoom).observe(dock);
   });
   settled.observe(document, { subtree: true, childList: true });
 

@@ -270,8 +270,9 @@
       said = "";
       if (fold.open) draw();
     });
-    fold.addEventListener("keydown", ({ key }) => {
-      if (key !== "Escape") return;
+    fold.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !fold.open) return;
+      event.preventDefault(); // which would cancel the job
       fold.open = false;
       fold.querySelector("summary").focus();
     });
