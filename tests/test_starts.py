@@ -15,6 +15,8 @@ from gradio.components import Component
 
 from backend import Settings as Machinery
 from backend import Studio
+from core.drafts import Draft
+from core.errors import Cancelled
 from core.knobs import AUTO, Knob, parse
 from core.params import MODES
 from core.plans import length_from_words, within
@@ -168,6 +170,18 @@ def test_a_song_of_a_hosted_page_is_opened_by_its_link_and_by_nothing_else(handl
         "The song of the link is no longer here.",
         None,
     )
+
+
+def test_a_stop_between_the_draft_and_its_song_stops_the_song(handlers: Handlers) -> None:
+    jobs = handlers.jobs
+    jobs.expect("session", "browser")
+    drafted = list(jobs.run("inspire", {"query": "rain"}, "session", more=True))
+    assert any(isinstance(event, Draft) for event in drafted)
+    assert jobs.is_expected("session")  # what its form shows disabled is not asked for in the song either
+    jobs.stop("session")
+    with pytest.raises(Cancelled):
+        list(jobs.run("generate", {"prompt": "rain", "vocal_language": "de"}, "session"))
+    assert not jobs.is_expected("session")
 
 
 def test_the_secret_of_links_is_one_and_kept(tmp_path: Path) -> None:

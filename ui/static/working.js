@@ -114,6 +114,7 @@
       studio.reveal("#song", "#player");
     });
     new ResizeObserver(paint).observe(part(".stage"));
+    addEventListener("look", paint);
     follow();
     paint();
   }
