@@ -16,7 +16,7 @@ import tooltips
 from core.knobs import AUTO, Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
-from ui import adapters, drafts, plans, reasons, widgets
+from ui import adapters, bars, drafts, plans, reasons, widgets
 from ui.adapters import AdapterTools
 from ui.drafts import DraftTools
 from ui.endpoints import QUIET
@@ -105,6 +105,7 @@ def build(
             js_on_load="studio.folds(props, watch)",
             elem_classes=["heading"],
         )
+        bars.build(mode, with_line=mode == drafts.MODE)
         openers = drafts.build_openers(recipe) if mode == drafts.MODE else None
         steps = _steps(knobs)
         for wide, row in groupby(steps, key=widgets.is_tall):

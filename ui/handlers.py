@@ -102,9 +102,9 @@ class Handlers:
         """
         files = {knob.name for knob in track.knobs if knob.kind == "audio"}
         asked = {name: value for name, value in self._asked(track).items() if name not in UNHEARD}
-        return {name: self._servable(value) if name in files else value for name, value in asked.items()}
+        return {name: self.servable(value) if name in files else value for name, value in asked.items()}
 
-    def _servable(self, value: Value) -> str | None:
+    def servable(self, value: Value) -> str | None:
         """The file's path if the page may show it: one that the studio made or that was uploaded to it."""
         if not value or not Path(str(value)).is_file():
             return None
@@ -114,7 +114,7 @@ class Handlers:
 
     def source_of(self, track: Track) -> Path | None:
         """The recording that a track was made of, if it is still there: in its place, or as a track of the library."""
-        servable = self._servable(track.asked().get("src_audio"))
+        servable = self.servable(track.asked().get("src_audio"))
         if servable is not None:
             return Path(servable)
         digest = track.hashes.get("src_audio")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import gradio as gr
 
@@ -12,22 +13,28 @@ from core.params import MODES
 from core.paths import STATIC
 from core.tables import PRODUCT, Mode
 from theme import twin_css
-from ui import form
+from ui import form, starts
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
+from ui.first_paint import FirstPaint
 from ui.handlers import Handlers
 from ui.panes import build_song_pane, build_words_pane, plain_text
+from ui.simple import DRAFT_AND
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
 STYLES = tuple(
-    STATIC / f"{name}.css" for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working")
+    STATIC / f"{name}.css"
+    for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working", "starts")
 )
+FIRST_SCRIPT = STATIC / "look.js"
+"""Run before the first paint."""
+
 SCRIPTS = tuple(
     STATIC / f"{name}.js"
     for name in (
-        *("look", "page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
+        *("page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds", "starts"),
         *("player", "deck", "stems", "compare", "listen", "library", "working"),
     )
 )
@@ -69,9 +76,12 @@ _PROGRESS = """
 
 
 def head() -> str:
-    """What the page's head needs: the light twin, and the scripts, of which the first decides which look it has."""
-    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
-    return f"<style>{twin_css()}</style>{scripts}"
+    """The scripts of the page."""
+    return "".join(map(_script, SCRIPTS))
+
+
+def _script(path: Path) -> str:
+    return f"<script>{path.read_text(encoding='utf-8')}</script>"
 
 
 def build(studio: Studio, *, hosted: bool = False) -> Blocks:
@@ -82,7 +92,10 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
         wire(_page(blocks, handlers))
     blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
     # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
-    blocks.serving = {"middleware": [(CancelCalls, (_canceller(blocks, handlers),), {})]}
+    markup = f"<style>{twin_css()}</style>{_script(FIRST_SCRIPT)}"
+    blocks.serving = {
+        "middleware": [(CancelCalls, (_canceller(blocks, handlers),), {}), (FirstPaint, (markup,), {})],
+    }
     return blocks
 
 
@@ -117,7 +130,8 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
                 for mode in MODES
             }
             views = {name: make(handlers) for name, make in VIEWS.items()}
-            progress, runs, cancel = _dock(handlers)
+            progress, runs, simple, cancel = _dock(handlers)
+            hub = starts.build_hub()
         with gr.Column(elem_id="result", min_width=0):
             song, words = build_song_pane(handlers), build_words_pane()
     own = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
@@ -134,6 +148,8 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         song=song,
         words=words,
         own=own,
+        simple=simple,
+        hub=hub,
     )
 
 
@@ -145,8 +161,11 @@ def _rail() -> tuple[gr.Radio, gr.Radio]:
     return rail, history
 
 
-def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.Button]:
-    """The progress line, one run button for each mode, and Cancel, which takes its place while a job runs."""
+def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.Button, gr.Button]:
+    """The progress line, one run button for each mode, that of the simple form, and Cancel.
+
+    Cancel takes their place while a job runs.
+    """
     with gr.Column(elem_id="dock", min_width=0):
         progress = gr.HTML(
             "",
@@ -169,5 +188,7 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             )
             for mode in MODES
         }
+        words = f"{DRAFT_AND}{handlers.cost(FIRST, {})}"
+        simple = gr.Button(words, variant="primary", elem_id="run-simple", elem_classes=["run"])
         cancel = gr.Button("Cancel", elem_id="cancel")
-    return progress, runs, cancel
+    return progress, runs, simple, cancel

@@ -135,15 +135,24 @@ NOWHERE: Mapping[str, Place] = MappingProxyType({})
 
 
 def outputs(
-    jobs: Jobs, name: str, values: Mapping[str, object], session: str, places: Mapping[str, Place] = NOWHERE
+    jobs: Jobs,
+    name: str,
+    values: Mapping[str, object],
+    session: str,
+    places: Mapping[str, Place] = NOWHERE,
+    *,
+    more: bool = False,
 ) -> Iterator[Outputs]:
     """The outputs of a job from its start to its end; `places` are where the page shows the knobs.
+
+    `more` says that another job follows on the same press.
 
     A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
     at fault, then raises a gr.Error. Only a page is told more of a song's progress than a line, but whoever asked for
     previews is told them (ui/working.py).
     """
-    return _told(name, jobs.run(name, values, session), places, on_page=jobs.is_expected(session))
+    on_page = jobs.is_expected(session)
+    return _told(name, jobs.run(name, values, session, more=more), places, on_page=on_page)
 
 
 def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:

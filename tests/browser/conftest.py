@@ -38,6 +38,11 @@ AT_REST = """() => new Promise(done => {
 })"""
 """Resolves when no field has changed for ten frames."""
 
+FULL_FORM = """
+localStorage.getItem("ace-music-studio-form-size") ?? localStorage.setItem("ace-music-studio-form-size", '"full"');
+"""
+"""Lets a browser that is new begin with the full form: most tests are about what a newcomer does not see."""
+
 expect.set_options(timeout=1000 * PATIENCE_S)
 
 
@@ -103,6 +108,7 @@ def phone(new_context: NewContext, app: App) -> Iterator[Page]:
 
 def _watched(context: BrowserContext, app: App) -> Iterator[Page]:
     page = context.new_page()
+    page.context.add_init_script(FULL_FORM)
     watch = Watch(page, app.url)
     page.goto(app.url)
     expect(page.locator("#run-generate")).to_be_visible()
