@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import tooltips
 from cli import checkpoints as cli_checkpoints
+from cli import library as cli_library
 from core.actions import ACTIONS, ActionRequest
 from core.drafts import Draft
 from core.errors import Fault, RequestError, StudioError
@@ -51,7 +52,7 @@ class Output:
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each request, one flag for each of its knobs; and one subcommand for the checkpoints."""
+    """One subcommand for each request, one flag for each of its knobs; one for the checkpoints and the library."""
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
     for name, asked in COMMANDS.items():
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         _add_output_flags(command, asked)
         add_machine_flags(command)
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
+    cli_library.add_commands(commands.add_parser("library", help="Find, name, delete and bring in songs"))
     return root
 
 
@@ -152,6 +154,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if command == "checkpoints":
             cli_checkpoints.run(values.pop("action"), values)
+        elif command == "library":
+            cli_library.run(values.pop("action"), values)
         else:
             machine = machine_of(values)
             output = Output(**{name: values.pop(name) for name in ("out", "fresh", "as_json") if name in values})

@@ -9,6 +9,8 @@ import dataclasses
 import json
 import logging
 import secrets
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -293,16 +295,19 @@ class Library:
         self._index.keep_peaks(track.id, drawn)
         return drawn
 
-    def discard(self, identity: str) -> None:
-        """Put a track aside, with its latents and what was made of it; `restore` brings it back.
+    def discard(self, *identities: str) -> None:
+        """Put tracks aside at once, with their latents and what was made of them; `restore` brings them back.
 
-        Raises RequestError when there is none, and StudioError when the disk refuses.
+        Raises RequestError when one is not there, and StudioError when the disk refuses.
         """
-        track = self.get(identity)
+        tracks, now_ns = [self.get(identity) for identity in identities], time.time_ns()
         self.trash.empty(UNDO_S)
-        shares = any(each.id != identity for each in self._index.sounding(track.sha256))
+        sounds = Counter(each.sha256 for each in self._index.weights())
         with _refusing("The song could not be deleted"):
-            self.trash.take(track.path, None if shares else self.companions.folder(track.sha256))
+            for track in tracks:
+                sounds[track.sha256] -= 1
+                is_shared = sounds[track.sha256] > 0
+                self.trash.take(track.path, None if is_shared else self.companions.folder(track.sha256), now_ns)
 
     def restore(self, identity: str) -> Track:
         """The track that was put aside, as it was. Raises RequestError when it is not there any more."""
@@ -312,9 +317,10 @@ class Library:
             self.trash.give_back(identity, self.root, self.companions.root)
         return self.get(identity)
 
-    def discarded(self) -> tuple[Track, ...]:
-        """The tracks that `restore` would bring back, the one that was deleted last first."""
-        return tuple(filter(None, map(self._read, self.trash.sidecars())))
+    def discarded(self) -> Iterator[tuple[Track, ...]]:
+        """The tracks that `restore` would bring back, in batches that were put aside at once, the last one first."""
+        for batch in self.trash.batches():
+            yield tuple(filter(None, map(self._read, batch)))
 
     def weights(self, among: Sequence[str] | None = None) -> Sequence[Weight]:
         """What each track takes of the disk, the oldest first; `among` are the ids to weigh, None weighs all."""

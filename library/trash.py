@@ -22,8 +22,11 @@ class Trash:
         self.root = root
         self._suffixes = suffixes
 
-    def take(self, wav: Path, made: Path | None) -> None:
-        """Put the files of the track with that wav aside, and the folder of what was made of it. Raises OSError."""
+    def take(self, wav: Path, made: Path | None, now_ns: int) -> None:
+        """Put the files of the track with that wav aside, and the folder of what was made of it. Raises OSError.
+
+        Tracks with the same time `now_ns` are one batch.
+        """
         folder = self.root / wav.stem
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -33,7 +36,7 @@ class Trash:
         if made is not None and made.is_dir():
             (folder / MADE).mkdir()
             made.rename(folder / MADE / made.name)
-        os.utime(folder)
+        os.utime(folder, ns=(now_ns, now_ns))
 
     def give_back(self, identity: str, tracks: Path, companions: Path) -> None:
         """Put everything of a track back where it was. Raises OSError."""
@@ -51,11 +54,13 @@ class Trash:
         """Whether a track of that id was put aside."""
         return bool(ID.fullmatch(identity)) and (self.root / identity / f"{identity}.json").is_file()
 
-    def sidecars(self) -> list[Path]:
-        """The sidecars of what was put aside, the last one first."""
-        folders = [folder for folder in self.root.glob("*") if self.holds(folder.name)]
-        folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        return [folder / f"{folder.name}.json" for folder in folders]
+    def batches(self) -> list[list[Path]]:
+        """The sidecars of what was put aside at once, the last batch first."""
+        batches: dict[int, list[Path]] = {}
+        for folder in sorted(self.root.glob("*")):
+            if self.holds(folder.name):
+                batches.setdefault(folder.stat().st_mtime_ns, []).append(folder / f"{folder.name}.json")
+        return [batches[now_ns] for now_ns in sorted(batches, reverse=True)]
 
     def empty(self, older_s: float = 0.0) -> None:
         """Remove for good what was put aside so many seconds ago, or earlier."""

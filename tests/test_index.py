@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from cli import main as cli
 from core.errors import RequestError
 from library import peaks
 from library.index import NAME, Query
@@ -202,13 +203,13 @@ def test_a_deleted_song_comes_back_with_all_that_belongs_to_it(shelf: Library) -
     before = everything(shelf.root)
     shelf.discard(saved.id)
     assert shelf.list() == (other,) and shelf.companions.of(saved.sha256) == ()
-    assert [track.id for track in shelf.discarded()] == [saved.id]
+    assert list(shelf.discarded()) == [(Library(shelf.trash.root / saved.id).get(saved.id),)]
     assert {name for name in everything(shelf.root) if not name.startswith("trash/")} == {
         name for name in before if name.startswith(other.id)
     }
     assert shelf.restore(saved.id) == saved
     assert everything(shelf.root) == before
-    assert shelf.discarded() == ()
+    assert list(shelf.discarded()) == []
     for wrong in (saved.id, "..", "../outputs"):
         with pytest.raises(RequestError):
             shelf.restore(wrong)
@@ -225,15 +226,22 @@ def test_what_two_songs_share_stays_with_the_other_one(shelf: Library) -> None:
     assert len(shelf.companions.of(second.sha256)) == 1
 
 
+def test_what_was_deleted_at_once_is_told_together_the_last_first(shelf: Library) -> None:
+    one, two, three = (save(shelf, str(number)).id for number in range(3))
+    shelf.discard(two)
+    shelf.discard(one, three)
+    assert [{track.id for track in batch} for batch in shelf.discarded()] == [{one, three}, {two}]
+
+
 def test_the_trash_is_emptied_of_what_lies_in_it_for_long(shelf: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = save(shelf), save(shelf)
     shelf.discard(first.id)
     now = time.time()
     monkeypatch.setattr("library.trash.time.time", lambda: now + UNDO_S + 1)
     shelf.discard(second.id)
-    assert [track.id for track in shelf.discarded()] == [second.id]
+    assert [[track.id for track in batch] for batch in shelf.discarded()] == [[second.id]]
     shelf.empty_trash()
-    assert shelf.discarded() == ()
+    assert list(shelf.discarded()) == []
     assert not list(shelf.root.rglob("*.wav"))
 
 
@@ -276,3 +284,29 @@ def test_ten_thousand_songs_are_listed_and_searched_as_any_other_library(tmp_pat
     shelf = fill(tmp_path / "outputs", 10_000)
     assert len(shelf.list()) == 10_000
     assert shelf.search(Query(words="window polka")).total == 2_000
+
+
+def test_the_command_line_finds_names_deletes_brings_back_and_brings_in(
+    shelf: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACE_OUTPUTS_DIR", str(shelf.root))
+    soundfile.write(tmp_path / "tape.wav", np.full((48_000, 2), 0.5), 48_000)
+    first, second = save(shelf, "rain"), save(shelf, "snow", level=0.25)
+
+    def told(*command: str) -> list[dict[str, object]]:
+        assert cli.main(["library", *command]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [song["name"] for song in told("list", "--limit", "1")] == ["snow"]
+    assert told("search", "rain")[0]["path"] == str(first.path)
+    assert told("rename", first.id, "The last tram")[0]["name"] == "The last tram"
+    assert told("favourite", first.id)[0]["favourite"] is True
+    assert [song["id"] for song in told("search", "--favourite")] == [first.id]
+    assert [song["id"] for song in told("delete", second.id)] == [second.id]
+    assert len(shelf.list()) == 1
+    assert told("restore", second.id)[0]["name"] == "snow"
+    assert told("import", str(tmp_path / "tape.wav"))[0]["mode"] == "recording"
+    assert told("prune", "--gb", "0.0001") == []  # nobody sits there to agree
+    assert {song["name"] for song in told("prune", "--gb", "0.0001", "--yes")} == {"snow", "tape"}
+    assert [track.called for track in shelf.list()] == ["The last tram"]
+    assert cli.main(["library", "rename", "..", "x"]) == 2

@@ -362,12 +362,14 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
 def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
     song, fields = page.song, page.widgets
 
-    def recall(which: object, lock: str, shown: Mapping[str, Any] | None) -> Updates:
+    def recall(which: object, lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None) -> Updates:
         asked = which if isinstance(which, dict) else {"id": which, "turn": True}
-        track = page.handlers.by_id(str(asked.get("id")))
-        if track is None:
+        track, among = page.handlers.by_id(str(asked.get("id"))), page.handlers.among(own)
+        if track is None or not (among is None or track.id in among):
             return gr.skip()
         named = asked.get("takes")
+        if isinstance(named, list) and among is not None:
+            named = [each for each in named if each in among]
         beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
         return {
             **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
@@ -377,7 +379,7 @@ def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | 
 
     held = page.held
     kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    inputs = [whose, song.lock, song.metadata]
+    inputs = [whose, song.lock, song.metadata, page.own]
     done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
 

@@ -111,7 +111,7 @@ def _wire(page: Page, shelf: gr.HTML, handlers: Handlers) -> None:
     shelf.expand(lambda ids, own: gr.update(drawn=views.drawn(ids, own)), **drawing, outputs=shelf, **READING)
     asking = {"js": "(_, own) => [studio.doubted(), studio.owned(own)]", "inputs": [shelf, page.own]}
     shelf.retry(lambda one, own: gr.update(replay=views.replay(one, own)), **asking, outputs=shelf, **QUIET)
-    page.recall_by(shelf.select, shelf, js="(_, lock, shown) => [studio.picked(), lock, shown]")
+    page.recall_by(shelf.select, shelf, js="(_, lock, shown, own) => [studio.picked(), lock, shown, studio.owned(own)]")
 
 
 class Shelf:
@@ -151,7 +151,8 @@ class Shelf:
                 limit=min(max(int(limit), 1), MOST) if isinstance(limit, int) else PAGE,
             )
         )
-        aside = [track for track in self._library.discarded() if among is None or track.id in among]
+        batches = ([each for each in batch if self._may(each.id, own)] for batch in self._library.discarded())
+        aside = next(filter(None, batches), [])
         return {
             "sets": [
                 [_row(found.tracks[each], found.tracks.get(found.sources.get(each, ""))) for each in group]
@@ -160,7 +161,7 @@ class Shelf:
             "total": found.total,
             "hasMore": found.sets > len(found.groups),
             "checkpoints": list(found.checkpoints),
-            "trash": [{"id": track.id, "name": tracks.name_of(track)} for track in aside],
+            "trash": {"ids": [track.id for track in aside], "names": [tracks.name_of(track) for track in aside[:1]]},
             "storage": self._storage(among) if asked.get("weigh") else None,
             "told": told,
         }
@@ -210,7 +211,10 @@ class Shelf:
         return ""
 
     def _restore(self, asked: Mapping[str, Any], own: list[str]) -> str:
-        return f"{tracks.name_of(self._library.restore(self._touched(asked, own)))} is back."
+        ids = asked.get("ids")
+        wanted = [self._touched({"id": each}, own) for each in (ids if isinstance(ids, list) else [])]
+        back = [self._library.restore(identity) for identity in wanted]
+        return f"{tracks.name_of(back[0]) if len(back) == 1 else _count(len(back))} came back." if back else ""
 
     def _bound(self, asked: Mapping[str, Any], own: list[str]) -> str:
         self._refuse_strangers()
@@ -228,9 +232,8 @@ class Shelf:
         would_go = () if bound is None else storage.surplus(self._library, bound).ids
         shown = asked.get("ids")
         agreed = [each for each in would_go if isinstance(shown, list) and each in shown]
-        for identity in agreed:
-            self._library.discard(identity)
-        return f"{_count(len(agreed))} put into the trash."
+        self._library.discard(*agreed)
+        return "" if agreed else "Nothing had to go."
 
     def _empty(self, asked: Mapping[str, Any], own: list[str]) -> str:
         self._refuse_strangers()
@@ -242,7 +245,7 @@ class Shelf:
         home, said = Path(get_upload_folder()).resolve(), []
         paths = asked.get("paths")
         for each in paths if isinstance(paths, list) else []:
-            path = Path(str(each)).resolve()
+            path = Path(str(each).replace("\0", "")).resolve()
             try:
                 if not path.is_relative_to(home):
                     raise RequestError([Fault("recording", path.name, "must be an upload")])
@@ -298,4 +301,4 @@ def _why(refused: StudioError) -> str:
 
 
 def _count(songs: int) -> str:
-    return "1 song was" if songs == 1 else f"{songs} songs were"
+    return "1 song" if songs == 1 else f"{songs} songs"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -116,6 +118,27 @@ def test_songs_are_found_heard_named_favoured_and_deleted_and_come_back(page: Pa
     expect(page.locator("#cover-form")).to_be_visible()
     assert page.title() == "ACE Music Studio"
 
+    # a bound says what would go, and takes it with consent alone
+    rows = open_library(page)
+    bound = page.get_by_label("At most, in GB")
+    bound.fill("0.08")
+    bound.press("Enter")
+    prune = page.get_by_role("button", name="oldest songs")
+    expect(prune).to_be_visible()
+    words = prune.inner_text()
+    assert len(shelf.list()) == SONGS + 1
+    prune.click()
+    count = int(re.findall(r"\d+", words)[0])
+    says(page, f"{count} songs were deleted.")
+    expect(prune).to_be_hidden()
+    left = shelf.list()
+    assert len(left) == SONGS + 1 - count and all(track.favourite for track in left[-2:])
+    page.get_by_role("button", name="Undo", exact=True).click()
+    says(page, f"{SONGS + 1} songs · {count} songs came back.")
+    bound.fill("")
+    bound.press("Enter")
+    expect(prune).to_be_hidden()
+
 
 def test_on_a_phone_the_library_fits_and_is_reached_by_thumb(phone: Page, shelf: Library) -> None:
     shelf.rename(shelf.newest(1)[0].id, "a name that is far too long for one line on a phone " * 3)
@@ -151,6 +174,12 @@ def test_strangers_share_no_songs_and_the_tabs_of_one_browser_share_all(
         expect(first.locator("#library .bound")).to_be_hidden()
         first.reload()
         expect(first.locator("#history label")).to_have_count(2)
+        (newest,) = Library(shared.outputs).newest(1)
+        served = {
+            name: httpx.get(f"{shared.url}/gradio_api/file={shared.outputs}/{name}").status_code
+            for name in ("index.sqlite", f"{newest.id}.wav")
+        }
+        assert served == {"index.sqlite": 403, f"{newest.id}.wav": 200}
         other = came(stranger, shared)
         open_library(other)
         says(other, "No songs yet.")

@@ -5,7 +5,7 @@
 
   const { Deck, board, button, changes, made, player } = window.studio;
   const LETTERS = ["A", "B"];
-  const OPEN_ANOTHER = "Open the other song: a take, or a line of the history.";
+  const OPEN_ANOTHER = "Open the other song: a take, or one of the history or the library.";
 
   const isWriting = () => document.activeElement?.matches("textarea, select, input:not([type=radio], [type=checkbox])");
 

@@ -319,6 +319,7 @@
     }
 
     function paint(isAnew = false) {
+      if (deck.state === "sounding" && !host.isConnected) return deck.pause(); // Gradio took its column away
       if (isAnew || lanes !== deck.lanes) build();
       const place = dragged ?? deck.place;
       host.style.setProperty("--at", `${deck.length ? (100 * place) / deck.length : 0}%`);

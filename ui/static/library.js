@@ -145,7 +145,7 @@
     function paint() {
       isStale = isRenaming || Boolean(menu);
       if (isStale) return;
-      const { sets = [], total = 0, hasMore = false, told = "", trash = [] } = props.value ?? {};
+      const { sets = [], total = 0, hasMore = false, told = "", trash } = props.value ?? {};
       const hadFocus = grid.contains(document.activeElement);
       const shown = sets.flatMap((set) => set.slice(0, open.has(set[0].id) ? set.length : 1).map((song) => row(song, set)));
       const place = rows().findIndex((line) => line.song.id === current);
@@ -161,9 +161,10 @@
       const isFiltered = query.words || query.mode || query.checkpoint || query.favourite;
       const none = isFiltered ? "No song is like that." : "No songs yet.";
       const count = total ? `${total} ${total === 1 ? "song" : "songs"}` : none;
-      const lost = trash.length ? `${trash[0].name} was deleted.` : "";
+      const gone = trash?.ids.length ?? 0;
+      const lost = gone ? `${gone === 1 ? `${trash.names[0]} was` : `${gone} songs were`} deleted.` : "";
       part(".told p").textContent = props.value?.sets ? [count, told, lost].filter(Boolean).join(" · ") : "";
-      part(".undo").hidden = !trash.length;
+      part(".undo").hidden = !gone;
       paintTools();
       paintStorage();
       draw();
@@ -351,7 +352,7 @@
       query.limit += PAGE;
       ask();
     });
-    part(".undo").addEventListener("click", () => act("restore", { id: props.value.trash[0].id }));
+    part(".undo").addEventListener("click", () => act("restore", { ids: props.value.trash.ids }));
     part(".prune").addEventListener("click", () => act("prune", { ids: props.value.storage.over }));
     part(".empty").addEventListener("click", () => act("empty"));
     part(".bound input").addEventListener("change", ({ target }) => {

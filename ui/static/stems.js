@@ -1,4 +1,5 @@
-// The stems of a song: played in step, each muted or alone, and sent to a mode that works on one.
+// What is made of a song: its stems, played in step, each muted or alone and sent to a mode that works on one; and
+// files of it, each by the press of its format.
 (() => {
   "use strict";
 
@@ -47,5 +48,15 @@
     show();
   }
 
-  Object.assign(window.studio, { stems });
+  /** A button for each format: the value is the one that was pressed. */
+  function exports(element, props, trigger) {
+    element.addEventListener("click", ({ target }) => {
+      const { format } = target.dataset;
+      if (!format) return;
+      props.value = format;
+      trigger("select");
+    });
+  }
+
+  Object.assign(window.studio, { stems, exports });
 })();

@@ -9,6 +9,7 @@
   let isAside = false; // whether another song is shown meanwhile
   let url = "";
   const sound = new Audio();
+  const hush = () => sound.pause();
 
   const desk = () => document.getElementById("desk");
   const part = (name) => pane?.querySelector(name);
@@ -105,8 +106,10 @@
   function working(element) {
     pane = element;
     part(".hear").addEventListener("click", () => {
-      if (sound.paused) sound.play().then(follow, follow);
-      else sound.pause();
+      if (sound.paused) {
+        studio.alone(hush);
+        sound.play().then(follow, follow);
+      } else hush();
       follow();
     });
     part(".aside").addEventListener("click", () => {
