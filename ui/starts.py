@@ -136,7 +136,8 @@ def keep_forms(forms: Mapping[Mode, Form], widgets: Mapping[tuple[str, str], Com
     for mode in forms:
         own = [widget for (of, _), widget in widgets.items() if of == mode]
         changes = [getattr(widget, "change") for widget in own]  # noqa: B009  Gradio gives classes theirs at run time
-        gr.on(changes, None, js=f'(...held) => studio.kept("{mode}", held)', inputs=own, **QUIET)
+        js = f'(...held) => studio.kept("{mode}", held)'
+        gr.on(changes, None, js=js, inputs=own, trigger_mode="always_last", **QUIET)
 
 
 def wire_links(

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NewContext, come_to_rest, open_fold, shoot
+from tests.browser.conftest import PATIENCE_S, NewContext, come_to_rest, open_fold, shoot
 from tests.conftest import App
 
 SONG_MS = 120_000
@@ -84,7 +84,7 @@ def test_what_was_typed_and_saved_survives_a_reload_and_starting_anew_can_be_und
     page.locator("#progress .recalled button").click()
     expect(prompt).to_have_value(re.compile("^jazz, Rhodes comping"))
     prompt.fill("typed by hand")
-    page.wait_for_function(f"{KEPT}.generate?.prompt === 'typed by hand'")
+    page.wait_for_function(f"{KEPT}.generate?.prompt === 'typed by hand'", timeout=1000 * PATIENCE_S)
 
     page.reload()
     expect(prompt).to_have_value("typed by hand")
@@ -95,7 +95,7 @@ def test_what_was_typed_and_saved_survives_a_reload_and_starting_anew_can_be_und
     bar(page, "Start anew")
     expect(prompt).to_have_value("")
     expect(bpm).to_have_value("")
-    page.wait_for_function(f"Object.keys({KEPT}.generate).length === 0")
+    page.wait_for_function(f"Object.keys({KEPT}.generate).length === 0", timeout=1000 * PATIENCE_S)
     page.locator("#progress .recalled button").click()
     expect(prompt).to_have_value("typed by hand")
     expect(bpm).to_have_value("77")

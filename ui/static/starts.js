@@ -104,7 +104,8 @@
     const first = hubs.props.forms[mode];
     const plain = (value) => (value && typeof value === "object" ? (withFiles && value.path) || null : value ?? null);
     const told = Object.entries(now[mode] ?? {}).map(([name, value]) => [name, plain(value)]);
-    return Object.fromEntries(told.filter(([name, value]) => !same(value, first[name] ?? null)));
+    const empty = (value) => (value === "" ? null : value ?? null); // a number field says either
+    return Object.fromEntries(told.filter(([name, value]) => !same(empty(value), empty(first[name]))));
   }
 
   function write() {
