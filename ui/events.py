@@ -12,9 +12,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
-from checkpoints import writers
 from core.knobs import knobs_of
-from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.tables import Mode
 from library.tracks import Library, Track
@@ -22,12 +20,9 @@ from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
+from ui.installed import renewed
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
-from ui.views import View
-
-SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
-"""Knobs of the lyrics that only language models can honour."""
-
+from ui.view import View
 
 TELLING = ("lyrics", "plan", "timesteps")
 """Texts on which hangs what other knobs mean."""
@@ -59,9 +54,10 @@ class Page:
 def wire(page: Page) -> None:
     """Put every event of the page in place."""
     _switch_modes(page)
+    renewals = [view.renewal for view in page.views.values() if view.renewal]
     for mode, form in page.forms.items():
         _run(page, mode)
-        _follow_form(form, page.runs[mode], page.handlers)
+        _follow_form(form, page.runs[mode], page.handlers, renewals)
         recordings.wire(mode, form.widgets, page.endpoints)
         if form.region:
             _mark_region(form, form.region)
@@ -185,8 +181,11 @@ def _history_update(page: Page, own: Sequence[str] | None, current: str | None =
     return gr.update(choices=choices, value=value, visible=bool(choices))
 
 
-def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
-    """Let the button say what a song will cost, and each knob whether it means anything now, or why not."""
+def _follow_form(form: Form, run: gr.Button, handlers: Handlers, renewals: Sequence[Any]) -> None:
+    """Let the button say what a song will cost, and each knob whether it means anything now, or why not.
+
+    `renewals` are events after which the studio may take other weights than before.
+    """
     mode, weights_knob = form.mode, widgets.weights_knob(form.mode)
     knobs = [knob for knob in knobs_of(MODES[mode]) if not widgets.is_words(knob) or knob.name in TELLING]
     watched = {knob.name: form.widgets[knob.name] for knob in knobs}
@@ -195,12 +194,12 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         updates: Updates = {run: handlers.cost(mode, values)}
-        now = as_shown(weights, idle, hints)
+        now = as_shown(handlers.weights_of(mode, weights), idle, hints)
         before = {name: shown[name] for name in now}
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
     gr.on(
-        [_event(widget, "change") for widget in watched.values()],
+        [*(_event(widget, "change") for widget in watched.values()), *renewals],
         follow,
         inputs_kwargs={"shown": form.heading, **watched},
         outputs=[run, form.heading],
@@ -322,9 +321,13 @@ def _history(page: Page) -> None:
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        return {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        return {
+            page.endpoints.status: page.handlers.status(),
+            page.history: history,
+            **renewed(page.handlers, page.forms),
+        }
 
-    outputs = [page.endpoints.status, page.history, *_weights_updates(page)]
+    outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms)]
     loaded = page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
@@ -334,24 +337,6 @@ def _history(page: Page) -> None:
     if generate.plans:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
     _show_song(page, page.endpoints.add_resumed(loaded, shown_in, page.rail))
-
-
-def _weights_updates(page: Page) -> Updates:
-    """What can be chosen from where knobs name weights: a download that ended since shows when the page is loaded."""
-    installed = page.handlers.installed()
-    recipes = {mode: page.handlers.recipe_of(mode, None) for mode in page.forms}
-    choices: Updates = {
-        form.widgets[knob.name]: gr.update(choices=widgets.entries(knob, recipes[mode], installed[knob.name]))
-        for mode, form in page.forms.items()
-        for knob in knobs_of(MODES[mode])
-        if knob.name in installed
-    }
-    writing = {
-        page.forms["lyrics"].widgets[knob.name]: widgets.recipe_update(knob, "lyrics", recipes["lyrics"])
-        for knob in knobs_of(LyricsRequest)
-        if knob.name in SAMPLED
-    }
-    return {**choices, **writing}
 
 
 def _words_actions(page: Page) -> None:

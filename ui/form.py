@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.knobs import AUTO, Knob, Value, knobs_of
+from core.knobs import Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
 from ui import adapters, drafts, plans, widgets
@@ -64,9 +64,9 @@ class Form:
     plans: PlanTools | None
 
 
-def as_shown(weights: str | None, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
+def as_shown(weights: str, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
     """For which weights a form stands, what is disabled in it with which reason, and which hints it gives."""
-    return {"weights": weights or AUTO, "idle": dict(idle), "hints": dict(hints)}
+    return {"weights": weights, "idle": dict(idle), "hints": dict(hints)}
 
 
 def build(
@@ -74,12 +74,14 @@ def build(
     recipe: AnyRecipe,
     choices: Mapping[str, Sequence[str]],
     *,
+    weights: str,
     idle: Mapping[str, str] = MappingProxyType({}),
     visible: bool,
 ) -> Form:
     """The form inside the open layout; `choices` are what the knobs of those names offer on this machine.
 
-    `idle` are those that mean nothing while all are at their default, with the reason.
+    `weights` are those that it stands for while none are named, with that recipe; `idle` are the knobs that mean
+    nothing while all are at their default, with the reason.
     """
     knobs, base = knobs_of(MODES[mode]), Setting(mode=mode, recipe=recipe, idle=idle)
     placed: dict[str, Component] = {}
@@ -87,7 +89,7 @@ def build(
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.title(mode)
         heading = gr.HTML(
-            as_shown(None, idle, {}), html_template=f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"]
+            as_shown(weights, idle, {}), html_template=f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"]
         )
         openers = drafts.build_openers(recipe) if mode == drafts.MODE else None
         steps = _numbered(knobs)

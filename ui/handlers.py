@@ -15,7 +15,7 @@ from checkpoints import writers as lyrics_writers
 from core.actions import ACTIONS as REQUESTS_OF
 from core.actions import ActionName
 from core.errors import RequestError, StudioError
-from core.knobs import Value, knobs_of, parse
+from core.knobs import AUTO, Value, knobs_of, parse
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.recipes import Recipe
@@ -39,7 +39,7 @@ class Handlers:
     def __init__(self, studio: Studio, *, hosted: bool) -> None:
         self.studio = studio
         self.jobs = Jobs(studio, hosted=hosted)
-        self._hosted = hosted
+        self.hosted = hosted
 
     def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:
         """The outputs of the shown song made once more with a new seed, everything else equal."""
@@ -63,7 +63,7 @@ class Handlers:
 
     def history(self, own: Sequence[str] | None) -> list[tuple[str, str]]:
         """(line, id) of the newest songs: all of the library or, where strangers share it, this browser's `own`."""
-        if self._hosted:
+        if self.hosted:
             newest = list(reversed(own or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
             songs = [track for track in map(self.by_id, newest) if track]
         else:
@@ -107,6 +107,12 @@ class Handlers:
     def recipe_of(self, mode: Mode, weights: str | None) -> AnyRecipe:
         """What says which knobs of a mode mean nothing: the recipe of its checkpoint or, for lyrics, of the writer."""
         return self.recipe(weights) if mode in SONG_MODES else idle.writer_recipe(self.studio, weights)
+
+    def weights_of(self, mode: Mode, named: str | None) -> str:
+        """The checkpoint or the writer that a mode's form stands for: the one named, or what the studio takes now."""
+        if named not in (None, "", AUTO):
+            return str(named)
+        return self.studio.status().checkpoint if mode in SONG_MODES else self.studio.writer().name
 
     def idle(self, mode: Mode, values: Mapping[str, object]) -> dict[str, str]:
         """The knobs of a mode that mean nothing beside these values, with the reason in the words of its form."""

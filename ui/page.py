@@ -20,9 +20,9 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css"))
+STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "models.css"))
 SCRIPTS = tuple(
-    STATIC / f"{name}.js" for name in ("page", "keys", "reach", "history", "faults", "earlier", "region")
+    STATIC / f"{name}.js" for name in ("page", "keys", "reach", "history", "faults", "earlier", "region", "models")
 )
 
 QUEUE_LENGTH = 20
@@ -43,6 +43,7 @@ _NAME = f"""
 
 _PROGRESS = """
 <div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
+<button type="button" class="missing" hidden>Bring it here under Models</button>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
@@ -86,6 +87,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
                     mode,
                     handlers.recipe_of(mode, None),
                     choices,
+                    weights=handlers.weights_of(mode, None),
                     idle=handlers.idle(mode, {}),
                     visible=mode == FIRST,
                 )
@@ -127,9 +129,11 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             "",
             label="Status",
             html_template=_PROGRESS,
-            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger)",
+            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger); "
+            "studio.missing(element, props, watch)",
             elem_id="progress",
             faults=[],
+            missing={},
         )
         runs = {
             mode: gr.Button(
