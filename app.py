@@ -90,17 +90,19 @@ def serve(options: argparse.Namespace) -> int:
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
         studio.prepare()
+        studio.library.empty_trash()
     try:
         blocks.launch(
             server_name=options.host,
             server_port=options.port,
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
+            blocked_paths=[str(path.absolute()) for path in studio.library.private],
             max_file_size=MAX_UPLOAD,
             state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),
             css_paths=list(page.STYLES),
-            head="".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in page.SCRIPTS),
+            head=page.head(),
             footer_links=["api"],
             run_history=False,
             enable_monitoring=False,

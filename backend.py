@@ -17,11 +17,12 @@ from core.recipes import Recipe
 from core.requests import REQUESTS, Request
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
+from jobs.replay import Replay, replay
 from jobs.replica import Replica, State
 from jobs.songs import usual_needs
 from jobs.weights import Weights
 from jobs.workers import Ticket, Workers
-from library.tracks import Library
+from library.tracks import Library, Track
 from networks.machine import ON_ZERO_GPU, Machine
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,10 @@ class Studio:
     def estimate_s(self, request: Request) -> float:
         """Seconds that a job is likely to take on this machine; learns from the tracks in the library."""
         return KINDS[type(request)].seconds(request, self._desk)
+
+    def replay(self, track: Track) -> Replay:
+        """Whether the track's request would give the same samples on this machine, or why not. Renders nothing."""
+        return replay(track, self._desk)
 
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""

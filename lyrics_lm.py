@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from checkpoints import table
 from checkpoints.writers import Writer
+from core.errors import Fault, RequestError
 from core.events import Progress, TextDelta
 from core.lyrics import LyricsRequest
 from lyrics import builtin_writer
 from lyrics.brief import subject_of
+from lyrics.foreign import is_foreign
 from lyrics.line_counts import differences
 
 if TYPE_CHECKING:
     from networks.lm.model import LanguageModel
+
+
+ENGLISH_ONLY = "must be in English: the built-in writer knows no other language"
+
+
+def understands(brief: str, writer: Writer) -> bool:
+    """Whether the writer can do anything with a brief in that language, as far as it shows which one it is."""
+    return writer.place is not None or not is_foreign(brief)
+
+
+def refuse_foreign(request: LyricsRequest, writer: Writer) -> None:
+    """Raise RequestError for a brief that would be answered with words that have nothing to do with it."""
+    if not understands(request.brief, writer):
+        smallest = min((row for row in table.CHECKPOINTS.values() if row.use == "lyrics"), key=lambda row: row.bytes)
+        remedy = f"Write it in English, or bring a writer here with ./studio checkpoints download {smallest.name}."
+        raise RequestError([Fault("brief", request.brief, ENGLISH_ONLY)], remedy)
 
 
 def write(request: LyricsRequest, writer: Writer, model: LanguageModel | None = None) -> Iterator[Progress | TextDelta]:

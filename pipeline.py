@@ -12,16 +12,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.events import Progress
+from core.events import Preview, Progress
 from core.modes import Morph, Seam, Task
 from core.music import NO_LANGUAGE, OPEN, Music
 from core.plans import Known, Plan, Planner, open_plan
 from core.tables import DEFAULT_DURATION_S
-from library import audio
+from library import audio, preview
 from library.analysis import listen
 from networks.acestep import flow_edit, prompts, sampler
 from networks.acestep import scenes as contexts
 from networks.acestep.job import Job, Take
+from networks.acestep.previews import NO_PREVIEWS, SHARE, Previews
 from networks.acestep.scenes import Scene
 from networks.acestep.timeline import Timeline
 
@@ -47,23 +48,29 @@ BY_HAND = "given"
 """Who planned a song whose codes the user brought along."""
 
 
-def render(job: Job, runtime: Runtime, planner: Planner | None) -> Iterator[Progress | Take]:
+def render(
+    job: Job, runtime: Runtime, planner: Planner | None, previews: Previews = NO_PREVIEWS
+) -> Iterator[Progress | Preview | Take]:
     """Progress before every long step, then one Take for each variation; the same job gives the same samples.
 
+    Previews come between the steps, and change nothing about what comes out of them.
     Raises RequestError when the song would be too long.
     """
     plans = yield from plans_of(job, planner, runtime.shape.sample_rate)
-    yield from rendered(job, runtime, plans)
+    yield from rendered(job, runtime, plans, previews)
 
 
-def rendered(job: Job, runtime: Runtime, plans: list[Plan]) -> Iterator[Progress | Take]:
+def rendered(
+    job: Job, runtime: Runtime, plans: list[Plan], previews: Previews = NO_PREVIEWS
+) -> Iterator[Progress | Preview | Take]:
     """The same of a song that is planned."""
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
+    begun = time.monotonic()
     yield Progress("encoding")
     scene = making.scene()
     yield Progress("conditioning", note=" · ".join(["conditioning", *map(str, job.adapters)]))
     runtime.set_adapters(job.adapters)
-    latents = yield from _watched(making.steps(scene))
+    latents = yield from _watched(making.steps(scene), _Listening(making, previews, begun))
     yield Progress("decoding")
     yield from making.takes(latents)
 
@@ -150,15 +157,53 @@ def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
     return plan if codes is None else dataclasses.replace(plan, codes=codes, planner=BY_HAND)
 
 
-def _watched(steps: Iterable[sampler.Step]) -> Generator[Progress, None, Tensor]:
-    """Progress after every step, with the time that the rest is likely to take; returns the last x."""
-    started = time.monotonic()
+def _watched(steps: Iterable[sampler.Step], listening: _Listening) -> Generator[Progress | Preview, None, Tensor]:
+    """Progress after every step, with the time that the rest is likely to take, and previews; returns the last x."""
     step = None
     for step in steps:
-        per_step = (time.monotonic() - started) / step.index
-        yield Progress("denoising", step.index, step.total, per_step * (step.total - step.index))
+        yield Progress("denoising", step.index, step.total, listening.left_s(step))
+        yield from listening.heard(step)
     assert step is not None
     return step.x
+
+
+class _Listening:
+    """The previews of a song that was `begun` a while ago: which of those that were planned there is time for."""
+
+    def __init__(self, making: _Making, previews: Previews, begun: float) -> None:
+        self._making = making
+        self._previews = previews
+        self._begun = begun
+        self._started = time.monotonic()
+        self._spent_s = 0.0
+        self._each_s: float | None = None
+
+    def left_s(self, step: sampler.Step) -> float:
+        """The time that the steps after this one are likely to take, with their previews."""
+        coming = sum(index >= step.index for index in self._previews.steps(step.total))
+        return self._step_s(step) * (step.total - step.index) + (self._each_s or 0.0) * coming
+
+    def heard(self, step: sampler.Step) -> Iterator[Preview]:
+        """The preview after that step, if there is one."""
+        if step.index not in self._previews.steps(step.total) or not self._affords(step):
+            return
+        started = time.monotonic()
+        preview = self._making.preview(step, self._previews.seconds)
+        self._each_s = time.monotonic() - started
+        self._spent_s += self._each_s
+        yield preview
+
+    def _step_s(self, step: sampler.Step) -> float:
+        return (time.monotonic() - self._started - self._spent_s) / step.index
+
+    def _affords(self, step: sampler.Step) -> bool:
+        """Whether one more stays within the share of the song's time; what one takes is known after the first."""
+        if self._each_s is None:
+            return True
+        so_far_s = time.monotonic() - self._begun - self._spent_s
+        decoding_s = self._each_s / self._previews.seconds * self._making.decoded_s
+        song_s = so_far_s + self._step_s(step) * (step.total - step.index) + decoding_s
+        return self._spent_s + self._each_s <= SHARE * song_s
 
 
 @dataclass(frozen=True)
@@ -361,6 +406,27 @@ class _Making:
         for step in flow_edit.flow_edit(self.runtime.velocity, clean, morph, fresh):
             last = step.index == step.total
             yield dataclasses.replace(step, x=window.blend(step.x)) if last else step
+
+    @property
+    def decoded_s(self) -> float:
+        """The seconds of audio that all its takes have together."""
+        return len(self.plans) * self.line.samples / self.runtime.shape.sample_rate
+
+    def preview(self, step: sampler.Step, seconds: float) -> Preview:
+        """What the step foresees of the first take: so many seconds in the middle of what is new."""
+        shape = self.runtime.shape
+        start, stop = self.line.window_frames(shape)
+        frames = min(stop - start, shape.frames_of(round(seconds * shape.sample_rate)))
+        first = start + (stop - start - frames) // 2
+        (wave,) = contexts.decode(self.runtime, step.clean[:1, first : first + frames], frames * shape.hop)
+        return Preview(
+            step=step.index,
+            total=step.total,
+            start_s=first / shape.frames_hz,
+            seconds=frames / shape.frames_hz,
+            peaks=preview.peaks(wave),
+            sound=preview.wav(wave, shape.sample_rate),
+        )
 
     def takes(self, latents: Tensor) -> Iterator[Take]:
         """One take for each variation: decoded, cut to length, and the source put back where it is kept."""

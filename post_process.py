@@ -15,7 +15,6 @@ from core.errors import StudioError
 from core.events import Progress
 from core.files import write_whole
 from core.knobs import Json, knobs_of, parse
-from core.params import SONG_MODES
 from core.plans import Plan, plan_from
 from core.tables import SAMPLE_RATE
 from library import audio, exports, loudness
@@ -67,18 +66,19 @@ class Song:
     @property
     def title(self) -> str:
         """By what a listener knows it."""
-        return self.track.title if self.track else self.path.stem
+        return self.track.called if self.track else self.path.stem
 
     def file_name(self, suffix: str, part: str = "") -> str:
         """A readable name for a file of the song, or of a part of it."""
         ending = f"_{part}{suffix}" if part else suffix
-        return exports.file_name(self.title, self.track.seed if self.track else None, ending)
+        made = self.track is not None and self.track.asked_as is not None
+        return exports.file_name(self.title, self.track.seed if self.track and made else None, ending)
 
     def tags(self, part: str = "") -> Tags:
         """What a file of the song, or of a part of it, says about it."""
         title = f"{self.title} ({part})" if part else self.title
         track = self.track
-        if track is None:
+        if track is None or track.asked_as is None:
             return Tags(title=title)
         facts = {**track.values, **{name: value for name, value in track.plan.items() if value is not None}}
         bpm = facts.get("bpm")
@@ -227,7 +227,8 @@ def score_of(track: Track) -> tuple[Score, float]:
     """
     from planner.composer.recall import recalled
 
-    request = parse(SONG_MODES[track.mode], track.asked())
+    assert track.asked_as is not None
+    request = parse(track.asked_as, track.asked())
     start_s = track.window_start_s if track.window_end_s else 0.0
     return recalled(request, track.seed, track.plan, start_s), start_s
 
@@ -250,7 +251,7 @@ def _lrc(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Times:
+class Times:
     """The lines and sections of a song with their times, how those were found, and what did not go as usual."""
 
     lines: Sequence[Line]
@@ -259,18 +260,29 @@ class _Times:
     notes: tuple[str, ...] = ()
 
 
-def _times(song: Song, networks: Networks) -> Generator[Progress, None, _Times]:
+def composed_times(track: Track) -> Times | None:
+    """The times that the score of a track gives, which is at hand within no time; None where it has none.
+
+    Raises StudioError where this version's composer would write another score.
+    """
+    if _not_composed(track) is not None:
+        return None
+    score, start_s = score_of(track)
+    return Times(
+        lines=[Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
+        sections=[Section(each.tag, start_s + each.start_s) for each in score.sections],
+        how="score",
+        notes=tuple(f"no room for: {text}" for text in score.unsung),
+    )
+
+
+def _times(song: Song, networks: Networks) -> Generator[Progress, None, Times]:
     """Progress; returns the times from the best source that there is: the score, the song itself, the plan."""
     track = song.track
     assert track is not None
-    if _not_composed(track) is None:
-        score, start_s = score_of(track)
-        return _Times(
-            lines=[Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
-            sections=[Section(each.tag, start_s + each.start_s) for each in score.sections],
-            how="score",
-            notes=tuple(f"no room for: {text}" for text in score.unsung),
-        )
+    composed = composed_times(track)
+    if composed is not None:
+        return composed
     why = f"{track.checkpoint} cannot be asked where it sang them"
     if song.job is not None and song.latents is not None and networks.song.lyric_heads:
         for event in align(song.job, plan_from(track.plan, track.seconds), song.latents, networks.song):
@@ -279,10 +291,10 @@ def _times(song: Song, networks: Networks) -> Generator[Progress, None, _Times]:
             elif event.found:
                 missed = len(event.lines) - event.found
                 notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
-                return _Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
+                return Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
         why = "none of them stands out in the song"
     lines, sections = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
-    return _Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
+    return Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The look of the page: a monochrome palette and the Gradio theme made of it.
 
 Colours and faces are named here and nowhere else: the style sheets take them from the variables that Gradio derives
-from the theme. Every face ships with Gradio or the system, so that the page loads nothing from the network.
+from the theme. The light twin gives these variables other values, and nothing else is different in it. Every face ships
+with Gradio or the system, so that the page loads nothing from the network.
 """
 
 from __future__ import annotations
@@ -24,61 +25,84 @@ MONO = gr.themes.Color(
 )
 """From primary white to the ground; c500 and darker are for lines and fills, never for text."""
 
+TWIN = gr.themes.Color(
+    name="twin",
+    c50="#000000",
+    c100="#1a1a1a",
+    c200="#333333",
+    c300="#474747",
+    c400="#525252",  # 6.2:1 on c800, 7.2:1 on c950
+    c500="#8a8a8a",
+    c600="#b8b8b8",
+    c700="#d0d0d0",
+    c800="#e5e5e5",
+    c900="#eeeeee",
+    c950="#f5f5f5",
+)
+"""The same steps from primary black to a light ground: what they are for does not change."""
+
+BLACK = "var(--black)"
+"""The deepest ground, behind fields and in the rail: the style sheet's variable, white in the twin."""
+
+LOOK = "look"
+"""The attribute data-look of the page says which of the two it shows: look.js sets it before anything is painted."""
+
+
 _GROUND = {
-    "body_background_fill": MONO.c950,
-    "background_fill_primary": MONO.c950,
-    "background_fill_secondary": MONO.c900,
+    "body_background_fill": "*neutral_950",
+    "background_fill_primary": "*neutral_950",
+    "background_fill_secondary": "*neutral_900",
     "block_background_fill": "transparent",
-    "panel_background_fill": MONO.c900,
-    "input_background_fill": "#000000",
-    "code_background_fill": "#000000",
+    "panel_background_fill": "*neutral_900",
+    "input_background_fill": BLACK,
+    "code_background_fill": BLACK,
     "table_even_background_fill": "transparent",
     "table_odd_background_fill": "transparent",
-    "table_row_focus": MONO.c800,
-    "border_color_primary": MONO.c700,
-    "border_color_accent": MONO.c50,
-    "input_border_color": MONO.c700,
-    "input_border_color_focus": MONO.c50,
+    "table_row_focus": "*neutral_800",
+    "border_color_primary": "*neutral_700",
+    "border_color_accent": "*neutral_50",
+    "input_border_color": "*neutral_700",
+    "input_border_color_focus": "*neutral_50",
 }
 _INK = {
-    "body_text_color": MONO.c100,
-    "body_text_color_subdued": MONO.c400,
-    "block_label_text_color": MONO.c400,
-    "block_title_text_color": MONO.c100,
-    "block_info_text_color": MONO.c400,
-    "input_placeholder_color": MONO.c400,
-    "accordion_text_color": MONO.c100,
-    "color_accent_soft": MONO.c800,
-    "link_text_color": MONO.c50,
-    "slider_color": MONO.c50,
-    "loader_color": MONO.c50,
-    "error_background_fill": MONO.c900,
-    "error_border_color": MONO.c50,
-    "error_text_color": MONO.c50,
-    "error_icon_color": MONO.c50,
+    "body_text_color": "*neutral_100",
+    "body_text_color_subdued": "*neutral_400",
+    "block_label_text_color": "*neutral_400",
+    "block_title_text_color": "*neutral_100",
+    "block_info_text_color": "*neutral_400",
+    "input_placeholder_color": "*neutral_400",
+    "accordion_text_color": "*neutral_100",
+    "color_accent_soft": "*neutral_800",
+    "link_text_color": "*neutral_50",
+    "slider_color": "*neutral_50",
+    "loader_color": "*neutral_50",
+    "error_background_fill": "*neutral_900",
+    "error_border_color": "*neutral_50",
+    "error_text_color": "*neutral_50",
+    "error_icon_color": "*neutral_50",
 }
 _BUTTONS = {
-    "button_primary_background_fill": MONO.c50,
-    "button_primary_background_fill_hover": MONO.c200,
-    "button_primary_border_color": MONO.c50,
-    "button_primary_text_color": "#000000",
+    "button_primary_background_fill": "*neutral_50",
+    "button_primary_background_fill_hover": "*neutral_200",
+    "button_primary_border_color": "*neutral_50",
+    "button_primary_text_color": BLACK,
     "button_secondary_background_fill": "transparent",
-    "button_secondary_background_fill_hover": MONO.c800,
-    "button_secondary_border_color": MONO.c700,
-    "button_secondary_border_color_hover": MONO.c400,
-    "button_secondary_text_color": MONO.c100,
+    "button_secondary_background_fill_hover": "*neutral_800",
+    "button_secondary_border_color": "*neutral_700",
+    "button_secondary_border_color_hover": "*neutral_400",
+    "button_secondary_text_color": "*neutral_100",
 }
 _CHECKS = {
-    "checkbox_background_color": "#000000",
-    "checkbox_background_color_selected": MONO.c50,
-    "checkbox_border_color": MONO.c400,
-    "checkbox_border_color_selected": MONO.c50,
+    "checkbox_background_color": BLACK,
+    "checkbox_background_color_selected": "*neutral_50",
+    "checkbox_border_color": "*neutral_400",
+    "checkbox_border_color_selected": "*neutral_50",
     "checkbox_label_background_fill": "transparent",
-    "checkbox_label_background_fill_hover": MONO.c800,
-    "checkbox_label_background_fill_selected": MONO.c50,
-    "checkbox_label_border_color": MONO.c700,
-    "checkbox_label_text_color": MONO.c100,
-    "checkbox_label_text_color_selected": "#000000",
+    "checkbox_label_background_fill_hover": "*neutral_800",
+    "checkbox_label_background_fill_selected": "*neutral_50",
+    "checkbox_label_border_color": "*neutral_700",
+    "checkbox_label_text_color": "*neutral_100",
+    "checkbox_label_text_color_selected": BLACK,
 }
 _SHAPE = {
     "block_border_width": "0px",
@@ -102,7 +126,7 @@ _SHAPE = {
 
 
 def studio_theme() -> gr.themes.Base:
-    """The theme: the same black whether the system prefers light or dark."""
+    """The theme: the same variables whether Gradio takes the page for light or dark."""
     theme = gr.themes.Base(
         primary_hue=MONO,
         secondary_hue=MONO,
@@ -116,3 +140,21 @@ def studio_theme() -> gr.themes.Base:
     dark = {f"{name}_dark": value for name, value in values.items() if hasattr(theme, f"{name}_dark")}
     theme.set(**values, **dark)
     return theme
+
+
+def twin_css() -> str:
+    """The variables of the light twin: those of the palette, and what the style sheets ask of it by name.
+
+    `--bg` and `--col` are what Gradio's page has before its own style sheets are there.
+    """
+    steps = {
+        f"--{hue}-{name[1:]}": value for hue in ("primary", "secondary", "neutral") for name, value in _steps(TWIN)
+    }
+    own = {"--black": "#ffffff", "--scheme": "light", "--mirror": "invert(1)"}
+    first = {"--bg": TWIN.c950, "--bg-dark": TWIN.c950, "--col": TWIN.c100, "--col-dark": TWIN.c100}
+    values = "; ".join(f"{name}: {value}" for name, value in {**steps, **own, **first}.items())
+    return f'html[data-{LOOK}="light"] {{ {values} }}'
+
+
+def _steps(colour: gr.themes.Color) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in vars(colour).items() if name.startswith("c") and name[1:].isdigit()]

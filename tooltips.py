@@ -126,6 +126,10 @@ KNOBS = {
     ),
     "retake_seed": ("Retake seed", "The second seed that a retake wanders towards; empty draws one."),
     "variations": ("Variations", "Songs made side by side, with seeds counting up from the first."),
+    "preview": (
+        "Preview",
+        "Lets you hear a stretch of the song while it is being made; takes up to a tenth longer.",
+    ),
     "cfg_interval_start": ("Guidance from", "The part of the denoising after which guidance acts: 0 is the start."),
     "cfg_interval_end": ("Guidance to", "The part of the denoising after which guidance stops: 1 is the end."),
     "guidance_rule": ("Guidance rule", "APG damps what plain CFG overdoes; auto takes APG."),
@@ -220,12 +224,19 @@ def of(mode: str, knob: str) -> tuple[str, str]:
     return KNOBS.get(f"{mode}.{knob}") or KNOBS[knob]
 
 
-VIEWS: dict[str, tuple[str, str]] = {
+VIEWS = {
+    "library": ("Library", "Every song that was made here, to be found and heard again"),
     "models": ("Models", "The weights that are here, and those that can be brought"),
 }
 """Title and sentence of each view, by its name in the rail."""
 
+LIBRARY_KEYS = "Arrows move, Enter opens, F favourites, F2 renames, Delete deletes."
+"""What the keyboard does in the list of songs."""
+
+
+RECORDING = ("Recording", "A file that was brought in")
+
 
 def title(name: str) -> tuple[str, str]:
-    """Title and sentence of a request, by the name of its endpoint, or of a view."""
-    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN, **VIEWS}[name]
+    """Title and sentence of a request, by the name of its endpoint, of a view, or of where a song comes from."""
+    return {**MODES, **DRAFTS, **ACTIONS, "plan": PLAN, **VIEWS, "recording": RECORDING}[name]

@@ -76,7 +76,7 @@ def take_of(job: Job, runtime: Runtime) -> tuple[Take, dict[str, float]]:
         since = now
         if isinstance(event, Progress):
             stage = event.stage
-        else:
+        elif isinstance(event, Take):
             take = event
     return take, taken
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -13,6 +13,7 @@ from core.params import GUIDED, LM_KNOBS
 from core.recipes import Recipe
 from networks.acestep.layouts import CODE_PARTS
 from networks.acestep.published import TEXT_ENCODER_BILLIONS, VAE_BILLIONS
+from networks.machine import ON_ZERO_GPU
 
 Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
 
@@ -134,6 +135,7 @@ def _turbo(tflop: float) -> Recipe:
     )
 
 
+_NO_PREVIEW = "would use up the minutes that visitors have on a shared GPU"
 _NO_WORDS = "nano sings no words"
 _NANO_MUTED = MappingProxyType({"vocal_language": _NO_WORDS, "chunk_mask": "nano was trained on explicit masks alone"})
 _NANO = Recipe(
@@ -256,4 +258,4 @@ def recipe_of(name: str) -> Recipe:
     """The recipe of a song's checkpoint; raises RequestError when it renders no songs."""
     recipe = row(name, "song").recipe
     assert recipe is not None
-    return recipe
+    return replace(recipe, muted={**recipe.muted, "preview": _NO_PREVIEW}) if ON_ZERO_GPU else recipe

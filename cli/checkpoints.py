@@ -88,7 +88,7 @@ def _download(name: str, yes: bool) -> None:
 
     checkpoint = table.row(name)
     question = f"{checkpoint.title}: {checkpoint.bytes / 1e9:.1f} GB, licence {checkpoint.licence}, "
-    agreed = yes or _asked(f"{question}to {folder_of(checkpoint)}. Download it?")
+    agreed = yes or asked(f"{question}to {folder_of(checkpoint)}. Download it?")
     _write_place(_with_bar(Downloads().download(name, consent=agreed)))
 
 
@@ -113,11 +113,11 @@ def _remove(name: str, yes: bool) -> None:
     from checkpoints.download import folder_of
     from checkpoints.manage import remove
 
-    agreed = yes or _asked(f"Remove {name} from {folder_of(table.row(name))}?")
+    agreed = yes or asked(f"Remove {name} from {folder_of(table.row(name))}?")
     _write(asdict(remove(name, consent=agreed)))
 
 
-def _asked(question: str) -> bool:
+def asked(question: str) -> bool:
     """The answer of whoever sits at the terminal; no when nobody does."""
     if not sys.stdin.isatty():
         return False

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import tooltips
 from cli import checkpoints as cli_checkpoints
+from cli import library as cli_library
 from core.actions import ACTIONS, ActionRequest
 from core.drafts import Draft
 from core.errors import Fault, RequestError, StudioError
@@ -28,7 +29,7 @@ from core.events import Progress, TextDelta
 from core.files import write_whole
 from core.knobs import Knob, knobs_of, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.plans import Plan
 from core.requests import REQUESTS, Request
 from library.companions import Companion
@@ -51,17 +52,20 @@ class Output:
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each request, one flag for each of its knobs; and one subcommand for the checkpoints."""
+    """One subcommand for each request, one flag for each of its knobs; one for the checkpoints and the library."""
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
     for name, asked in COMMANDS.items():
         title, sentence = tooltips.title(asked)
         command = commands.add_parser(name, help=sentence, description=f"{title}. {sentence}.")
         for knob in knobs_of(REQUESTS[asked]):
+            if knob.name in UNHEARD:  # nobody listens here
+                continue
             _add_flag(command, "generate" if asked == "plan" else asked, knob)
         _add_output_flags(command, asked)
         add_machine_flags(command)
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
+    cli_library.add_commands(commands.add_parser("library", help="Find, name, delete and bring in songs"))
     return root
 
 
@@ -150,6 +154,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if command == "checkpoints":
             cli_checkpoints.run(values.pop("action"), values)
+        elif command == "library":
+            cli_library.run(values.pop("action"), values)
         else:
             machine = machine_of(values)
             output = Output(**{name: values.pop(name) for name in ("out", "fresh", "as_json") if name in values})

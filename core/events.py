@@ -69,6 +69,26 @@ def _in_words(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """A stretch of a song as it would be if denoising ended after `step` of `total`; of several only the last counts.
+
+    It lies at `start_s` in the song. `peaks` are the largest magnitudes of its columns, 1 at full scale, `sound` is a
+    wav file: it is heard and forgotten.
+    """
+
+    step: int
+    total: int
+    start_s: float
+    seconds: float
+    peaks: tuple[float, ...]
+    sound: bytes
+
+
+Sign = Progress | Preview
+"""What tells of work that goes on: no product, and nothing is lost with it."""
+
+
 @dataclass(frozen=True)
 class TextDelta:
     """The next piece of a text that is being written."""

@@ -54,6 +54,10 @@ GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 """Knobs that shape guidance: where there is none they mean nothing."""
 
 
+UNHEARD = ("preview",)
+"""Knobs that change nothing about the song: with them and without it is the same to the sample."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MusicKnobs:
     """The words and the musical facts of a song."""
@@ -146,7 +150,7 @@ class SongRequest(MusicKnobs):
     required: ClassVar[tuple[str, ...]] = ()
 
     checkpoint: str | None = knob(group="diffusion", high=80)
-    seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
+    seed: int | None = knob(group="main", low=0, high=MAX_SEED, step=1)
     inference_steps: int | None = knob(group="diffusion", low=1, high=200, step=1)
     guidance_scale: float | None = knob(group="diffusion", low=1, high=30, step=0.1)
     infer_method: InferMethod | None = knob(group="diffusion")
@@ -154,7 +158,8 @@ class SongRequest(MusicKnobs):
     chunk_mask: ChunkMask | None = knob(group="diffusion")
     retake_variance: float = knob(0.0, group="diffusion", low=0, high=1, step=0.05)
     retake_seed: int | None = knob(group="diffusion", low=0, high=MAX_SEED, step=1)
-    variations: int = knob(1, group="diffusion", low=1, high=4, step=1)
+    variations: int = knob(1, group="main", low=1, high=4, step=1)
+    preview: bool = knob(False, group="diffusion")
     cfg_interval_start: float = knob(0.0, group="schedule", low=0, high=1, step=0.05)
     cfg_interval_end: float = knob(1.0, group="schedule", low=0, high=1, step=0.05)
     guidance_rule: GuidanceRule | None = knob(group="schedule")

@@ -9,6 +9,9 @@ PRODUCT = "ACE Music Studio"
 """What the studio calls itself on its page and in the files that it writes."""
 
 Mode = Literal["generate", "cover", "extend", "edit", "lyrics"]
+Origin = Literal[Mode, "recording"]
+"""Where a track comes from: the mode that made it, or a recording that was brought in from outside."""
+
 TimeSignature = Literal["2", "3", "4", "6"]
 
 TIME_SIGNATURES: tuple[TimeSignature, ...] = get_args(TimeSignature)
@@ -19,7 +22,7 @@ GROUPS = MappingProxyType(
         "main": "",
         "region": "Region and blending",
         "music": "Music · tempo, key, metre, language",
-        "diffusion": "Diffusion · steps, guidance, solver, seed",
+        "diffusion": "Diffusion · steps, guidance, solver",
         "schedule": "Guidance schedule · when guidance acts",
         "correction": "Correction · DCW after each step",
         "adapters": "Adapters · LoRA, LoKr, LoHa, DoRA and their weights",
@@ -49,6 +52,19 @@ SCALES = MappingProxyType({"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5
 
 KEYSCALES = tuple(f"{note} {scale}" for note in PITCH_CLASSES for scale in SCALES)
 """The 70 key names that ACE-Step's planner was trained on."""
+
+TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+"""The pitch classes as the tonics of keys are usually called, from 0."""
+
+KEYS = tuple(f"{tonic} {scale}" for tonic in TONICS for scale in SCALES)
+"""Each key once, in its usual spelling."""
+
+
+def usual_key(keyscale: str) -> str:
+    """The usual spelling of one of `KEYSCALES`."""
+    tonic, _, scale = keyscale.partition(" ")
+    return f"{TONICS[PITCH_CLASSES[tonic]]} {scale}"
+
 
 _LANGUAGE_CODES = """
 ar az bg bn ca cs da de el en es fa fi fr he hi hr ht hu id is it ja ko la lt ms ne nl no pa pl pt ro ru sa sk

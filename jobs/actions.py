@@ -18,7 +18,6 @@ from core.errors import Fault, RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
 from core.knobs import parse, to_json
-from core.params import SONG_MODES
 from jobs.desk import Desk, Event, gathered
 from jobs.estimates import FALLBACK_SOURCE_S, Cost
 from jobs.models import Models
@@ -118,10 +117,10 @@ def _needs(action: Action, song: Song) -> tuple[Need, ...]:
 
 def _opened(song: Song, needs: tuple[Need, ...], desk: Desk) -> tuple[Song, tuple[Need, ...]]:
     """The song with the job that made it; without it and its needs where that cannot be put together again."""
-    assert song.track is not None
+    assert song.track is not None and song.track.asked_as is not None
     asked = {**song.track.asked(), "seed": song.track.seed, "variations": 1}
     try:
-        job = order_of(parse(SONG_MODES[song.track.mode], asked), desk).work.job
+        job = order_of(parse(song.track.asked_as, asked), desk).work.job
     except StudioError as gone:  # a recording that it was made from, say
         log.info("track %s cannot be looked into: %s", song.track.id, gone)
         return song, ()
@@ -135,6 +134,5 @@ def _cost(action: Action, request: ActionRequest, seconds: float) -> Cost:
 def _key(request: ActionRequest, song: Song, needs: tuple[Need, ...]) -> str:
     """The cache key: the knobs, the weights, and what the track tells, which stands in tags and times."""
     values = {name: value for name, value in to_json(request).items() if name not in WHOSE}
-    return companion_key(
-        values, song.track.id if song.track else "", *(fingerprint(need.place.folder) for need in needs)
-    )
+    told = f"{song.track.id} {song.track.name}".strip() if song.track else ""
+    return companion_key(values, told, *(fingerprint(need.place.folder) for need in needs))

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from checkpoints import find, table
 from checkpoints.table import Checkpoint
 from core.drafts import Draft
-from core.events import Progress, TextDelta
+from core.events import Sign, TextDelta
 from core.plans import Plan
 from jobs.passing import passing
 from jobs.replica import Replica
@@ -22,7 +22,7 @@ from library.companions import Companion
 from library.tracks import Library, Track
 from networks.machine import DeviceKind
 
-Event = Progress | TextDelta | Track | Plan | Draft | Companion
+Event = Sign | TextDelta | Track | Plan | Draft | Companion
 Product = TypeVar("Product")
 Asked_contra = TypeVar("Asked_contra", contravariant=True)
 
@@ -49,7 +49,7 @@ class Pace:
     def seen(self, checkpoint: str, device: DeviceKind) -> list[tuple[float, float]]:
         """(TFLOP, seconds taken) of the tracks made with that checkpoint on such a device."""
         if self._tracks is None:
-            self._tracks = deque(reversed(self._library.list()[:REMEMBERED]), maxlen=REMEMBERED)
+            self._tracks = deque(reversed(self._library.newest(REMEMBERED)), maxlen=REMEMBERED)
         return [
             (track.tflop, track.seconds_taken)
             for track in self._tracks
@@ -102,13 +102,11 @@ class Kind(Protocol[Asked_contra]):
         ...
 
 
-def gathered(
-    events: Generator[Progress | Product, None, Effort], into: list[Product]
-) -> Generator[Progress, None, Effort]:
-    """The progress among the events, the products going into a list; returns what the work took."""
+def gathered(events: Generator[Sign | Product, None, Effort], into: list[Product]) -> Generator[Sign, None, Effort]:
+    """The events that tell of the work, the products going into a list; returns what it took."""
 
-    def kept(event: Progress | Product) -> Iterator[Progress]:
-        if isinstance(event, Progress):
+    def kept(event: Sign | Product) -> Iterator[Sign]:
+        if isinstance(event, Sign):
             yield event
         else:
             into.append(event)

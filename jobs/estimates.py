@@ -12,6 +12,7 @@ from core.params import SongRequest
 from core.recipes import Recipe
 from core.resolve import rendering_of
 from core.tables import CODES_PER_S
+from networks.acestep.previews import NO_PREVIEWS, SHARE, Previews, affordable
 from networks.machine import DeviceKind
 
 THROUGHPUT_TFLOPS: dict[DeviceKind, float] = {"cpu": 0.05, "mps": 6.0, "cuda": 200.0}
@@ -118,7 +119,16 @@ def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
 
 
 def stages(request: SongRequest, recipe: Recipe, seconds: float) -> dict[Stage, float]:
-    """TFLOP of each stage of rendering: the DiT's passes, and the VAE there, where something is encoded, and back."""
+    """TFLOP of each stage of rendering: the DiT's passes, and the VAE there, where something is encoded, and back.
+
+    Previews are decoded while the song is denoised.
+    """
+    parts = _stages(request, recipe, seconds)
+    heard = previews(request, recipe, seconds)
+    return {**parts, "denoising": parts["denoising"] + heard.count * heard.seconds * recipe.vae_tflop}
+
+
+def _stages(request: SongRequest, recipe: Recipe, seconds: float) -> dict[Stage, float]:
     rendered = request.variations * seconds
     encodes = request.from_source or recipe.planner == "composer"
     return {
@@ -126,6 +136,14 @@ def stages(request: SongRequest, recipe: Recipe, seconds: float) -> dict[Stage, 
         "denoising": rendered * recipe.dit_tflop * evaluations(request, recipe),
         "decoding": rendered * recipe.vae_tflop,
     }
+
+
+def previews(request: SongRequest, recipe: Recipe, seconds: float) -> Previews:
+    """The previews of a song of that length: as many as cost no more than their share of the whole."""
+    if not request.preview:
+        return NO_PREVIEWS
+    decoded_s = SHARE * sum(_stages(request, recipe, seconds).values()) / recipe.vae_tflop
+    return affordable(decoded_s, seconds)
 
 
 def working_gb(seconds: float, variations: int) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from core.errors import LeaseEnded, LeaseRefused, StudioError
-from core.events import Progress
+from core.events import Progress, Sign
 from jobs import estimates
 from jobs.models import Models, as_studio_error
 from jobs.work import Effort, Work
@@ -56,7 +56,7 @@ def _lease_s(work: Work[object], models: int, stretch: float) -> int:
 @gpu_lease(duration=_lease_s)
 def _leased(
     work: Work[Product], models: int, stretch: float
-) -> Iterator[Begun | Progress | Product | Effort | StudioError]:
+) -> Iterator[Begun | Sign | Product | Effort | StudioError]:
     """Do the work with the models of that number, and tell last what it took.
 
     On ZeroGPU this runs in a process of its own, which was forked when some earlier job began and holds what it has
@@ -79,7 +79,7 @@ def _leased(
         yield known or StudioError(f"{type(error).__name__}: {error}", "The log says more.")
 
 
-def leased(work: Work[Product], models: Models) -> Generator[Progress | Product, None, Effort]:
+def leased(work: Work[Product], models: Models) -> Generator[Sign | Product, None, Effort]:
     """The events of the work, done under a lease where the GPU is shared; returns what it took.
 
     A lease that ends while the work goes on is asked for once more, twice as long; the products that were yielded are
@@ -101,7 +101,7 @@ def leased(work: Work[Product], models: Models) -> Generator[Progress | Product,
                     raise event
                 elif isinstance(event, Effort):
                     effort = event
-                elif isinstance(event, Progress):
+                elif isinstance(event, Sign):
                     yield event
                 elif skipped:
                     skipped -= 1

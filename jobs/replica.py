@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from core.errors import Cancelled
-from core.events import Progress
+from core.events import Progress, Sign
 from jobs.lease import leased
 from jobs.line import Line, Place
 from jobs.models import Models
@@ -39,7 +39,7 @@ class Replica:
         self.note = ""
         self._line = Line(LONGEST_LINE)
 
-    def perform(self, work: Work[Product], stop: threading.Event) -> Generator[Progress | Product, None, Effort]:
+    def perform(self, work: Work[Product], stop: threading.Event) -> Generator[Sign | Product, None, Effort]:
         """The events of the work; returns what it took.
 
         Work that needs nothing loaded is done at once, beside whatever runs. Raises Cancelled when `stop` is set while
@@ -52,12 +52,12 @@ class Replica:
         with self._line.place() as place:
             yield from _waited(place, stop)
             try:
-                watch: Callable[[Progress | Product], Iterator[Progress | Product]] = self._watch
+                watch: Callable[[Sign | Product], Iterator[Sign | Product]] = self._watch
                 return (yield from passing(leased(work, self.models), watch))
             finally:
                 self.state, self.note = ("ready" if self.models.roles else "idle"), ""
 
-    def _watch(self, event: Progress | Product) -> Iterator[Progress | Product]:
+    def _watch(self, event: Sign | Product) -> Iterator[Sign | Product]:
         """The event, once `state` and `note` say what it tells."""
         if isinstance(event, Progress):
             self.state = "loading" if event.stage in ("queued", "loading") else "running"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 from checkpoints import find, table
 from checkpoints.find import Installed
 from core.errors import Fault, RequestError, StudioError
-from core.events import Progress
+from core.events import Progress, Sign
 from core.files import sha256
-from core.knobs import changed, to_json
-from core.params import GenerateRequest, SongRequest, audio_knobs
+from core.knobs import Json, changed, to_json
+from core.params import UNHEARD, GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
 from core.resolve import refuse_muted, rendering_of, resolve, unsung
@@ -29,6 +29,7 @@ from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.plans import GET_CODES, PLANNERS, billions_of
 from jobs.time_left import TimeLeft
+from jobs.titles import name_of_source, title_of
 from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
@@ -37,8 +38,7 @@ from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
     from networks.acestep.job import Job, Recording, Take
-
-TITLE_CHARS = 60
+    from networks.acestep.lora.adapter import Adapter
 
 log = logging.getLogger(__name__)
 
@@ -52,23 +52,26 @@ class SongWork:
     cost: Cost
     remedy: ClassVar[str] = "Make it shorter, or fewer variations."
 
-    def events(self, models: Models) -> Iterator[Progress | Take]:
-        """Progress, then one Take for each variation."""
+    def events(self, models: Models) -> Iterator[Sign | Take]:
+        """Progress and previews, then one Take for each variation."""
         from pipeline import plans_of, rendered
 
         planner = PLANNERS[self.job.recipe.planner].opened(models, self.needs)
         plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
         yield from models.bring(self.needs[-1])
-        models.make_room(estimates.working_gb(plans[0].duration_s, self.job.request.variations))
-        yield from rendered(self.job, models.song, plans)
+        request, seconds = self.job.request, plans[0].duration_s
+        models.make_room(estimates.working_gb(seconds, request.variations))
+        previews = estimates.previews(request, self.job.recipe, seconds)
+        yield from rendered(self.job, models.song, plans, previews)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A song that can be made: the work, and the record that its tracks begin with."""
+    """A song that can be made: the work, the record that its tracks begin with, and what its source is called."""
 
     work: SongWork
     record: Record
+    source: str = ""
 
 
 class Songs:
@@ -114,8 +117,34 @@ def usual_needs(desk: Desk) -> tuple[Need, ...]:
     return (*planner.needs(GenerateRequest()), Need("song", place))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A request in which nothing is left to be chosen, with all that decides its samples, before a recording is read.
+
+    `unplanned` says why the planner at hand plans nothing, if it does not; the last need is the song's networks.
+    """
+
+    request: SongRequest
+    recipe: Recipe
+    needs: tuple[Need, ...]
+    adapters: tuple[Adapter, ...]
+    unplanned: str
+    record: Record
+
+
 def order_of(request: SongRequest, desk: Desk) -> Order:
     """The request with all that goes with it. Raises StudioErrors for whatever is wrong with it."""
+    made = settled(request, desk)
+    job = _job(made.request, made.recipe, made.record.hashes, made.record.vae, desk)
+    job = dataclasses.replace(job, adapters=made.adapters, unplanned=made.unplanned)
+    seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
+    cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
+    source = _source_name(made.request, made.record.hashes, desk)
+    return Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
+
+
+def settled(request: SongRequest, desk: Desk) -> Settled:
+    """The request as it would be made now. Raises StudioErrors for whatever is wrong with it, its recordings apart."""
     name = desk.row(request.checkpoint).name
     recipe, place = table.recipe_of(name), find.checkpoint(name)
     refuse_muted(request, recipe)
@@ -129,7 +158,6 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     hashes = _hashes(resolved)
     adapters = open_adapters(resolved.adapter_choices(), place.folder, desk.adapter_homes)
     weights, vae = fingerprint(place.folder), fingerprint(place.vae)
-    job = dataclasses.replace(_job(resolved, recipe, hashes, vae, desk), adapters=adapters, unplanned=unplanned)
     deciding = {**hashes, "adapters": " ".join(adapter.key for adapter in adapters), "weights": weights + vae}
     deciding |= {need.role: fingerprint(need.place.folder) for need in planners}
     song = Need("song", place)
@@ -137,17 +165,23 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     how = (machine.chosen.runtime, desk.device, str(machine.dtype), str(machine.bits))
     record = Record(
         mode=resolved.mode,
-        title=_title(resolved),
+        title="",
         checkpoint=name,
         seed=0,
-        key=cache_key(to_json(resolved), deciding, *how),
+        key=cache_key(_deciding(resolved), deciding, *how),
         vae=vae,
         hashes=hashes,
         adapters={each.sha256: each.summary() for each in adapters},
         device=desk.device,
     )
-    cost = _cost(resolved, recipe, planners, job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S)
-    return Order(work=SongWork(job=job, needs=(*planners, song), cost=cost), record=record)
+    return Settled(
+        request=resolved,
+        recipe=recipe,
+        needs=(*planners, song),
+        adapters=adapters,
+        unplanned=unplanned,
+        record=record,
+    )
 
 
 def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, planners: Sequence[Need]) -> str:
@@ -179,7 +213,7 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         notes=(*effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
     for number, take in enumerate(takes):
-        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number))
+        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
         desk.pace.add(track)
         yield track
     facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
@@ -240,17 +274,23 @@ def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: s
     return job
 
 
-def _title(request: SongRequest) -> str:
-    """The first line of the prompt or the lyrics, at most `TITLE_CHARS`; the mode's name when there are no words."""
-    line = next(iter((request.prompt.strip() or request.lyrics.strip()).splitlines()), "") or request.mode
-    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
+def _deciding(request: SongRequest) -> dict[str, Json]:
+    """The values of the request that have a say in how the song sounds."""
+    return {name: value for name, value in to_json(request).items() if name not in UNHEARD}
 
 
-def _recorded(record: Record, take: Take, number: int) -> Record:
+def _source_name(request: SongRequest, hashes: Mapping[str, str], desk: Desk) -> str:
+    """What the source of a song is called; empty where it has none."""
+    path = dict(_sources(request)).get("src_audio")
+    return "" if path is None else name_of_source(path, hashes["src_audio"], desk.library)
+
+
+def _recorded(record: Record, take: Take, number: int, source: str) -> Record:
     seed, (start, end) = take.request.seed, take.window
     assert seed is not None
     return dataclasses.replace(
         record,
+        title=title_of(take.request, take.plan, source),
         seed=seed,
         take=number,
         values=to_json(take.request),

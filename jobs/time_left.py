@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
 
-from core.events import Progress, Stage
+from core.events import Progress, Sign, Stage
 from jobs.passing import passing
 
 ORDER: tuple[Stage, ...] = ("planning", "listening", "encoding", "conditioning", "denoising", "decoding")
@@ -48,12 +48,12 @@ class TimeLeft:
     pace: StagePace
     now: Callable[[], float] = time.monotonic
 
-    def told(self, events: Generator[Progress | Product, None, Result]) -> Generator[Progress | Product, None, Result]:
+    def told(self, events: Generator[Sign | Product, None, Result]) -> Generator[Sign | Product, None, Result]:
         """The events, with the time of the stages to come in that of each; stages that end are remembered."""
         stage: Stage | None = None
         since, share = self.now(), 1.0
 
-        def over_all(event: Progress | Product) -> Iterator[Progress | Product]:
+        def over_all(event: Sign | Product) -> Iterator[Sign | Product]:
             nonlocal stage, since, share
             if not isinstance(event, Progress):
                 yield event

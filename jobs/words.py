@@ -55,6 +55,7 @@ class Words:
     ) -> Generator[Event, None, None]:
         """Progress and the words; one line in the log."""
         writer = writers.find(request.writer)
+        lyrics_lm.refuse_foreign(request, writer)
         resolved = seeded(writers.assigned(request, writer), secrets.randbelow)
         effort = yield from desk.replica.perform(WordsWork(request=resolved, writer=writer), stop)
         facts = (writer.name, resolved.seed, effort.seconds, effort.peak_gb)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from checkpoints import table
-from core.events import Progress
+from core.events import Sign
 from jobs.estimates import Cost
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class Work(Protocol[Product_co]):
         """One thing to do when memory runs out."""
         ...
 
-    def events(self, models: Models) -> Iterator[Progress | Product_co]:
-        """Progress and products, with the first of its needs loaded.
+    def events(self, models: Models) -> Iterator[Sign | Product_co]:
+        """What tells of it, and products, with the first of its needs loaded.
 
         The others are loaded as far as they have room beside it; `Models.bring` sees to each when it is its turn.
         """

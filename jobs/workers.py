@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from core.errors import Cancelled, StudioError
-from core.events import Progress, TextDelta
+from core.events import Preview, Progress, Sign, TextDelta
 
 HEARTBEAT_S = 1.0
 """A waiting caller hears something at least this often: proxies drop silent streams."""
@@ -66,8 +66,13 @@ class Run(Generic[Result]):
         self._lock = threading.Lock()
 
     def tell(self, event: Progress | Result | _End) -> None:
-        """Pass an event on to all who listen, and keep it for who comes later: of progress in a row only the last."""
+        """Pass an event on to all who listen, and keep it for who comes later.
+
+        Of progress in a row only the last is kept, and of previews, which nobody hears any more when the job is over.
+        """
         with self._lock:
+            if isinstance(event, Preview | _End):
+                self._told = [each for each in self._told if not isinstance(each, Preview)]
             if len(self._told) > 1 and isinstance(event, Progress) and isinstance(self._told[-1], Progress):
                 self._told[-1] = event
             else:
@@ -133,11 +138,14 @@ class Run(Generic[Result]):
                 for event in stream:
                     self.tell(event)
                     # With its first result a job is done: the rest is saved rather than half of it lost.
-                    if self.stop.is_set() and isinstance(event, Progress | TextDelta):
+                    if self.stop.is_set() and isinstance(event, Sign | TextDelta):
                         raise Cancelled("The job was cancelled.")
             self.tell(_End())
         except Exception as error:
             self.tell(_End(error))
+        except BaseException as leaving:  # what means to end the thread ends it: here is its end, and it must be heard
+            log.error("a job's thread was ended", exc_info=leaving)
+            self.tell(_End(StudioError(f"The job ended at once: {leaving!r}.", "Ask for it again.")))
 
 
 class Workers(Generic[Result]):

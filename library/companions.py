@@ -44,7 +44,7 @@ class Companion:
 
     def summary(self) -> dict[str, Json | list[str]]:
         """What to know about it, in round numbers."""
-        return {"action": self.action, **self.facts, "notes": list(self.notes)}
+        return {"action": self.action, "song": self.song, **self.facts, "notes": list(self.notes)}
 
 
 class Companions:
@@ -104,6 +104,10 @@ class Companions:
         kept = _read(target)
         assert kept is not None
         return kept
+
+    def folder(self, song: str) -> Path:
+        """Where everything lies that was made of a song; there may be nothing."""
+        return self.root / song
 
     def remove(self, song: str) -> None:
         """Remove everything that was made of a song."""

@@ -110,6 +110,15 @@ def measure(audio: Waveform) -> Loudness:
     return _checked(audio).loudness()
 
 
+def integrated(audio: Waveform) -> float:
+    """The loudness of a recording `(2, S)` in LUFS without its peaks, which are most of the work of `measure`.
+
+    Raises RequestError as `measure` does.
+    """
+    _check(audio)
+    return _audible(_lufs(_weighted(audio)))
+
+
 def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform, Normalisation]:
     """The recording `(2, S)` at an integrated loudness in LUFS whose true peaks stay under a ceiling in dBTP.
 
@@ -129,7 +138,7 @@ def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform
         gain_db, within_reach = _gain_for(scan, target, ceiling)
         reduction = _reduction(scan.peaks, gain_db, ceiling)
         changed = _apply(audio, gain_db, reduction)
-        after = _scan(changed).loudness()
+        after = _Scan(_peaks(changed), _weighted(changed)).loudness()
         missed, over = after.lufs - lufs, after.true_peak_db - ceiling_db
         if over <= 0 and (abs(missed) <= TOLERANCE_LU / 2 or not within_reach):
             break
@@ -139,7 +148,7 @@ def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform
     if over > 0:
         gain_db -= over + _MARGIN_DB
         changed = _apply(audio, gain_db, reduction)
-        after = _scan(changed).loudness()
+        after = _Scan(_peaks(changed), _weighted(changed)).loudness()
     reached = abs(after.lufs - lufs) <= TOLERANCE_LU
     facts = Normalisation(
         before=before,
@@ -154,6 +163,13 @@ def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform
 
 def _checked(audio: Waveform) -> _Scan:
     """What there is to know of a recording that has a loudness; RequestError for one that has none."""
+    _check(audio)
+    scan = _Scan(_peaks(audio), _weighted(audio))
+    _audible(_lufs(scan.weighted))
+    return scan
+
+
+def _check(audio: Waveform) -> None:
     seconds = audio.shape[1] / SAMPLE_RATE
     if seconds < SHORTEST_S:
         raise _fault(round(seconds, 5), f"must last at least {SHORTEST_S:g} seconds to have a loudness")
@@ -161,30 +177,39 @@ def _checked(audio: Waveform) -> _Scan:
         raise _fault("NaN or infinite", "must hold finite samples only")
     if float(np.ptp(audio, axis=1).max()) == 0:
         raise _fault("a constant", "must hold sound: every sample is the same")
-    scan = _scan(audio)
-    if not np.isfinite(_lufs(scan.weighted)):
+
+
+def _audible(lufs: float) -> float:
+    if not np.isfinite(lufs):
         raise _fault("silence", f"must hold sound above {_GATE_LUFS:g} LUFS, where the meter begins")
-    return scan
+    return lufs
 
 
 def _fault(value: object, rule: str) -> RequestError:
     return RequestError([Fault("audio", value, rule)], "Choose another recording.")
 
 
-def _scan(audio: Waveform) -> _Scan:
-    """Read a recording chunk by chunk; a last step that is not full is filled with silence."""
+def _peaks(audio: Waveform) -> Floats:
+    """The true peaks `(N,)` of a recording over both sides, read chunk by chunk."""
+    peaks = np.zeros(-(-audio.shape[1] // _STEP))
+    for start in range(0, audio.shape[1], _CHUNK):
+        chunk = _true_peaks(audio, start)
+        peaks[start // _STEP :][: chunk.size] = chunk
+    return peaks
+
+
+def _weighted(audio: Waveform) -> Floats:
+    """Root mean squares `(2, N)` after K-weighting, read chunk by chunk; a last step is filled with silence."""
     from scipy.signal import sosfilt
 
-    steps = -(-audio.shape[1] // _STEP)
-    peaks, weighted = np.zeros(steps), np.zeros((2, steps))
+    weighted = np.zeros((2, -(-audio.shape[1] // _STEP)))
     state = np.zeros((len(_K_WEIGHTING), 2, 2))
     for start in range(0, audio.shape[1], _CHUNK):
         chunk = audio[:, start : start + _CHUNK]
         span = slice(start // _STEP, start // _STEP - -chunk.shape[1] // _STEP)
-        peaks[span] = _true_peaks(audio, start)
         filtered, state = sosfilt(_K_WEIGHTING, chunk.astype(np.float64), zi=state)
         weighted[:, span] = np.sqrt(_in_steps(np.square(filtered), _STEP).mean(axis=-1))
-    return _Scan(peaks, weighted)
+    return weighted
 
 
 def _in_steps(values: NDArray[np.floating], length: int) -> NDArray[np.floating]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import re
 import secrets
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
@@ -24,13 +27,15 @@ from safetensors.numpy import save as to_safetensors
 
 from core.errors import Fault, RequestError, StudioError
 from core.files import sha256, write_whole
-from core.knobs import Json, readable, to_json
-from core.params import SONG_MODES
+from core.knobs import Json, Knob, knobs_of, readable, to_json
+from core.params import SONG_MODES, SongRequest
 from core.plans import plan_text
-from core.tables import PRODUCT, SAMPLE_RATE, Mode
-from library import audio
+from core.tables import PRODUCT, SAMPLE_RATE, Origin
+from library import audio, peaks
 from library.cache import code_version
 from library.companions import Companions
+from library.index import FILES, ID, Entry, Index, Matches, Query, Weight
+from library.trash import Trash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +52,20 @@ COMPANIONS = "companions"
 NEW_PART = ".new.wav"
 """Suffix of the file that holds only what is new in a track."""
 
-_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+TRASH = "trash"
+"""The folder of what was deleted and can be brought back, beside the tracks."""
+
+UNDO_S = 3600.0
+"""How long a deleted track can be brought back while the studio runs."""
+
+SUFFIXES = (".json", ".wav", ".safetensors", NEW_PART)
+"""Of the files of a track. The sidecar, without which there is none, comes first."""
+
+NAME_CHARS = 200
+
+_UNTOLD: Mapping[str, Json] = {"peak_gb": 0.0, "name": "", "favourite": False, "peaks": ""}
+"""What older sidecars do not tell."""
+
 _LARGEST = {bool: 1, int: 2**53, float: 10**9}
 """No number in a sidecar is larger: whole ones are exact in a browser, others stay finite where they are multiplied."""
 
@@ -70,7 +88,7 @@ class Record:
     decode to.
     """
 
-    mode: Mode
+    mode: Origin
     title: str
     checkpoint: str
     seed: int
@@ -93,7 +111,11 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Track(Record):
-    """A saved song: its record, and its wav file, whose length is in seconds and whose peak is 1 at full scale."""
+    """A saved song: its record, and its wav file, whose length is in seconds and whose peak is 1 at full scale.
+
+    `name` is what the user calls it, empty where the title serves; `peaks` is its waveform (library/peaks.py), empty
+    where nobody has looked yet.
+    """
 
     id: str
     path: Path
@@ -102,6 +124,19 @@ class Track(Record):
     peak: float
     sha256: str
     code: str
+    name: str = ""
+    favourite: bool = False
+    peaks: str = ""
+
+    @property
+    def called(self) -> str:
+        """What to call it: the user's name for it, or its title."""
+        return self.name or self.title
+
+    @property
+    def asked_as(self) -> type[SongRequest] | None:
+        """The class of the request that made it; None for a recording."""
+        return None if self.mode == "recording" else SONG_MODES[self.mode]
 
     @property
     def sidecar(self) -> Path:
@@ -123,9 +158,14 @@ class Track(Record):
             "id": self.id,
         }
 
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """The knobs of the request that made it."""
+        return () if self.asked_as is None else knobs_of(self.asked_as)
+
     def asked(self) -> dict[str, Json]:
         """The knobs of the track's mode by name; at their default where it tells none that this version takes."""
-        return to_json(readable(SONG_MODES[self.mode], self.values))
+        return {} if self.asked_as is None else to_json(readable(self.asked_as, self.values))
 
 
 class _PlanFacts(TypedDict, total=False):
@@ -151,7 +191,14 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.companions = Companions(root / COMPANIONS)
+        self.trash = Trash(root / TRASH, SUFFIXES)
+        self._index = Index(root, self._entry, _indexed(root), (each.name for each in dataclasses.fields(Track)))
         self._unreadable: set[Path] = set()
+
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """What no page may serve out of the folder: it tells of every track, or of what was deleted."""
+        return (*(self.root / name for name in FILES), self.trash.root)
 
     def save(self, waveform: Waveform, latents: Latents | None, record: Record) -> Track:
         """The new track of a waveform `(2, S)` at 48 kHz and its latents `(T, C)`.
@@ -185,6 +232,7 @@ class Library:
                 peak=float(np.abs(waveform).max(initial=0.0)),
                 sha256=sha256(path),
                 code=code_version(),
+                peaks=peaks.of(waveform),
             )
             write_whole(track.sidecar, _to_json(track).encode())
         except BaseException:
@@ -194,14 +242,23 @@ class Library:
 
     def list(self) -> tuple[Track, ...]:
         """Every track, newest first. Sidecars that cannot be read are passed over with one line in the log."""
-        sidecars = (path for path in self.root.glob("*.json") if _ID.fullmatch(path.stem))
-        tracks = (self._read(sidecar) for sidecar in sidecars)
-        return tuple(sorted((track for track in tracks if track), key=lambda track: track.created, reverse=True))
+        return self.newest()
+
+    def newest(self, limit: int | None = None) -> tuple[Track, ...]:
+        """So many of the newest tracks, newest first."""
+        return tuple(self._index.newest(limit))
+
+    def search(self, query: Query) -> Matches[Track]:
+        """The tracks that a query asks for; takes of one request stand together, in their order."""
+        found = self._index.search(query)
+        return dataclasses.replace(
+            found, groups=[sorted(group, key=lambda each: found.tracks[each].take) for group in found.groups]
+        )
 
     def get(self, identity: str, field: str = "id") -> Track:
         """The track of that id. Raises RequestError, with `field` as the name of the fault, when there is none."""
         # Ids come from outside: only what looks like one becomes part of a path.
-        track = self._read(self.root / f"{identity}.json") if _ID.fullmatch(identity) else None
+        track = self._read(self.root / f"{identity}.json") if ID.fullmatch(identity) else None
         if track is None:
             raise RequestError([Fault(field, identity, "must be the id of a track in the library")])
         return track
@@ -209,14 +266,68 @@ class Library:
     def find(self, key: str) -> tuple[Track, ...]:
         """The tracks made by the request with that cache key, in the order of their takes, the newest of each."""
         takes: dict[int, Track] = {}
-        for track in self.list():
-            if track.key == key:
-                takes.setdefault(track.take, track)
+        for track in self._index.made_by(key):
+            takes.setdefault(track.take, track)
         return tuple(takes[take] for take in sorted(takes))
 
     def find_audio(self, sha256: str) -> Track | None:
         """The track whose wav file has that hash: how a song that comes back as a source is recognised."""
-        return next((track for track in self.list() if track.sha256 == sha256), None)
+        return next(iter(self._index.sounding(sha256)), None)
+
+    def rename(self, identity: str, name: str) -> Track:
+        """The track under another name; an empty one lets its title serve. Raises RequestError when there is none."""
+        return self._changed(identity, {"name": " ".join(name.split())[:NAME_CHARS]})
+
+    def favour(self, identity: str, favourite: bool) -> Track:
+        """The track as a favourite, or as none any more. Raises RequestError when there is no such track."""
+        return self._changed(identity, {"favourite": favourite})
+
+    def peaks(self, track: Track) -> str:
+        """The waveform of a track, drawn from its audio where nobody has looked yet; empty where that is unreadable."""
+        if track.peaks:
+            return track.peaks
+        try:
+            drawn = peaks.of_file(track.path)
+        except (OSError, RuntimeError) as error:  # libsndfile's errors are RuntimeErrors
+            log.warning("audio of track %s cannot be drawn: %s", track.id, error)
+            return ""
+        self._index.keep_peaks(track.id, drawn)
+        return drawn
+
+    def discard(self, *identities: str) -> None:
+        """Put tracks aside at once, with their latents and what was made of them; `restore` brings them back.
+
+        Raises RequestError when one is not there, and StudioError when the disk refuses.
+        """
+        tracks, now_ns = [self.get(identity) for identity in identities], time.time_ns()
+        self.trash.empty(UNDO_S)
+        sounds = Counter(each.sha256 for each in self._index.weights())
+        with _refusing("The song could not be deleted"):
+            for track in tracks:
+                sounds[track.sha256] -= 1
+                is_shared = sounds[track.sha256] > 0
+                self.trash.take(track.path, None if is_shared else self.companions.folder(track.sha256), now_ns)
+
+    def restore(self, identity: str) -> Track:
+        """The track that was put aside, as it was. Raises RequestError when it is not there any more."""
+        if not self.trash.holds(identity):
+            raise RequestError([Fault("id", identity, "must be the id of a track that was deleted lately")])
+        with _refusing("The song could not be brought back"):
+            self.trash.give_back(identity, self.root, self.companions.root)
+        return self.get(identity)
+
+    def discarded(self) -> Iterator[tuple[Track, ...]]:
+        """The tracks that `restore` would bring back, in batches that were put aside at once, the last one first."""
+        for batch in self.trash.batches():
+            yield tuple(filter(None, map(self._read, batch)))
+
+    def weights(self, among: Sequence[str] | None = None) -> Sequence[Weight]:
+        """What each track takes of the disk, the oldest first; `among` are the ids to weigh, None weighs all."""
+        return self._index.weights(among)
+
+    def empty_trash(self, older_s: float = 0.0) -> None:
+        """Remove for good what was put aside so many seconds ago."""
+        self.trash.empty(older_s)
 
     def delete(self, identity: str) -> None:
         """Remove a track, and what was made of it unless another track has the same sound.
@@ -246,6 +357,19 @@ class Library:
             audio.save_wav(path, audio.load(track.path)[:, start:end], _tags(track))
         return path
 
+    def _changed(self, identity: str, facts: Mapping[str, Json]) -> Track:
+        """The track with these facts in its sidecar; whatever else that tells stays, be it of a later version."""
+        track = self.get(identity)
+        told = json.loads(track.sidecar.read_text(encoding="utf-8")) | facts
+        with _refusing("The song could not be changed"):
+            write_whole(track.sidecar, json.dumps(told, ensure_ascii=False, indent=1, allow_nan=False).encode())
+        return self.get(identity)
+
+    def _entry(self, sidecar: Path) -> Entry | None:
+        """What the index keeps of the track of a sidecar."""
+        track = self._read(sidecar)
+        return None if track is None else _entry_of(track)
+
     def _read(self, sidecar: Path) -> Track | None:
         try:
             return _from_json(sidecar)
@@ -258,16 +382,68 @@ class Library:
             return None
 
 
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn what a disk refuses into an error of the studio."""
+    try:
+        yield
+    except OSError as error:
+        raise StudioError(f"{what}: {error}.", "Make room, or look who else uses the folder.") from error
+
+
 def _tags(record: Record) -> Mapping[audio.Tag, str]:
+    if record.mode == "recording":
+        return {"title": record.title}
     made = f"{record.mode}, seed {record.seed}, {record.checkpoint}"
     return {"title": record.title, "comment": made, "software": PRODUCT}
 
 
 def _to_json(track: Track) -> str:
+    return json.dumps({"schema": SCHEMA, **_facts(track)}, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _facts(track: Track) -> dict[str, object]:
+    """All that a track tells, apart from where it lies, as values of JSON."""
     facts = {each.name: getattr(track, each.name) for each in dataclasses.fields(track) if each.name != "path"}
     facts |= {name: dict(getattr(track, name)) for name in ("values", "hashes", "plan", "adapters")}
     facts["created"] = track.created.isoformat()
-    return json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, indent=1, allow_nan=False)
+    return facts
+
+
+def _entry_of(track: Track) -> Entry:
+    words = (track.name, track.title, *(str(track.values.get(name) or "") for name in ("prompt", "lyrics")))
+    files = (track.path.with_suffix(suffix) for suffix in SUFFIXES)
+    return Entry(
+        created=track.created.timestamp(),
+        mode=track.mode,
+        checkpoint=track.checkpoint,
+        favourite=track.favourite,
+        key=track.key,
+        sha256=track.sha256,
+        sources=tuple(track.hashes.values()),
+        words=words,
+        bytes=sum(file.stat().st_size for file in files if file.is_file()),
+        facts=json.dumps(_facts(track), separators=(",", ":"), ensure_ascii=False, allow_nan=False),
+    )
+
+
+def _indexed(root: Path) -> Callable[[str, str], Track]:
+    """What makes a track of what the index kept of it: that was read from a sidecar, and is not checked again."""
+
+    def track(facts: str, drawn: str) -> Track:
+        told = json.loads(facts)
+        told |= {
+            "path": root / f"{told['id']}.wav",
+            "created": datetime.fromisoformat(told["created"]),
+            "notes": tuple(told["notes"]),
+            "peaks": told["peaks"] or drawn,
+        }
+        return Track(**told)
+
+    return track
+
+
+_hints = cache(get_type_hints)
 
 
 def _from_json(sidecar: Path) -> Track:
@@ -281,8 +457,8 @@ def _from_json(sidecar: Path) -> Track:
     if not path.is_file():
         raise ValueError("its audio is gone")
     facts["path"] = str(path)
-    facts = {"peak_gb": 0.0, **facts}  # older sidecars do not tell it
-    track = Track(**{name: _field(name, facts[name], hint) for name, hint in get_type_hints(Track).items()})
+    facts = {**_UNTOLD, **facts}
+    track = Track(**{name: _field(name, facts[name], hint) for name, hint in _hints(Track).items()})
     _check(track)
     return track
 
@@ -325,7 +501,7 @@ def _sound(value: Json) -> Json:
 
 def _check(track: Track) -> None:
     """Raise ValueError or TypeError when the values of the fields do not go together."""
-    if track.mode not in SONG_MODES:
+    if track.mode == "lyrics":
         raise ValueError(f"{track.mode} makes no songs")
     if track.created.utcoffset() is None:
         raise ValueError(f"{track.created} names no time zone")
@@ -334,13 +510,13 @@ def _check(track: Track) -> None:
         raise ValueError("it counts below zero")
     if not 0 <= track.window_start_s <= track.window_end_s:
         raise ValueError("its window ends before it starts")
-    for name, hint in get_type_hints(_PlanFacts).items():
+    for name, hint in _hints(_PlanFacts).items():
         if name in track.plan:
             _field(f"plan.{name}", track.plan[name], hint)
     plan_text(track.plan)
 
 
 def _remove(path: Path) -> None:
-    """Remove the files of the track with that wav, the sidecar first."""
-    for suffix in (".json", ".wav", ".safetensors", NEW_PART):
+    """Remove the files of the track with that wav."""
+    for suffix in SUFFIXES:
         path.with_suffix(suffix).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from library import audio
 from library.analysis import listen
 from lyrics.brief import subject_of
 from lyrics.builtin_writer import SongWriter
+from lyrics.foreign import is_foreign
 from planner.composer.score import Brief, Score, compose
 from planner.composer.styles import names_mood, names_style, names_tempo, styles
 
@@ -68,7 +69,7 @@ class BuiltinDrafter:
         notes = [NO_MODEL]
         if line and not names_style(line.lower()):
             notes.append(NO_STYLE)
-        english = request.vocal_language in (None, "en", NO_LANGUAGE)
+        english = request.vocal_language in (None, "en", NO_LANGUAGE) and not is_foreign(line)
         lyrics = ""
         if not request.instrumental and english:
             lyrics = _words(line, seed)

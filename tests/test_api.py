@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 import subprocess
@@ -62,6 +64,16 @@ def test_a_song_comes_back_as_a_file_with_what_made_it_after_its_progress(client
     lines = [line for _, _, line in job.outputs()]
     assert lines[0] == "queued"
     assert any(line.startswith("denoising · 1 of 2") for line in lines)
+
+
+def test_who_asks_for_previews_is_sent_them_beside_the_line(client: Client) -> None:
+    job = client.submit(**SONG | {"seed": 30, "inference_steps": 4, "preview": True}, api_name="/generate")
+    assert job.result(timeout=JOB_S)[2] == "saved · 0:10 of music"
+    told = [line for _, _, line in job.outputs() if not isinstance(line, str)]
+    assert told and all(line["value"].startswith("denoising") for line in told)
+    preview = told[-1]["props"]["preview"]
+    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(preview["sound"])))
+    assert sound.size / rate == pytest.approx(preview["seconds"])
 
 
 def test_takes_arrive_one_by_one_with_what_is_not_sung_and_the_first_is_the_result(client: Client) -> None:

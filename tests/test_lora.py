@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable, Iterator
@@ -420,6 +421,16 @@ def test_the_text_of_a_request_names_adapters_and_weights(text: str, choices: li
 def test_a_text_that_breaks_the_rule_is_refused_with_it(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must "):
         read_choices(text)
+
+
+def test_a_name_of_megabytes_costs_no_more_than_its_length() -> None:
+    assert layer_name("model." * 1_000_000 + "q_proj") == layer_name("q_proj")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(AdapterError, match="is no file"):
+        describe(tmp_path / "pipe.safetensors")
 
 
 def test_more_than_eight_adapters_are_refused() -> None:

@@ -16,7 +16,7 @@ from mido import MidiFile
 from backend import Settings, Studio
 from core.knobs import parse
 from core.music import KNOBS, Music
-from core.params import MODES, SONG_MODES, EditRequest, ExtendRequest, GenerateRequest, SongRequest
+from core.params import MODES, EditRequest, ExtendRequest, GenerateRequest, SongRequest
 from core.plans import Known, Plan, Span
 from core.tables import KEYSCALES, PITCH_CLASSES, TIME_SIGNATURES, Mode
 from library.tracks import Library, Track
@@ -240,7 +240,8 @@ def source(studio: Studio) -> Track:
 
 
 def score_of(track: Track) -> Score:
-    request = parse(SONG_MODES[track.mode], track.asked())
+    assert track.asked_as is not None
+    request = parse(track.asked_as, track.asked())
     return recalled(request, track.seed, track.plan, track.window_start_s)
 
 

@@ -21,14 +21,14 @@ from core.adapters import read_choices
 from core.errors import Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.plans import Plan
 from core.recipes import Recipe, WriterRecipe
 from core.requests import REQUESTS
-from core.tables import GROUPS, Mode
+from core.tables import GROUPS, KEYSCALES, Mode
 from library.tracks import Record, Track
 from networks.machine import Machine
-from ui import adapters, page, recordings, tracks, widgets
+from ui import adapters, page, reasons, recordings, tracks, widgets
 from ui.faults import Place, in_words, sentence
 from ui.handlers import Handlers
 from ui.sessions import Jobs
@@ -104,9 +104,9 @@ def test_a_number_that_the_studio_chooses_is_sent_as_an_empty_text_of_which_grad
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_open_is_numbered_without_a_gap_and_the_rest_is_folded(props: Props, mode: Mode) -> None:
     knobs = knobs_of(MODES[mode])
-    labels = [props[widgets.element_id(mode, knob.name)]["label"] for knob in knobs]
-    numbers = sorted(int(label.split(" · ")[0]) for label in labels if label[0].isdigit())
-    assert numbers == list(range(1, 1 + sum(knob.group == "main" for knob in knobs)))
+    classes = {knob.name: props[widgets.element_id(mode, knob.name)]["elem_classes"] for knob in knobs}
+    steps = [name for name, own in classes.items() if "step" in own]
+    assert steps == [knob.name for knob in knobs if knob.group == "main"]
     folds = {knob.group for knob in knobs} - {"main"}
     assert {group for group in GROUPS if f"{mode}-{group}-fold" in props} == folds
     assert not any(props[f"{mode}-{group}-fold"]["open"] for group in folds)
@@ -116,6 +116,35 @@ def test_a_knob_that_the_checkpoint_cannot_honour_is_disabled_and_says_why() -> 
     tempo = widget(knob_of("generate", "bpm"))
     assert (tempo.interactive, tempo.info) == (False, "this one has no sense of time")
     assert widget(knob_of("generate", "seed")).interactive is True
+
+
+def test_a_reason_for_many_knobs_of_a_fold_is_told_once_above_them(handlers: Handlers, props: Props) -> None:
+    idle = handlers.idle("generate", {})
+    told = reasons.told("generate", idle)
+    composed = "its planner is a composer, not a language model"
+    assert told["planner"] == f"All of these mean nothing now: {composed}."
+    assert len([name for name, reason in idle.items() if reason == composed]) == 11
+    assert not any(composed in str(each.get("info")) for each in props.values())
+    avoids = props["generate-lm-negative-prompt"]
+    assert (avoids["interactive"], avoids["info"]) == (False, tooltips.KNOBS["lm_negative_prompt"][1])
+    assert props["generate-chunk-mask"]["info"] == "nano was trained on explicit masks alone"  # alone in its fold
+    assert reasons.told("generate", dict.fromkeys(("cfg_interval_start", "use_adg", "shift"), "why")) == {
+        "schedule": "3 of these mean nothing now: why."
+    }
+    assert reasons.quiet("generate", {"seed": "why", "bpm": "why", "keyscale": "why"}) == frozenset()
+
+
+def test_each_key_is_listed_once_and_any_spelling_shows_as_the_one_that_is_equal(props: Props, api: Info) -> None:
+    values = [value for _, value in props["generate-keyscale"]["choices"]]
+    assert (len(values), values[0]) == (25, AUTO)
+    key = knob_of("generate", "keyscale")
+    assert {widgets.widget_value(key, each) for each in KEYSCALES} == set(values[1:])
+    shown = [widgets.widget_value(key, each) for each in ("C♯ minor", "Db minor", "D♭ minor", "C# minor")]
+    assert shown == ["C# minor"] * 4
+    listed = next(
+        each for each in api["named_endpoints"]["/generate"]["parameters"] if each["parameter_name"] == "keyscale"
+    )
+    assert set(KEYSCALES) <= set(listed["type"]["enum"])
 
 
 def test_a_checkpoint_has_no_say_in_drafts() -> None:
@@ -237,7 +266,6 @@ def test_lyrics_that_the_checkpoint_does_not_sing_say_so_before_the_run(handlers
 
 def test_the_page_starts_with_what_means_nothing_disabled(props: Props) -> None:
     assert props["edit-source-prompt"]["interactive"] is False
-    assert props["edit-source-prompt"]["info"] == "belongs to the “Kind of edit” flow"
     assert props["generate-retake-seed"]["interactive"] is False
     assert props["edit-repaint-strength"]["interactive"] is True
 
@@ -403,7 +431,7 @@ def test_settings_come_back_without_recordings_that_the_page_may_not_show(handle
     assert settings["src_audio"] is None
     assert settings["reference_audio"] == str(inside.resolve())
     assert settings["audio_cover_strength"] == 0.4
-    assert set(settings) == {knob.name for knob in knobs_of(SONG_MODES["cover"])}
+    assert set(settings) == {knob.name for knob in knobs_of(SONG_MODES["cover"])} - set(UNHEARD)
 
 
 def test_one_odd_sidecar_takes_neither_the_history_nor_another_song_from_the_page(studio: Studio) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from core.errors import Busy, Cancelled
+from core.errors import Busy, Cancelled, StudioError
 from core.events import Progress, TextDelta
 from jobs.line import Line
 from jobs.workers import UNHEARD, Ticket, Workers
@@ -131,3 +131,12 @@ def test_time_left_goes_down_while_nothing_is_told() -> None:
     told = Progress("decoding", left_s=10)
     assert (told.after(4).left_s, told.after(40).left_s) == (6, 0)
     assert Progress("decoding").after(4) == Progress("decoding")
+
+
+def test_a_job_that_ends_with_its_thread_is_heard_to_end(workers: Workers[Progress | TextDelta]) -> None:
+    def leaving(stop: threading.Event) -> Told:
+        yield Progress("denoising", 1, 3)
+        raise SystemExit("gone")
+
+    with pytest.raises(StudioError, match="The job ended at once: SystemExit"):
+        list(workers.run(leaving))

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 import gradio as gr
 from gradio.components import Component
 
-from core.actions import ACTIONS, ActionName
+import tooltips
+from core.actions import ACTIONS, ActionName, ExportFormat
 from core.knobs import knobs_of
 from core.tables import GROUPS
+from library import exports as formats
 from library.companions import Companion
 from library.tracks import Track
 from networks.demucs.separator import STEMS
-from ui.endpoints import AT_ONCE, Endpoints, Updates
+from ui import decks, listen
+from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.handlers import Handlers
-from ui.widgets import WAVEFORM, Setting, make
+from ui.widgets import Setting, make
 
 STEMS_OF: ActionName = "stems"
-"""The action whose files stand in players of their own."""
+"""The action whose files are played in step."""
+
+EXPORT: ActionName = "export"
+"""The action that has a button for each format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionTools:
     """The buttons and knobs of the actions, and what is there of the shown song.
 
-    `whose` are the knobs that say which song: the page fills in the track, clients may send a recording. `made` and
-    `facts` hold what the latest action made, for clients; `files` all that was made of the song, `stems` a player for
-    each part.
+    `exports` holds the buttons of the action that has one for each format. `whose` are the knobs that say which song:
+    the page fills in the track, clients may send a recording. `made` and `facts` hold what the latest action made, for
+    clients; `files` all that was made of the song, `stems` a deck that plays its parts, and `words` what is sung.
     """
 
     whose: Mapping[str, Component]
     knobs: Mapping[ActionName, Mapping[str, Component]]
     buttons: Mapping[ActionName, gr.Button]
+    exports: gr.HTML
     made: gr.File
     facts: gr.JSON
-    grid: gr.Column
-    stems: Mapping[str, gr.Audio]
+    stems: gr.HTML
+    words: gr.HTML
     files: gr.File
 
     def inputs(self, name: ActionName) -> dict[str, Component]:
@@ -45,20 +54,22 @@ class ActionTools:
         return {knob.name: {**self.whose, **self.knobs[name]}[knob.name] for knob in knobs_of(ACTIONS[name])}
 
     @property
-    def outputs(self) -> list[Component | gr.Column]:
+    def outputs(self) -> list[Component]:
         """What changes with the song that is shown."""
-        return [self.whose["track"], *self.buttons.values(), self.grid, *self.stems.values(), self.files]
+        return [self.whose["track"], *self.buttons.values(), self.stems, self.words, self.files]
 
 
-def build(handlers: Handlers) -> ActionTools:
-    """The tools, inside the open layout."""
+def build(handlers: Handlers, words: gr.HTML) -> ActionTools:
+    """The tools, inside the open layout; `words` (ui.listen) stands under the player already."""
     with gr.Row(elem_classes=["actions"], elem_id="song-actions"):
-        buttons = {name: gr.Button(handlers.action_label(name), elem_id=f"action-{name}") for name in ACTIONS}
+        buttons = {
+            name: gr.Button(handlers.action_label(name), elem_id=f"action-{name}") for name in ACTIONS if name != EXPORT
+        }
+    exports = _exports()
     with gr.Accordion(GROUPS["action"], open=False, elem_id="action-fold"), gr.Row(elem_classes=["pair"]):
         knobs = {name: _widgets(name, handlers) for name in ACTIONS}
-    with gr.Column(visible=False, elem_id="stems", min_width=0) as grid:
-        stems: dict[str, gr.Audio] = {name: _player(name) for name in STEMS}
     files = gr.File(label="Made of this song", file_count="multiple", visible=False, interactive=False, elem_id="made")
+    stems = decks.make("stems", "studio.stems(element, props, trigger, watch)")
     with gr.Column(visible=False):
         first = knobs_of(next(iter(ACTIONS.values())))
         setting = Setting(mode=STEMS_OF, recipe=handlers.recipe(None))
@@ -66,7 +77,32 @@ def build(handlers: Handlers) -> ActionTools:
         made = gr.File(label="Files", file_count="multiple", interactive=False)
         facts = gr.JSON(label="Facts")
     return ActionTools(
-        whose=whose, knobs=knobs, buttons=buttons, made=made, facts=facts, grid=grid, stems=stems, files=files
+        exports=exports,
+        whose=whose,
+        knobs=knobs,
+        buttons=buttons,
+        made=made,
+        facts=facts,
+        stems=stems,
+        words=words,
+        files=files,
+    )
+
+
+def _exports() -> gr.HTML:
+    """A button for each format; the value is the one that was pressed."""
+    names: tuple[ExportFormat, ...] = get_args(ExportFormat)
+    each = "".join(
+        f'<button type="button" data-format="{name}" title="{formats.FORMATS[name].title}">{name}</button>'
+        for name in names
+    )
+    words, _ = tooltips.title(EXPORT)
+    return gr.HTML(
+        None,
+        html_template=f'<div class="exports" role="group" aria-label="{words}"><span>{words}</span>{each}</div>',
+        js_on_load="studio.exports(element, props, trigger)",
+        apply_default_css=False,
+        elem_id="exports",
     )
 
 
@@ -75,17 +111,13 @@ def _widgets(name: ActionName, handlers: Handlers) -> dict[str, Component]:
     return {knob.name: make(knob, setting) for knob in knobs_of(ACTIONS[name]) if knob.group == "action"}
 
 
-def _player(stem: str) -> gr.Audio:
-    return gr.Audio(
-        label=stem.capitalize(), type="filepath", interactive=False, buttons=[], elem_id=f"stem-{stem}",
-        waveform_options=WAVEFORM,
-    )  # fmt: skip
-
-
 def wire(tools: ActionTools, endpoints: Endpoints) -> None:
     """Give each action its named endpoint; what it made joins what was there of the song."""
-    for name, button in tools.buttons.items():
-        job = endpoints.add(name, button, tools.inputs(name), [tools.made, tools.facts])
+    chosen = tools.exports.select(
+        None, js="(format) => format", inputs=tools.exports, outputs=tools.knobs[EXPORT]["format"], **QUIET
+    )
+    for name, start in {**tools.buttons, EXPORT: chosen}.items():
+        job = endpoints.add(name, start, tools.inputs(name), [tools.made, tools.facts])
 
         def show(identity: str | None) -> Updates:
             track = endpoints.handlers.by_id(identity or "")
@@ -104,13 +136,27 @@ def updates(tools: ActionTools, track: Track, handlers: Handlers) -> Updates:
             button: gr.update(value=handlers.action_label(name), visible=handlers.serves(name, track))
             for name, button in tools.buttons.items()
         },
-        **_stems(tools, made),
+        tools.stems: stems_value(made, track),
+        tools.words: listen.value(track, made),
         tools.files: gr.update(value=files or None, visible=bool(files)),
     }
 
 
-def _stems(tools: ActionTools, made: Sequence[Companion]) -> Updates:
+def stem_of(handlers: Handlers, identity: str, name: str) -> Path | None:
+    """The file of a stem of a track; None where there is none."""
+    track = handlers.by_id(identity)
+    return None if track is None else _parts(handlers.studio.library.companions.of(track.sha256)).get(name)
+
+
+def _parts(made: Sequence[Companion]) -> Mapping[str, Path]:
+    """The newest stems among what was made of a song, by their names."""
     newest = next((companion for companion in made if companion.action == STEMS_OF), None)
-    parts: dict[str, str] = dict(zip(STEMS, map(str, newest.files), strict=False)) if newest else {}
-    players: Updates = {player: parts.get(stem) for stem, player in tools.stems.items()}
-    return {tools.grid: gr.update(visible=bool(parts)), **players}
+    return dict(zip(STEMS, newest.files, strict=False)) if newest else {}
+
+
+def stems_value(made: Sequence[Companion], track: Track) -> decks.Value:
+    """What the deck of the stems plays."""
+    lanes = [
+        {"name": name, **decks.lane(name.capitalize(), file, track.seconds)} for name, file in _parts(made).items()
+    ]
+    return {"lanes": lanes} if lanes else None

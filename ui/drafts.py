@@ -123,12 +123,7 @@ def wire(tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoin
         recordings.wire(kind, {knob: tools.own[kind]}, endpoints)
     for kind in DRAFTS:
         job = endpoints.add(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
-        job.success(
-            _filler(tools, widgets, endpoints),
-            inputs=[tools.draft, widgets["checkpoint"], tools.steps, *fields],
-            outputs=[*fields, tools.steps, tools.undo, tools.line],
-            **AT_ONCE,
-        )
+        fill_after(job, tools, widgets, endpoints)
 
     def undo(steps: Sequence[Step], *held: Json) -> Updates:
         if not steps:
@@ -141,6 +136,17 @@ def wire(tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoin
 
     outputs = [*fields, tools.steps, tools.undo, tools.line, endpoints.progress]
     tools.undo.click(undo, inputs=[tools.steps, *fields], outputs=outputs, **AT_ONCE)
+
+
+def fill_after(job: Any, tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoints) -> None:
+    """Let the draft of a job that has ended well fill the form; a job without one leaves it as it is."""
+    fields = [widgets[knob.name] for knob in DRAFTED]
+    job.success(
+        _filler(tools, widgets, endpoints),
+        inputs=[tools.draft, widgets["checkpoint"], tools.steps, *fields],
+        outputs=[*fields, tools.steps, tools.undo, tools.line],
+        **AT_ONCE,
+    )
 
 
 def _inputs(tools: DraftTools, form: Mapping[str, Component], kind: DraftKind) -> dict[str, Component]:

@@ -58,13 +58,14 @@ class Endpoints:
     status: gr.HTML
     progress: gr.HTML
 
-    def add(self, name: str, button: gr.Button, inputs: Mapping[str, Component], shown_in: Sequence[Component]) -> Any:
-        """Add a request's job, begun by the button, or by a client under the request's name; its event is returned.
+    def add(self, name: str, start: Any, inputs: Mapping[str, Component], shown_in: Sequence[Component]) -> Any:
+        """Add a request's job, begun by a client under the request's name, or on the page; its event is returned.
 
-        `inputs` are the widgets of its knobs; its outputs stand in `shown_in` and in the line of progress.
+        `start` is the button that begins it, or the event after which it begins. `inputs` are the widgets of its knobs;
+        its outputs stand in `shown_in` and in the line of progress.
         """
         return self._job(
-            button,
+            start,
             named(name, self.handlers.jobs, faults.places_of(inputs)),
             shown_in,
             inputs_kwargs=dict(inputs),
@@ -116,22 +117,23 @@ class Endpoints:
         self._at_rest(come)
         return come
 
-    def _job(
-        self, button: gr.Button, run: Callable[..., Iterator[Outputs]], shown_in: Sequence[Component], **how: Any
-    ) -> Any:
+    def _job(self, start: Any, run: Callable[..., Iterator[Outputs]], shown_in: Sequence[Component], **how: Any) -> Any:
         """The job's event, between one that turns the page busy and one that brings it to rest."""
 
         def expect(browser: str, request: gr.Request) -> None:
             self.handlers.jobs.expect(request.session_hash or "", browser or NOBODY)
 
-        begun = button.click(expect, js="() => studio.begin()", inputs=self.progress, **AT_ONCE)
+        begins = start.click if isinstance(start, gr.Button) else start.then
+        begun = begins(expect, js="() => studio.begin()", inputs=self.progress, **AT_ONCE)
         job = begun.then(run, outputs=[*shown_in, self.progress], show_progress="hidden", **IN_LINE, **how)
         self._at_rest(job)
         return job
 
     def _at_rest(self, job: Any) -> None:
-        for ended in (job.success, job.failure):  # Gradio's `then` stays silent when the job raises
-            ended(self.handlers.status, js="() => { studio.busy(false); return [] }", outputs=self.status, **AT_ONCE)
+        # Gradio's `then` stays silent when the job raises. The result of one that does not is still to be shown.
+        for ended, and_then in ((job.success, ""), (job.failure, "studio.made();")):
+            js = f"() => {{ studio.busy(false); {and_then} return [] }}"
+            ended(self.handlers.status, js=js, outputs=self.status, **AT_ONCE)
 
 
 def named(name: str, jobs: Jobs, places: Mapping[str, Place]) -> Callable[..., Iterator[Outputs]]:

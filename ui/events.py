@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
+from core.actions import ACTIONS
+from core.drafts import DRAFTS
 from core.knobs import knobs_of
 from core.params import MODES, SONG_MODES
+from core.plans import length_from_words
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, drafts, plans, recordings, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, reasons, recordings, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
@@ -24,8 +27,13 @@ from ui.installed import renewed
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
 from ui.view import View
 
-TELLING = ("lyrics", "plan", "timesteps")
-"""Texts on which hangs what other knobs mean."""
+STEM_TO: tuple[Mode, ...] = ("cover", "edit")
+"""The modes that take a stem as their source."""
+
+MOST_TAKES = 8
+
+TELLING = ("lyrics", "plan", "timesteps", "brief")
+"""Texts on which hangs what knobs mean, or what there is to know about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +58,17 @@ class Page:
         """What the page asks of the studio."""
         return self.endpoints.handlers
 
+    def recall_by(self, picked: Callable[..., Any], whose: Component, js: str | None = None) -> None:
+        """Let an event bring back a song and the settings that made it; `whose` or what `js` sends says which.
+
+        That is an id, or {id, takes, turn}: with the ids of its takes, and whether the rail turns to its mode.
+        """
+        _recall(self, picked, whose, js)
+
+    def history_update(self, own: Sequence[str] | None, current: str | None) -> object:
+        """The update of the history: as new as the library, with the line that is picked."""
+        return _history_update(self, own, current)
+
 
 def wire(page: Page) -> None:
     """Put every event of the page in place."""
@@ -69,6 +88,7 @@ def wire(page: Page) -> None:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
     actions.wire(page.song.actions, page.endpoints)
+    compare.wire(page.song.compare, page.endpoints)
     for view in page.views.values():
         view.wire(page)
     page.endpoints.add_cancel(page.cancel)
@@ -131,20 +151,22 @@ def _show_song(page: Page, job: Any) -> None:
             page.history: _history_update(page, own, track.id),
         }
 
-    job.success(
+    shown = job.success(
         show,
-        js="(made, own, shown) => [made, own, studio.elsewhere(shown)]",
+        js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
         inputs=[song.new_metadata, page.own, song.metadata],
         outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
     )
+    shown.then(None, js="() => { studio.made(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    return [song.empty, song.filled, song.title, song.takes, song.wav, song.part, *made, *plan, song.sidecar]
+    buttons = [song.retake, song.lock, song.wav, song.part, song.compare]
+    return [song.empty, song.filled, song.title, song.takes, *buttons, *made, *plan, song.sidecar]
 
 
 def _whole_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -160,8 +182,11 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.filled: gr.update(visible=True),
         song.title: tracks.headline(track),
         song.takes: gr.update(choices=choices, value=track.id, visible=len(takes) > 1),
+        song.retake: gr.update(interactive=track.asked_as is not None),
+        song.lock: gr.update(interactive=track.asked_as is not None),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
+        song.compare: compare.shown(track, page.handlers),
         **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
         song.sidecar: gr.update(value=str(tracks.sheet(track, takes, Path(get_upload_folder())))),
@@ -194,7 +219,7 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers, renewals: Seque
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         updates: Updates = {run: handlers.cost(mode, values)}
-        now = as_shown(handlers.weights_of(mode, weights), idle, hints)
+        now = as_shown(mode, handlers.weights_of(mode, weights), idle, hints)
         before = {name: shown[name] for name in now}
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
@@ -210,13 +235,15 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers, renewals: Seque
     # An event of its own, and seldom: a number field that is told anything while its fold opens can come out as 0.
     def retune(now: Mapping[str, Any]) -> Updates:
         before, updates = now.get("before", now), Updates()
+        quiet, was_quiet = reasons.quiet(mode, now["idle"]), reasons.quiet(mode, before["idle"])
         for knob in tuned:
-            reason, hint = now["idle"].get(knob.name), now["hints"].get(knob.name)
+            name = knob.name
+            reason, hint, is_quiet = now["idle"].get(name), now["hints"].get(name), name in quiet
             if now["weights"] != before["weights"]:
                 recipe = handlers.recipe_of(mode, now["weights"])
-                updates[form.widgets[knob.name]] = widgets.recipe_update(knob, mode, recipe, reason, hint)
-            elif (reason, hint) != (before["idle"].get(knob.name), before["hints"].get(knob.name)):
-                updates[form.widgets[knob.name]] = widgets.idle_update(knob, mode, reason, hint)
+                updates[form.widgets[name]] = widgets.recipe_update(knob, mode, recipe, reason, hint, is_quiet=is_quiet)
+            elif (reason, hint, is_quiet) != (before["idle"].get(name), before["hints"].get(name), name in was_quiet):
+                updates[form.widgets[name]] = widgets.idle_update(knob, mode, reason, hint, is_quiet=is_quiet)
         return updates or gr.skip()
 
     form.heading.change(retune, inputs=form.heading, outputs=[form.widgets[knob.name] for knob in tuned], **AT_ONCE)
@@ -262,6 +289,25 @@ def _song_actions(page: Page) -> None:
         outputs=_whole_outputs(page),
         **AT_ONCE,
     )
+    _sounds_alone(page)
+    _send_stems(page)
+
+
+def _sounds_alone(page: Page) -> None:
+    """Of the player and the decks one sounds at a time."""
+    page.song.player.play(None, js="() => { studio.alone(studio.player.hush); return [] }", **QUIET)
+
+
+def _send_stems(page: Page) -> None:
+    """A stem becomes the source of another mode."""
+    tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
+
+    def send(identity: str | None, asked: gr.EventData) -> Updates:
+        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+        mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
+        return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
+
+    tools.stems.select(send, inputs=tools.whose["track"], outputs=[*sources.values(), page.rail], **AT_ONCE)
 
 
 def _send(page: Page, mode: Mode, button: gr.Button) -> None:
@@ -286,49 +332,76 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
     return {**_song_updates(page, track, takes), **sound}
 
 
-def _history(page: Page) -> None:
-    """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
-    song = page.song
-    fields = {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
+def _fields(page: Page) -> dict[tuple[str, str], Component]:
+    """The widget of each knob by mode and name."""
+    return {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
 
-    def recall(identity: str, lock: str) -> Updates:
-        track = page.handlers.by_id(identity)
-        if track is None:
+
+def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
+    song, fields = page.song, _fields(page)
+
+    def recall(which: object, lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None) -> Updates:
+        asked = which if isinstance(which, dict) else {"id": which, "turn": True}
+        track, among = page.handlers.by_id(str(asked.get("id"))), page.handlers.among(own)
+        if track is None or not (among is None or track.id in among):
             return gr.skip()
-        knobs = {knob.name: knob for knob in knobs_of(MODES[track.mode])}
-        settings = page.handlers.settings(track)
-        # With its seed the next run would make the same song; a locked one stays as it is.
-        if lock == LOCK:
-            settings["seed"] = None
-        else:
-            settings.pop("seed", None)
+        named = asked.get("takes")
+        if isinstance(named, list) and among is not None:
+            named = [each for each in named if each in among]
+        beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
         return {
-            **_whole_song(page, track, [track.id]),
-            page.rail: track.mode,
-            **{fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()},
+            **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
+            **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
+            **_settings(page, track, lock, fields),
         }
 
     held = [page.rail, *fields.values()]
-    kept = page.history.input(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(recall, inputs=[page.history, song.lock], outputs=[*_whole_outputs(page), *held], **AT_ONCE)
+    kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
+    inputs = [whose, song.lock, song.metadata, page.own]
+    done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
+
+
+def _settings(page: Page, track: Track, lock: str, fields: Mapping[tuple[str, str], Component]) -> Updates:
+    """The updates that put what made a track into the form of its mode."""
+    settings = page.handlers.settings(track)
+    # With its seed the next run would make the same song; a locked one stays as it is.
+    if lock == LOCK and "seed" in settings:
+        settings["seed"] = None
+    else:
+        settings.pop("seed", None)
+    knobs = {knob.name: knob for knob in track.knobs}
+    return {fields[track.mode, name]: widgets.widget_value(knobs[name], each) for name, each in settings.items()}
+
+
+def _history(page: Page) -> None:
+    """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
+    song = page.song
+    page.recall_by(page.history.input, page.history)
+    held = [page.rail, *_fields(page).values()]
     page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
 
-    def refresh(own: Sequence[str] | None, current: str | None) -> object:
-        return _history_update(page, own, current)
+    def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
+        return {page.own: list(own or ()), page.history: _history_update(page, own, current)}
 
-    page.endpoints.status.focus(refresh, inputs=[page.own, page.history], outputs=page.history, **AT_ONCE)
+    # Another tab may have made songs: what this one knew of is not all that the browser owns.
+    page.own.change(None, js="(own) => studio.remember(own)", inputs=page.own, **QUIET)
+    merged = "(own, current) => [studio.owned(own), current]"
+    shown = {"inputs": [page.own, page.history], "outputs": [page.own, page.history]}
+    page.endpoints.status.focus(refresh, js=merged, **shown, **AT_ONCE)
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        return {
-            page.endpoints.status: page.handlers.status(),
-            page.history: history,
-            **renewed(page.handlers, page.forms),
-        }
+        lists = renewed(page.handlers, page.forms)
+        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
+        # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
+        return (
+            updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
+        )
 
-    outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms)]
-    loaded = page.blocks.load(load, inputs=page.own, outputs=outputs, **AT_ONCE)
+    previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
+    outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms), *previews]
+    loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),
@@ -336,7 +409,19 @@ def _history(page: Page) -> None:
     generate = page.forms["generate"]
     if generate.plans:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
-    _show_song(page, page.endpoints.add_resumed(loaded, shown_in, page.rail))
+    if generate.drafts:
+        shown_in |= dict.fromkeys(DRAFTS, (generate.drafts.draft,))
+    shown_in |= dict.fromkeys(ACTIONS, (song.actions.made, song.actions.facts))
+    resumed = page.endpoints.add_resumed(loaded, shown_in, page.rail)
+    _show_song(page, resumed)
+    if generate.drafts:
+        drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
+
+    def show_made(facts: Mapping[str, Any] | None) -> Updates:
+        track = page.library.find_audio(str(facts["song"])) if facts else None
+        return gr.skip() if track is None else _whole_song(page, track, [track.id])
+
+    resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
 
 def _words_actions(page: Page) -> None:
@@ -357,10 +442,10 @@ def _words_actions(page: Page) -> None:
     page.runs["lyrics"].click(None, js="(draft) => { studio.keepDraft(draft); return [] }", inputs=words.draft, **QUIET)
     words.draft.change(None, js="studio.hasEarlier", inputs=words.draft, outputs=words.earlier, **QUIET)
     words.earlier.click(None, js="studio.earlierDraft", inputs=words.draft, outputs=words.draft, **QUIET)
-    words.use.click(
-        None,
-        js="(draft) => [draft, 'generate']",
-        inputs=words.draft,
-        outputs=[page.forms["generate"].widgets["lyrics"], page.rail],
-        **QUIET,
-    )
+    generate = page.forms["generate"].widgets
+
+    def use(draft: str) -> tuple[str, float, str]:
+        return draft, length_from_words(draft), "generate"
+
+    outputs = [generate["lyrics"], generate["duration_s"], page.rail]
+    words.use.click(use, inputs=words.draft, outputs=outputs, **AT_ONCE)

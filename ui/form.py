@@ -16,7 +16,7 @@ import tooltips
 from core.knobs import Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
-from ui import adapters, drafts, plans, widgets
+from ui import adapters, drafts, plans, reasons, widgets
 from ui.adapters import AdapterTools
 from ui.drafts import DraftTools
 from ui.endpoints import QUIET
@@ -30,6 +30,9 @@ CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
 
 REGION = ("segment_start_s", "segment_end_s")
 """The knobs of the stretch that is marked on the source's waveform."""
+
+REPEATS = ("variations", "seed")
+"""The knobs of how often something is made, and from which dice."""
 
 _REGION_TEMPLATE = """
 <div class="region" hidden>
@@ -50,7 +53,8 @@ _REGION_TEMPLATE = """
 class Form:
     """The form of one mode: its column, the waveform that marks a stretch, each knob's widget, and its tools.
 
-    The value of its heading is what it has `shown`: kept by the page, it says what is to be changed in it.
+    The value of its heading is what it has `shown`: kept by the page, it says what is to be changed in it, and what
+    is told above its folds.
     The widgets stand in the order in which the knobs are declared: that of the endpoint's parameters.
     """
 
@@ -64,9 +68,17 @@ class Form:
     plans: PlanTools | None
 
 
-def as_shown(weights: str, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
-    """For which weights a form stands, what is disabled in it with which reason, and which hints it gives."""
-    return {"weights": weights, "idle": dict(idle), "hints": dict(hints)}
+def as_shown(mode: Mode, weights: str, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
+    """For which weights a form stands, what is disabled in it with which reason, and which hints it gives.
+
+    `folds` are the lines above its folds, by the ids of these.
+    """
+    folds = {_fold_id(mode, group): line for group, line in reasons.told(mode, idle).items()}
+    return {"weights": weights, "idle": dict(idle), "hints": dict(hints), "folds": folds}
+
+
+def _fold_id(mode: Mode, group: str) -> str:
+    return f"{mode}-{group}-fold"
 
 
 def build(
@@ -83,23 +95,27 @@ def build(
     `weights` are those that it stands for while none are named, with that recipe; `idle` are the knobs that mean
     nothing while all are at their default, with the reason.
     """
-    knobs, base = knobs_of(MODES[mode]), Setting(mode=mode, recipe=recipe, idle=idle)
+    knobs = knobs_of(MODES[mode])
+    base = Setting(mode=mode, recipe=recipe, idle=idle, quiet=reasons.quiet(mode, idle))
     placed: dict[str, Component] = {}
     region, draft_tools = None, None
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.title(mode)
         heading = gr.HTML(
-            as_shown(weights, idle, {}), html_template=f"<h2>{title}</h2><p>{sentence}</p>", elem_classes=["heading"]
+            as_shown(mode, weights, idle, {}),
+            html_template=f"<h2>{title}</h2><p>{sentence}</p>",
+            js_on_load="studio.folds(props, watch)",
+            elem_classes=["heading"],
         )
         openers = drafts.build_openers(recipe) if mode == drafts.MODE else None
-        steps = _numbered(knobs)
+        steps = _steps(knobs)
         for wide, row in groupby(steps, key=widgets.is_tall):
             names = list(row)
             if REGION[0] in {knob.name for knob in names}:
                 region = _region()
             with gr.Row(elem_classes=["wide" if wide else "pair"]):
                 for knob in names:
-                    _add(knob, placed, _setting(knob, base, choices, steps[knob]))
+                    _add(knob, placed, _setting(knob, base, choices, step=True))
                 if openers and wide:
                     draft_tools = drafts.build(*openers, recipe)
         folded = [knob for knob in knobs if knob not in steps]
@@ -128,10 +144,10 @@ def _folds(
     for group, summary in GROUPS.items():
         folded = [knob for knob in knobs if knob.group == group]
         if folded:
-            fold = gr.Accordion(summary, open=False, elem_id=f"{mode}-{group}-fold")
+            fold = gr.Accordion(summary, open=False, elem_id=_fold_id(mode, group))
             with fold, gr.Row(elem_classes=["pair"]):
                 for knob in folded:
-                    _add(knob, placed, _setting(knob, base, choices, None))
+                    _add(knob, placed, _setting(knob, base, choices, step=False))
                 if group == "adapters":
                     adapter_tools = adapters.build(mode)
                 if any(knob.name == "plan" for knob in folded):
@@ -139,14 +155,17 @@ def _folds(
     return adapter_tools, plan_tools
 
 
-def _numbered(knobs: Sequence[Knob]) -> dict[Knob, int]:
-    """The knobs of the open group with their numbers: recordings first, then the stretch that is marked on them."""
+def _steps(knobs: Sequence[Knob]) -> list[Knob]:
+    """The knobs of the open group in their order: recordings first, then the stretch that is marked on them.
+
+    How often and from which seed comes last.
+    """
+    last = {name: place for place, name in enumerate(REPEATS, start=1)}
     steps = [knob for knob in knobs if knob.group == "main"]
-    steps.sort(key=lambda knob: (knob.kind != "audio", knob.name not in REGION))
-    return {knob: number for number, knob in enumerate(steps, start=1)}
+    return sorted(steps, key=lambda knob: (last.get(knob.name, 0), knob.kind != "audio", knob.name not in REGION))
 
 
-def _setting(knob: Knob, base: Setting, choices: Mapping[str, Sequence[str]], step: int | None) -> Setting:
+def _setting(knob: Knob, base: Setting, choices: Mapping[str, Sequence[str]], *, step: bool) -> Setting:
     return dataclasses.replace(base, step=step, choices=choices.get(knob.name))
 
 

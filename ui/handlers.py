@@ -15,9 +15,9 @@ from checkpoints import writers as lyrics_writers
 from core.actions import ACTIONS as REQUESTS_OF
 from core.actions import ActionName
 from core.errors import RequestError, StudioError
-from core.knobs import AUTO, Value, knobs_of, parse
+from core.knobs import AUTO, Value, parse
 from core.lyrics import LyricsRequest
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
 from library.tracks import Track
@@ -30,7 +30,11 @@ from ui.streams import SONG, Outputs, outputs
 from ui.widgets import AnyRecipe
 
 HISTORY_LENGTH = 40
+MOST_OWN = 5000
+"""So many of a visitor's newest songs are looked at: the list comes from a browser."""
+
 GONE = "The song is no longer in the library."
+RECORDED = "A recording is not made, and has no take beside it."
 
 
 class Handlers:
@@ -42,13 +46,21 @@ class Handlers:
         self.hosted = hosted
 
     def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:
-        """The outputs of the shown song made once more with a new seed, everything else equal."""
+        """The outputs of the shown song made once more with a new seed, everything else equal; it joins the takes."""
         track = self.find(metadata)
-        if track is None:
-            yield *SONG.empty, GONE
+        if track is None or track.mode == "recording":
+            yield *SONG.empty, GONE if track is None else RECORDED
             return
+        former = self.takes_beside(track, metadata)
         values = self._asked(track) | {"seed": None}
-        yield from outputs(self.jobs, track.mode, values, request.session_hash or "")
+        for made in outputs(self.jobs, track.mode, values, request.session_hash or ""):
+            yield tuple(_joined(each, former) for each in made)
+
+    def takes_beside(self, track: Track, metadata: Mapping[str, object] | None) -> list[str]:
+        """The ids of the takes among which a track stands: those that are shown, if it is one of them, else its own."""
+        shown = metadata.get("takes") if metadata else None
+        ids = [str(each) for each in shown] if isinstance(shown, list) else []
+        return [each for each in ids if self.by_id(each)] if track.id in ids else [track.id]
 
     def find(self, metadata: Mapping[str, object] | None) -> Track | None:
         """The track that these metadata are of, if it is still in the library."""
@@ -67,20 +79,28 @@ class Handlers:
             newest = list(reversed(own or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
             songs = [track for track in map(self.by_id, newest) if track]
         else:
-            songs = list(self.studio.library.list())
+            songs = list(self.studio.library.newest(HISTORY_LENGTH))
         return [(tracks.entry(track), track.id) for track in songs[:HISTORY_LENGTH]]
+
+    def among(self, own: Sequence[str] | None) -> tuple[str, ...] | None:
+        """The ids that a visitor may see and touch: None for all, or this browser's `own` where strangers share it."""
+        if not self.hosted:
+            return None
+        return tuple(dict.fromkeys(each for each in own or () if isinstance(each, str)))[-MOST_OWN:]
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
         muted, asked = self.recipe(track.checkpoint).muted, track.asked()
-        return {
-            knob.name: knob.default if knob.name in muted else asked[knob.name] for knob in knobs_of(MODES[track.mode])
-        }
+        return {knob.name: knob.default if knob.name in muted else asked[knob.name] for knob in track.knobs}
 
     def settings(self, track: Track) -> dict[str, Value]:
-        """The track's knobs by name as its form may show them: a recording that is gone is left out."""
-        files = {knob.name for knob in knobs_of(MODES[track.mode]) if knob.kind == "audio"}
-        return {name: self._servable(value) if name in files else value for name, value in self._asked(track).items()}
+        """The track's knobs by name as its form may show them: a recording that is gone is left out.
+
+        So is what was heard of the song before it was done: that is not the song's.
+        """
+        files = {knob.name for knob in track.knobs if knob.kind == "audio"}
+        asked = {name: value for name, value in self._asked(track).items() if name not in UNHEARD}
+        return {name: self._servable(value) if name in files else value for name, value in asked.items()}
 
     def _servable(self, value: Value) -> str | None:
         """The file's path if the page may show it: one that the studio made or that was uploaded to it."""
@@ -89,6 +109,15 @@ class Handlers:
         path = Path(str(value)).resolve()
         homes = (self.studio.library.root, Path(get_upload_folder()))
         return str(path) if any(path.is_relative_to(home.resolve()) for home in homes) else None
+
+    def source_of(self, track: Track) -> Path | None:
+        """The recording that a track was made of, if it is still there: in its place, or as a track of the library."""
+        servable = self._servable(track.asked().get("src_audio"))
+        if servable is not None:
+            return Path(servable)
+        digest = track.hashes.get("src_audio")
+        found = self.studio.library.find_audio(digest) if digest else None
+        return found.path if found else None
 
     def cost(self, mode: Mode, values: Mapping[str, object]) -> str:
         """The text of a run button: what it does and how long that takes here."""
@@ -154,3 +183,10 @@ class Handlers:
         """The quiet line of the header."""
         status = self.studio.status()
         return " · ".join(part for part in (status.checkpoint, status.device, status.state) if part)
+
+
+def _joined(output: object, former: Sequence[str]) -> object:
+    """An output of a song's job with the takes before its own, if it holds a song's metadata."""
+    if not isinstance(output, dict) or "takes" not in output:
+        return output
+    return {**output, "takes": list(dict.fromkeys([*former, *output["takes"]]))}

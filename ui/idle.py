@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backend import Studio
+from checkpoints.writers import Writer
 from core.errors import StudioError
 from core.knobs import AUTO, knobs_of, readable
 from core.lyrics import LyricsRequest
@@ -12,6 +13,7 @@ from core.params import SongRequest
 from core.recipes import Recipe
 from core.requests import REQUESTS
 from core.resolve import idle_among, unsung
+from lyrics_lm import ENGLISH_ONLY, understands
 from ui.widgets import AnyRecipe
 
 
@@ -25,10 +27,14 @@ def recipe(studio: Studio, checkpoint: object) -> Recipe:
 
 def writer_recipe(studio: Studio, writer: object) -> AnyRecipe:
     """What a writer cannot do; of the best that is there for None and for a name that is not known."""
+    return _writer(studio, writer).recipe
+
+
+def _writer(studio: Studio, name: object) -> Writer:
     try:
-        return studio.writer(None if writer in (None, "", AUTO) else str(writer)).recipe
+        return studio.writer(None if name in (None, "", AUTO) else str(name))
     except StudioError:
-        return studio.writer().recipe
+        return studio.writer()
 
 
 def idle(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, str]:
@@ -44,6 +50,9 @@ def idle(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, s
 def hints(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, str]:
     """What is to be known before the run of knobs that mean something, but less than it seems, by knob."""
     request = REQUESTS[name]
+    if issubclass(request, LyricsRequest):
+        brief = readable(request, values).brief
+        return {} if understands(brief, _writer(studio, values.get("writer"))) else {"brief": f"It {ENGLISH_ONLY}."}
     if not issubclass(request, SongRequest):
         return {}
     less = unsung(readable(request, values), recipe(studio, values.get("checkpoint")))

@@ -1,4 +1,4 @@
-"""The page: a rail of modes and views, a form for each mode, one result; derived from the tables of params.py."""
+"""The page: modes and views in a rail, a form for each mode, one result; derived from the tables of params.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from backend import Studio
 from core.params import MODES
 from core.paths import STATIC
 from core.tables import PRODUCT, Mode
+from theme import twin_css
 from ui import form
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
@@ -20,9 +21,16 @@ from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
-STYLES = tuple(STATIC / name for name in ("page.css", "form.css", "controls.css", "result.css", "models.css"))
+STYLES = tuple(
+    STATIC / f"{name}.css"
+    for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working", "models")
+)
 SCRIPTS = tuple(
-    STATIC / f"{name}.js" for name in ("page", "keys", "reach", "history", "faults", "earlier", "region", "models")
+    STATIC / f"{name}.js"
+    for name in (
+        *("look", "page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
+        *("player", "deck", "stems", "compare", "listen", "library", "working", "models"),
+    )
 )
 
 QUEUE_LENGTH = 20
@@ -33,6 +41,14 @@ starts anew when it comes again, without the drafts that it could have undone.""
 CACHE_AGE_S = 24 * 3600
 FIRST: Mode = "generate"
 
+_LOOK = """
+<select aria-label="Look">
+  <option value="system">◐ System</option>
+  <option value="light">○ Light</option>
+  <option value="dark">● Dark</option>
+</select>
+"""
+
 _NAME = f"""
 <nav class="skips" aria-label="Skip">
   <a href="#work">Skip to the form</a>
@@ -42,13 +58,22 @@ _NAME = f"""
 """
 
 _PROGRESS = """
-<div class="line"><p data-text role="status" aria-live="polite"></p><div class="bar"></div></div>
+<div class="line">
+  <p data-text role="status" aria-live="polite"></p><button type="button" class="back" hidden>Show it</button>
+  <div class="bar"></div>
+</div>
 <button type="button" class="missing" hidden>Bring it here under Models</button>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
 </div>
 """
+
+
+def head() -> str:
+    """What the page's head needs: the light twin, and the scripts, of which the first decides which look it has."""
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
+    return f"<style>{twin_css()}</style>{scripts}"
 
 
 def build(studio: Studio, *, hosted: bool = False) -> Blocks:
@@ -78,6 +103,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
     with gr.Row(elem_id="header"):
         gr.HTML(_NAME, js_on_load="studio.skips(element)", elem_id="name")
         status = plain_text("p", "status", "studio.status(element, props, watch); studio.front(trigger)")
+        gr.HTML(html_template=_LOOK, js_on_load="studio.look(element)", elem_id="look")
     with gr.Row(elem_id="desk"):
         rail, history = _rail()
         with gr.Column(elem_id="work", min_width=0):
@@ -129,11 +155,13 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             "",
             label="Status",
             html_template=_PROGRESS,
-            js_on_load="studio.progress(element, props, watch); studio.undoable(element, trigger); "
-            "studio.missing(element, props, watch)",
+            js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
+            "studio.undoable(element, trigger); studio.missing(element, props, watch)",
             elem_id="progress",
             faults=[],
             missing={},
+            working=None,
+            preview=None,
         )
         runs = {
             mode: gr.Button(

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 import tooltips
 from core.tables import Mode
-from ui import actions
+from ui import actions, compare, listen, working
 from ui.actions import ActionTools
 from ui.handlers import Handlers
 from ui.widgets import WAVEFORM
@@ -55,6 +55,7 @@ class SongPane:
     send: Mapping[Mode, gr.Button]
     wav: gr.DownloadButton
     part: gr.DownloadButton
+    compare: gr.HTML
     actions: ActionTools
     plan: PlanPane
     sidecar: gr.DownloadButton
@@ -81,8 +82,9 @@ class WordsPane:
 def build_song_pane(handlers: Handlers) -> SongPane:
     """The pane of a song, inside the open layout."""
     with gr.Column(elem_id="song", min_width=0) as column:
+        working.build()
         with gr.Column(elem_id="no-song") as empty:
-            gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the white button.</p>")
+            gr.HTML("<p>No song yet</p><p>Say what it should sound like, then press the large button.</p>")
         with gr.Column(elem_id="a-song", visible=False, min_width=0) as filled:
             title = plain_text("h2", "song-title", "studio.title(element, props, watch)")
             takes = gr.Radio([], label="Takes", elem_id="takes", visible=False, interactive=True)
@@ -95,14 +97,16 @@ def build_song_pane(handlers: Handlers) -> SongPane:
                 elem_id="player",
                 waveform_options=WAVEFORM,
             )
+            words = listen.make()
             with gr.Row(elem_classes=["actions"]):
                 retake = gr.Button("Retake", elem_id="retake")
                 lock = gr.Button(LOCK, elem_id="lock")
                 wav = gr.DownloadButton("Download wav", elem_id="wav")
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
+            comparison = compare.make()
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.title(mode)[0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
-            tools = actions.build(handlers)
+            tools = actions.build(handlers, words)
             plan = _build_plan_pane()
             with gr.Accordion("Metadata", open=False, elem_id="metadata-fold"):
                 metadata = gr.JSON(label="Metadata", show_label=False, elem_id="metadata")
@@ -121,6 +125,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         send=send,
         wav=wav,
         part=part,
+        compare=comparison,
         actions=tools,
         plan=plan,
         sidecar=sidecar,

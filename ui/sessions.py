@@ -54,6 +54,11 @@ class Jobs:
             if browser:
                 self._browsers[session] = browser[:KEY_CHARS]
 
+    def is_expected(self, session: str) -> bool:
+        """Whether the session is a page that is about to start a job."""
+        with self._lock:
+            return session in self._expected
+
     def stop(self, session: str, asked: str | None = None) -> None:
         """Let every job that the session follows end within one step, or those of one request alone."""
         with self._lock:

@@ -14,14 +14,14 @@ import gradio as gr
 from core.actions import ACTIONS
 from core.drafts import DRAFTS, Draft
 from core.errors import Cancelled, MissingWeights, RequestError, StudioError
-from core.events import Progress, TextDelta
+from core.events import Preview, Progress, TextDelta
 from core.params import SONG_MODES
 from core.plans import Plan
 from jobs.desk import Event
 from jobs.workers import Ticket
 from library.companions import Companion
 from library.tracks import Track
-from ui import faults, tracks
+from ui import faults, tracks, working
 from ui.faults import Place
 from ui.sessions import Jobs
 
@@ -56,10 +56,10 @@ class ResultKind:
     cancelled: str
 
     def line(self, event: Event, before: str) -> str:
-        """The line of progress after an event: a piece of text leaves the one before it."""
+        """The line of progress after an event: a piece of text or sound leaves the one before it."""
         if isinstance(event, Progress):
             return str(event)
-        return before if isinstance(event, TextDelta) else self.done
+        return before if isinstance(event, TextDelta | Preview) else self.done
 
 
 def _songs(events: Sequence[Event]) -> Iterator[Outputs]:
@@ -140,26 +140,35 @@ def outputs(
     """The outputs of a job from its start to its end; `places` are where the page shows the knobs.
 
     A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
-    at fault, then raises a gr.Error.
+    at fault, then raises a gr.Error. Only a page is told more of a song's progress than a line, but whoever asked for
+    previews is told them (ui/working.py).
     """
-    return _told(name, jobs.run(name, values, session), places)
+    return _told(name, jobs.run(name, values, session), places, on_page=jobs.is_expected(session))
 
 
 def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:
     """The outputs of a job that runs already, as `outputs` gives them."""
-    return _told(ticket.asked, jobs.follow(ticket, session))
+    return _told(ticket.asked, jobs.follow(ticket, session), on_page=True)
 
 
-def _told(name: str, stream: Generator[Event, None, None], places: Mapping[str, Place] = NOWHERE) -> Iterator[Outputs]:
+def _told(
+    name: str, stream: Generator[Event, None, None], places: Mapping[str, Place] = NOWHERE, *, on_page: bool
+) -> Iterator[Outputs]:
     kind = RESULT_KINDS[name]
     held, line, events = kind.empty, QUEUED, []
     yield *held, line
     try:
         with closing(stream) as coming:
             for event in coming:
-                events.append(event)
                 held, line = kind.grow(held, event), kind.line(event, line)
-                yield *held, line
+                if isinstance(event, Preview):
+                    yield *held, gr.update(value=line, preview=working.heard(event))
+                    continue
+                events.append(event)
+                if on_page and kind is SONG and isinstance(event, Progress):
+                    yield *held, gr.update(value=line, working=working.at(name, event))
+                else:
+                    yield *held, line
     except Cancelled:
         yield *held, kind.cancelled
     except Exception as failure:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from core.knobs import Json, knobs_of
-from core.params import MODES
+from core.knobs import Json
 from library.tracks import Track
 
 Metadata = dict[str, "Json | list[str] | Metadata"]
@@ -31,13 +30,14 @@ def duration(seconds: float) -> str:
 
 def name_of(track: Track) -> str:
     """The track's title on one line."""
-    words = " ".join(track.title.split()) or "Untitled"
+    words = " ".join(track.called.split()) or "Untitled"
     return words if len(words) <= TITLE_CHARS else f"{words[: TITLE_CHARS - 1]}…"
 
 
 def headline(track: Track) -> str:
     """The title line of a result: prompt, length, seed."""
-    return f"{name_of(track)} · {clock(track.seconds)} · seed {track.seed}"
+    origin = "a recording" if track.asked_as is None else f"seed {track.seed}"
+    return f"{name_of(track)} · {clock(track.seconds)} · {origin}"
 
 
 def entry(track: Track) -> str:
@@ -56,6 +56,7 @@ def metadata(track: Track, takes: Sequence[str]) -> Metadata:
         "id": track.id,
         "mode": track.mode,
         "title": track.title,
+        "name": track.name,
         "seed": track.seed,
         "seconds": round(track.seconds, 3),
         "seconds_taken": round(track.seconds_taken, 2),
@@ -78,5 +79,5 @@ def sheet(track: Track, takes: Sequence[str], folder: Path) -> Path:
 
 
 def _without_paths(track: Track) -> Metadata:
-    files = {knob.name for knob in knobs_of(MODES[track.mode]) if knob.kind == "audio"}
+    files = {knob.name for knob in track.knobs if knob.kind == "audio"}
     return {name: Path(str(value)).name if name in files and value else value for name, value in track.values.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
@@ -16,7 +16,7 @@ from core.drafts import DraftKind
 from core.knobs import AUTO, Knob, Value
 from core.params import MODES, SONG_MODES
 from core.recipes import Recipe, WriterRecipe
-from core.tables import SAMPLE_RATE, Mode
+from core.tables import KEYS, KEYSCALES, SAMPLE_RATE, Mode, usual_key
 from theme import MONO
 from ui.gradio_start import without_stubs
 
@@ -92,6 +92,13 @@ with without_stubs():
     class Dropdown(_OfKnob, gr.Dropdown):
         """A choice of many."""
 
+        def api_info(self) -> dict[str, Any]:
+            """What clients may give: a key in any spelling, of which the page lists one."""
+            info = super().api_info()
+            if set(KEYS) <= set(info.get("enum", ())):
+                info["enum"] = list(dict.fromkeys([*info["enum"], *KEYSCALES]))
+            return info
+
     class Blocks(gr.Blocks):
         """Blocks that know what the server of their page needs beside it, for `launch(app_kwargs=...)`."""
 
@@ -100,17 +107,18 @@ with without_stubs():
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the page knows beside the knob: its mode or draft, the recipe, its place among the numbered steps.
+    """What the page knows beside the knob: its mode or draft, the recipe, whether it is one of the numbered steps.
 
-    `step` is `None` for a knob inside a fold; `choices` replaces the knob's own (installed checkpoints, say); `idle`
-    are the knobs that mean nothing at first, with the reason.
+    `choices` replaces the knob's own (installed checkpoints, say); `idle` are the knobs that mean nothing at first,
+    with the reason, and `quiet` those among them whose reason stands above the fold.
     """
 
     mode: Owner
     recipe: AnyRecipe
-    step: int | None = None
+    step: bool = False
     choices: Sequence[str] | None = None
     idle: Mapping[str, str] = field(default_factory=dict)
+    quiet: Collection[str] = ()
 
 
 def element_id(mode: Owner, name: str) -> str:
@@ -121,12 +129,6 @@ def element_id(mode: Owner, name: str) -> str:
 def weights_knob(mode: Mode) -> str:
     """The knob that names the weights of a mode, and with them the recipe."""
     return "checkpoint" if mode in SONG_MODES else "writer"
-
-
-def label(knob: Knob, setting: Setting) -> str:
-    """The knob's label, with the number of its step in front."""
-    words, _ = tooltips.of(setting.mode, knob.name)
-    return words if setting.step is None else f"{setting.step} · {words}"
 
 
 def muted(knob: Knob, mode: Owner, recipe: AnyRecipe) -> str | None:
@@ -151,7 +153,12 @@ def auto_text(knob: Knob, recipe: AnyRecipe) -> str:
 
 
 def widget_value(knob: Knob, value: Value) -> Value:
-    """The value as the knob's widget holds it: `None` is the word `auto` where a list is shown."""
+    """The value as the knob's widget holds it: `None` is the word `auto` where a list is shown.
+
+    A key stands there in its usual spelling.
+    """
+    if knob.choices == KEYSCALES and value in KEYSCALES:
+        return usual_key(str(value))
     return AUTO if value is None and _is_list(knob) else value
 
 
@@ -167,21 +174,26 @@ def is_tall(knob: Knob) -> bool:
 
 def caption(knob: Knob, setting: Setting) -> None:
     """Put the label and hint of a recording into the open layout: gr.Audio has no line for them."""
-    words, sentence = label(knob, setting), hint(knob, setting.mode, setting.recipe)
-    gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption"])
+    words, sentence = tooltips.of(setting.mode, knob.name)[0], hint(knob, setting.mode, setting.recipe)
+    gr.HTML(f"<p><span>{words}</span><span>{sentence}</span></p>", elem_classes=["caption", *_numbered(setting)])
+
+
+def _numbered(setting: Setting) -> tuple[str, ...]:
+    """The class of a step: the style sheet counts those that are seen."""
+    return ("step",) if setting.step else ()
 
 
 def make(knob: Knob, setting: Setting) -> Component:
     """The widget of a knob, inside the layout that is being built."""
     facts: dict[str, Any] = {
         "elem_id": element_id(setting.mode, knob.name),
-        "elem_classes": ["knob", knob.kind, "tall" if is_tall(knob) else "small"],
-        "label": label(knob, setting),
+        "elem_classes": ["knob", knob.kind, "tall" if is_tall(knob) else "small", *_numbered(setting)],
+        "label": tooltips.of(setting.mode, knob.name)[0],
     }
     if knob.kind == "audio":
         return gr.Audio(type="filepath", show_label=False, buttons=[], waveform_options=WAVEFORM, **facts)
     reason = setting.idle.get(knob.name) or muted(knob, setting.mode, setting.recipe)
-    facts |= _meaning(knob, setting.mode, reason)
+    facts |= _meaning(knob, setting.mode, reason, is_quiet=knob.name in setting.quiet)
     is_choice = setting.choices is not None or knob.kind == "choice"
     return _choice(knob, setting, facts) if is_choice else _field(knob, setting.recipe, facts)
 
@@ -202,7 +214,7 @@ def _field(knob: Knob, recipe: AnyRecipe, facts: Mapping[str, Any]) -> Component
 
 
 def _choice(knob: Knob, setting: Setting, facts: Mapping[str, Any]) -> Component:
-    names = knob.choices if setting.choices is None else setting.choices
+    names = _offered(knob) if setting.choices is None else setting.choices
     value = cast("str | None", widget_value(knob, knob.default))
     if not knob.optional and len(names) <= SEGMENTS:
         return Radio([(name.capitalize(), name) for name in names], value=value, **facts)
@@ -217,30 +229,46 @@ def entries(knob: Knob, recipe: AnyRecipe, names: Sequence[str]) -> list[tuple[s
     return [*first, *((name, name) for name in names)]
 
 
+def _offered(knob: Knob) -> tuple[str, ...]:
+    """The choices of the knob that the page lists: each key once."""
+    return KEYS if knob.choices == KEYSCALES else knob.choices
+
+
 def _is_list(knob: Knob) -> bool:
     return knob.optional and (knob.kind in ("choice", "flag") or knob.name in NAMED)
 
 
-def _meaning(knob: Knob, mode: Owner, reason: str | None, hint: str | None = None) -> dict[str, Any]:
+def _meaning(
+    knob: Knob, mode: Owner, reason: str | None, hint: str | None = None, *, is_quiet: bool = False
+) -> dict[str, Any]:
     """Whether a widget is enabled and what it says: its sentence or a hint, or the reason why it is not."""
-    return {"interactive": reason is None, "info": reason or hint or tooltips.of(mode, knob.name)[1]}
+    told = None if is_quiet else reason
+    return {"interactive": reason is None, "info": told or hint or tooltips.of(mode, knob.name)[1]}
 
 
-def idle_update(knob: Knob, mode: Mode, reason: str | None, hint: str | None = None) -> dict[str, Any]:
+def idle_update(
+    knob: Knob, mode: Mode, reason: str | None, hint: str | None = None, *, is_quiet: bool = False
+) -> dict[str, Any]:
     """The update of a knob's widget when it comes to mean nothing, for a reason, or something again."""
-    return gr.update(**_meaning(knob, mode, reason, hint))
+    return gr.update(**_meaning(knob, mode, reason, hint, is_quiet=is_quiet))
 
 
 def recipe_update(
-    knob: Knob, mode: Mode, recipe: AnyRecipe, reason: str | None = None, hint: str | None = None
+    knob: Knob,
+    mode: Mode,
+    recipe: AnyRecipe,
+    reason: str | None = None,
+    hint: str | None = None,
+    *,
+    is_quiet: bool = False,
 ) -> dict[str, Any]:
     """The update of a knob's widget when another checkpoint is picked: enabled or not, why, and what `auto` means.
 
     A `reason` of another kind disables it too. Its value stays: what was typed is there for the next checkpoint.
     """
-    change = _meaning(knob, mode, reason or muted(knob, mode, recipe), hint)
+    change = _meaning(knob, mode, reason or muted(knob, mode, recipe), hint, is_quiet=is_quiet)
     if knob.optional and knob.kind in ("integer", "number"):
         change["placeholder"] = auto_text(knob, recipe)
     if _is_list(knob) and knob.name not in NAMED and auto_text(knob, recipe) != AUTO:
-        change["choices"] = entries(knob, recipe, knob.choices)
+        change["choices"] = entries(knob, recipe, _offered(knob))
     return gr.update(**change)

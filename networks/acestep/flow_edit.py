@@ -62,13 +62,14 @@ def flow_edit(
             differences, source_momenta, target_momenta = zip(*drawn, strict=True)
             source_momentum, target_momentum = _mean(source_momenta), _mean(target_momenta)
             edited = edited + (t_next - t) * torch.stack(differences).mean(dim=0)
-            result = edited
+            foreseen = result = edited
         else:
             if x is None:
                 x = edited + renoise(clean, fresh_noise(draws).to(clean), t) - clean
             v, target_momentum = target(x, t, target_momentum)
+            foreseen = x - t * v
             x = result = x + (t_next - t) * v
-        yield Step(index + 1 - first, total - first, t_next, result)
+        yield Step(index + 1 - first, total - first, t_next, result, foreseen)
 
 
 def _mean(momenta: Sequence[Momentum]) -> Momentum:

@@ -347,12 +347,16 @@ class RepaintWindow:
 
 @dataclass(frozen=True)
 class Step:
-    """One step done: `index` of `total`, counted from 1; `x` is `x_t` at the level `t` that was reached."""
+    """One step done: `index` of `total`, counted from 1; `x` is `x_t` at the level `t` that was reached.
+
+    `clean` are the clean latents that the step foresaw.
+    """
 
     index: int
     total: int
     t: float
     x: Tensor
+    clean: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,4 +411,4 @@ def denoise(
             x = inputs.window.inject(x, t_next)
         if inputs.window is not None and index == total - 1:
             x = inputs.window.blend(x)
-        yield Step(index + 1, total, t_next, x)
+        yield Step(index + 1, total, t_next, x, step.clean)

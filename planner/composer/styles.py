@@ -12,12 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from core.tables import BPM
+from core.tables import BPM, TONICS
 from planner.composer.patterns import Feel
 
 Cue = Literal["slow", "fast", "dark", "bright"]
 
-_TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")  # as keys are usually called
 _STATED_BPM = re.compile(r"\b(\d{2,3})\s*bpm\b")
 
 
@@ -125,7 +124,7 @@ def tempo_of(words: str, style: Style, rng: np.random.Generator) -> int:
 
 def key_of(words: str, style: Style, rng: np.random.Generator) -> str:
     """A key that fits the words (dark ones are minor) and the style, such as "Eb minor"."""
-    tonic = _TONICS[rng.integers(12)]
+    tonic = TONICS[rng.integers(12)]
     minor = rng.random() < style.minor
     if names_mood(words):
         minor = _has("dark", words)

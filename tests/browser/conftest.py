@@ -85,8 +85,8 @@ def browser_type_launch_args() -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def browser_context_args() -> dict[str, object]:
-    """The page must not depend on movement or on a service worker."""
-    return {"reduced_motion": "reduce", "service_workers": "block"}
+    """The page must not depend on movement or on a service worker; it is looked at in the dark."""
+    return {"reduced_motion": "reduce", "service_workers": "block", "color_scheme": "dark"}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 import tooltips
 from checkpoints import table
 from core.params import MODES
+from core.plans import length_from_words
 from tests.browser.conftest import come_to_rest, open_fold, shoot
 from tests.conftest import App
 
@@ -285,7 +286,7 @@ def test_a_knob_that_nano_cannot_honour_says_why(page: Page) -> None:
     for name, reason in muted.items():
         knob = page.locator(f"#generate-{name.replace('_', '-')}")
         if knob.count():
-            expect(knob).to_contain_text(reason)
+            expect(page.locator(".gr-accordion", has=knob)).to_contain_text(reason)
             expect(knob.locator("input, textarea").first).to_be_disabled()
 
 
@@ -296,7 +297,7 @@ def test_a_knob_that_means_nothing_beside_the_others_is_disabled_with_the_reason
     open_fold(page, "edit-region")
     source = page.locator("#edit-source-prompt")
     expect(source.locator("textarea")).to_be_disabled()
-    expect(source).to_contain_text("belongs to the “Kind of edit” flow")
+    expect(page.locator("#edit-region-fold .reason")).to_contain_text("belongs to the “Kind of edit” flow")
     kind = page.locator("#edit-edit-mode label")
     kind.filter(has_text="Flow").click()
     source.locator("textarea").fill("a piano")
@@ -359,6 +360,7 @@ def test_a_draft_of_words_is_kept_whatever_is_run_and_taken_over_into_generate(p
     page.locator("#use-lyrics").click()
     lyrics = page.locator("#generate-lyrics")
     expect(lyrics.locator("textarea")).to_have_value(words)
+    expect(page.locator("#generate-duration-s input")).to_have_value(f"{length_from_words(words):g}")
     expect(lyrics).to_contain_text("nano sings no words")
     lyrics.locator("textarea").fill("")
     expect(lyrics).to_contain_text("empty makes an instrumental")
@@ -374,9 +376,8 @@ def test_what_only_language_models_can_do_is_disabled_while_the_built_in_writer_
     open_fold(page, "lyrics-writer")
     expect(page.locator("#lyrics-writer input")).to_have_value("auto · built-in")
     for name in ("temperature", "top-p", "top-k", "repetition-penalty", "max-new-tokens"):
-        knob = page.locator(f"#lyrics-{name}")
-        expect(knob.locator("input").first).to_be_disabled()
-        expect(knob).to_contain_text("only language models sample")
+        expect(page.locator(f"#lyrics-{name} input").first).to_be_disabled()
+    expect(page.locator("#lyrics-writer-fold .reason")).to_contain_text("only language models sample")
     expect(page.locator("#lyrics-seed input")).to_be_enabled()
 
 

@@ -3,6 +3,8 @@
 (() => {
   "use strict";
 
+  const OWN = "ace-music-studio-songs";
+
   let before = null; // what the forms held before songs were recalled
   let after = null; // and what the last of them put there
   let isElsewhere = false; // whether another song was picked while a job ran
@@ -48,12 +50,18 @@
     return song;
   }
 
+  /** Notes that the user turns to another song: that of a running job goes to the history. */
+  function turn() {
+    isElsewhere = isBusy();
+    studio.aside();
+  }
+
   document.addEventListener("change", ({ target }) => {
-    if (target.closest?.("#history, #takes")) isElsewhere = isBusy();
+    if (target.closest?.("#history, #takes")) turn();
   });
   document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#dock .run, #retake, #progress .back")) isElsewhere = false;
     if (!target.closest?.("#dock .run, #retake")) return;
-    isElsewhere = false;
     before = null;
     tell(false);
   }, true);
@@ -63,7 +71,36 @@
     const come = () => document.visibilityState === "visible" && trigger("focus");
     document.addEventListener("visibilitychange", come);
     addEventListener("focus", come);
+    // Another tab of this browser has made a song.
+    addEventListener("storage", ({ key }) => key === OWN && trigger("focus"));
   }
 
-  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, front });
+  // ---- the songs of this browser: each tab knows those that it made, the browser those of all
+
+  function stored() {
+    try {
+      const ids = JSON.parse(localStorage.getItem(OWN) ?? "[]");
+      return Array.isArray(ids) ? ids.filter((id) => typeof id === "string") : [];
+    } catch {
+      return []; // a browser that keeps nothing
+    }
+  }
+
+  /** The ids of the songs that any tab of this browser made, the newest last. */
+  function owned(own) {
+    return [...new Set([...stored(), ...(own ?? [])])];
+  }
+
+  /** Keeps the songs that this tab knows of beside those of the others. */
+  function remember(own) {
+    const all = owned(own);
+    try {
+      if (all.length > stored().length) localStorage.setItem(OWN, JSON.stringify(all));
+    } catch {
+      // a browser that keeps nothing
+    }
+    return [];
+  }
+
+  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, turn, front, owned, remember });
 })();

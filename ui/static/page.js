@@ -45,6 +45,7 @@
 
   /** Turns the page busy for a job of its own, and names the browser. */
   function begin() {
+    window.studio.made();
     busy(true);
     return [browser()];
   }

@@ -6,7 +6,7 @@
   const stacked = matchMedia("(max-width: 768px)"); // as in the style sheets
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const FRAMES = 60; // what an answer shows is there within so many
-  const FORM = "#send-cover, #send-extend, #send-edit, #use-lyrics, #modes label";
+  const FORM = "#send-cover, #send-extend, #send-edit, #stems .send, #use-lyrics, #modes label";
 
   const find = (selector) => document.querySelector(selector);
   const isTyping = () => document.activeElement?.matches("textarea, input:is([type=text], [type=number], :not([type]))");

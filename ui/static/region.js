@@ -3,8 +3,6 @@
 (() => {
   "use strict";
 
-  const PEAKS_HZ = 8000; // decoding at this rate keeps an hour of stereo within the memory of a phone
-  const COLUMNS = 240;
   const SHORTEST_S = 0.1;
   const DRAG_PX = 4; // a click moves less
   const KEYS = { ArrowLeft: -0.1, ArrowDown: -0.1, ArrowRight: 0.1, ArrowUp: 0.1, PageDown: -1, PageUp: 1 };
@@ -13,11 +11,7 @@
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const round = (seconds) => Math.round(seconds * 100) / 100;
 
-  const clock = (seconds) => {
-    const whole = Math.floor(seconds);
-    const tenths = Math.floor((seconds - whole) * 10 + 1e-6);
-    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}.${tenths}`;
-  };
+  const { clock, peaksOf, alone } = window.studio;
 
   /** What is worth making anew where nobody has said: the middle third, no longer than ten seconds. */
   function sensible(length) {
@@ -32,18 +26,6 @@
     if (part === "end") return [start, round(clamp(end + by, start + SHORTEST_S, length))];
     const shift = clamp(by, -start, length - end);
     return [round(start + shift), round(end + shift)];
-  }
-
-  async function peaksOf(url) {
-    const bytes = await (await fetch(url)).arrayBuffer();
-    const audio = await new OfflineAudioContext(1, 1, PEAKS_HZ).decodeAudioData(bytes);
-    const samples = audio.getChannelData(0);
-    const peaks = new Float32Array(COLUMNS);
-    samples.forEach((value, i) => {
-      const column = Math.min(COLUMNS - 1, Math.floor((i * COLUMNS) / samples.length));
-      peaks[column] = Math.max(peaks[column], Math.abs(value));
-    });
-    return { peaks, length: audio.duration };
   }
 
   function draw(canvas, song, start, end) {
@@ -74,7 +56,7 @@
   // Settings that come back with a song bring its stretch; whatever else brings a recording brings none.
   let isRecalled = false;
   for (const act of ["pointerdown", "keydown", "drop"]) {
-    const look = ({ target }) => (isRecalled = Boolean(target.closest?.("#history, .recalled")));
+    const look = ({ target }) => (isRecalled = Boolean(target.closest?.("#history, #library, .recalled")));
     document.addEventListener(act, look, true);
   }
 
@@ -164,6 +146,7 @@
       return target === whole && end - start < song.length - SHORTEST_S ? "whole" : "new"; // all of a song cannot move
     };
 
+    addEventListener("look", paint);
     part(".stage").addEventListener("pointerdown", (event) => {
       if (!song || event.button) return;
       event.currentTarget.setPointerCapture(event.pointerId);
@@ -217,6 +200,7 @@
       if (sound.src !== loaded) sound.src = loaded;
       sound.currentTime = stretch()[0];
       button.textContent = "Stop";
+      alone(hush);
       await sound.play().catch(hush); // stopped before it began
       playhead.hidden = false;
       follow();

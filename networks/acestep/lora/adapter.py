@@ -195,9 +195,10 @@ def layer_name(module: str) -> str:
     kohya writes underscores for dots, so that dots cannot separate; the wrappers in front and the names of the
     projections differ between upstream and diffusers.
     """
-    name = module.replace(".", "_")
-    while prefix := next((prefix for prefix in _PREFIXES if name.startswith(f"{prefix}_")), None):
-        name = name.removeprefix(f"{prefix}_")
+    name, start = module.replace(".", "_"), 0
+    while prefix := next((prefix for prefix in _PREFIXES if name.startswith(f"{prefix}_", start)), None):
+        start += len(prefix) + 1
+    name = name[start:]  # cut once: a name of megabytes, all of it prefixes, would be copied for each of them
     for theirs, ours in _LEAVES.items():
         if name.endswith(f"_{theirs}"):
             return name.removesuffix(theirs) + ours
@@ -209,6 +210,8 @@ def _files_of(path: Path) -> tuple[Path, Mapping[str, object]]:
     if not path.exists():
         raise AdapterError(f"{path.name} is not there.", "Give the path of a .safetensors file or a PEFT folder.")
     if not path.is_dir():
+        if not path.is_file():  # a pipe would be waited for
+            raise AdapterError(f"{path.name} is no file.", "Give the path of a .safetensors file or a PEFT folder.")
         config = path.parent / CONFIG
         return path, _read_config(config) if path.name == WEIGHTS and config.is_file() else {}
     lycoris = [path / name for name in LYCORIS_WEIGHTS if (path / name).is_file()]
