@@ -66,7 +66,7 @@ def run(action: str, options: Mapping[str, Any]) -> None:
     }
     for track in actions[action](Library(outputs_folder()), **options):
         facts = {"path": str(track.path.absolute()), "name": track.called, "favourite": track.favourite}
-        line = {"id": track.id, "mode": track.mode, **facts, "seconds": round(track.seconds, 3), "seed": track.seed}
+        line = {**facts, "mode": track.mode, **track.summary()}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
