@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,11 +65,12 @@ def rendered(
 ) -> Iterator[Progress | Preview | Take]:
     """The same of a song that is planned."""
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
+    begun = time.monotonic()
     yield Progress("encoding")
     scene = making.scene()
     yield Progress("conditioning", note=" · ".join(["conditioning", *map(str, job.adapters)]))
     runtime.set_adapters(job.adapters)
-    latents = yield from _watched(making, scene, previews)
+    latents = yield from _watched(making.steps(scene), _Listening(making, previews, begun))
     yield Progress("decoding")
     yield from making.takes(latents)
 
@@ -156,11 +157,10 @@ def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
     return plan if codes is None else dataclasses.replace(plan, codes=codes, planner=BY_HAND)
 
 
-def _watched(making: _Making, scene: Scene, previews: Previews) -> Generator[Progress | Preview, None, Tensor]:
+def _watched(steps: Iterable[sampler.Step], listening: _Listening) -> Generator[Progress | Preview, None, Tensor]:
     """Progress after every step, with the time that the rest is likely to take, and previews; returns the last x."""
-    listening = _Listening(making, previews)
     step = None
-    for step in making.steps(scene):
+    for step in steps:
         yield Progress("denoising", step.index, step.total, listening.left_s(step))
         yield from listening.heard(step)
     assert step is not None
@@ -168,11 +168,12 @@ def _watched(making: _Making, scene: Scene, previews: Previews) -> Generator[Pro
 
 
 class _Listening:
-    """The previews of one denoising: which of those that were planned there is time for, and what they hold."""
+    """The previews of a song that was `begun` a while ago: which of those that were planned there is time for."""
 
-    def __init__(self, making: _Making, previews: Previews) -> None:
+    def __init__(self, making: _Making, previews: Previews, begun: float) -> None:
         self._making = making
         self._previews = previews
+        self._begun = begun
         self._started = time.monotonic()
         self._spent_s = 0.0
         self._each_s: float | None = None
@@ -199,8 +200,10 @@ class _Listening:
         """Whether one more stays within the share of the song's time; what one takes is known after the first."""
         if self._each_s is None:
             return True
+        so_far_s = time.monotonic() - self._begun - self._spent_s
         decoding_s = self._each_s / self._previews.seconds * self._making.decoded_s
-        return self._spent_s + self._each_s <= SHARE * (self._step_s(step) * step.total + decoding_s)
+        song_s = so_far_s + self._step_s(step) * (step.total - step.index) + decoding_s
+        return self._spent_s + self._each_s <= SHARE * song_s
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def start_seconds(browser: Browser) -> tuple[float, float]:
                 time.sleep(0.02)
             up = time.monotonic() - started
             page.goto(f"http://127.0.0.1:{port}")
-            page.locator("#run-generate").wait_for(state="visible")
+            page.locator("#dock .run:visible").wait_for()
             visible = time.monotonic() - started
             studio.terminate()
     page.context.close()

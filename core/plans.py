@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -175,6 +176,17 @@ def open_plan(request: SongRequest, duration_s: float, known: Known | None = Non
     known = known or Known()
     music = request.music.over(dataclasses.replace(known.music, lyrics="", language=NO_LANGUAGE))
     return Plan(music=dataclasses.replace(music, duration_s=duration_s), anchor_s=known.anchor_s, notes=notes)
+
+
+def within(lyrics: str, seconds: float) -> str:
+    """The first sections of the lyrics that can be sung in so many seconds; the very first in any case."""
+    parts = [part for part in re.split(r"(?m)^(?=[ \t]*\[)", lyrics) if part.strip()]
+    fitting = parts[:1]
+    for part in parts[1:]:
+        if length_from_words("".join([*fitting, part])) > seconds:
+            break
+        fitting.append(part)
+    return "".join(fitting).rstrip() if len(fitting) < len(parts) else lyrics
 
 
 def length_from_words(lyrics: str) -> float:

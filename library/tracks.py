@@ -35,6 +35,7 @@ from library import audio, peaks
 from library.cache import code_version
 from library.companions import Companions
 from library.index import FILES, ID, Entry, Index, Matches, Query, Weight
+from library.shares import KEY
 from library.trash import Trash
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ class Library:
 
     @property
     def private(self) -> tuple[Path, ...]:
-        """What no page may serve out of the folder: it tells of every track, or of what was deleted."""
-        return (*(self.root / name for name in FILES), self.trash.root)
+        """What no page may serve out of the folder: it tells of every track, of what was deleted, or opens songs."""
+        return (*(self.root / name for name in (*FILES, KEY)), self.trash.root)
 
     def save(self, waveform: Waveform, latents: Latents | None, record: Record) -> Track:
         """The new track of a waveform `(2, S)` at 48 kHz and its latents `(T, C)`.

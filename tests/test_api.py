@@ -24,6 +24,7 @@ from core.actions import ACTIONS
 from core.knobs import AUTO
 from core.params import SONG_MODES
 from core.requests import REQUESTS
+from library.shares import Shares
 from tests.conftest import App
 from tests.visitor import Visitor, strict
 from ui.page import SESSIONS_KEPT
@@ -71,8 +72,9 @@ def test_who_asks_for_previews_is_sent_them_beside_the_line(client: Client) -> N
     assert job.result(timeout=JOB_S)[2] == "saved · 0:10 of music"
     told = [line for _, _, line in job.outputs() if not isinstance(line, str)]
     assert told and all(line["value"].startswith("denoising") for line in told)
-    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(told[-1]["preview"]["sound"])))
-    assert sound.size / rate == pytest.approx(told[-1]["preview"]["seconds"])
+    preview = told[-1]["props"]["preview"]
+    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(preview["sound"])))
+    assert sound.size / rate == pytest.approx(preview["seconds"])
 
 
 def test_takes_arrive_one_by_one_with_what_is_not_sung_and_the_first_is_the_result(client: Client) -> None:
@@ -194,6 +196,18 @@ def test_a_page_that_was_loaded_is_refused_in_the_studios_words_and_not_in_gradi
     visitor.load()
     assert visitor.refusal(name, **values) == before
     assert "list of choices" not in before
+
+
+def test_the_look_is_decided_before_gradio_starts_and_the_secret_of_links_is_not_served(app: App) -> None:
+    page = httpx.get(app.url, timeout=60)
+    assert page.text.index("data-look") < page.text.index("dataset.look") < page.text.index("window.gradio_config")
+    assert int(page.headers["content-length"]) == len(page.content)
+    song, key = app.outputs / "shown.txt", Shares(app.outputs).key_file
+    song.write_text("shown")
+    Shares(app.outputs).token("20260101-000000-00000000")
+    served = [httpx.get(f"{app.url}/gradio_api/file={path}", timeout=60).status_code for path in (song, key)]
+    assert served == [200, 403]
+    song.unlink()
 
 
 def test_a_download_that_ended_since_can_be_chosen_when_the_page_is_loaded_again(app: App) -> None:

@@ -1,4 +1,7 @@
-"""The tools that fill the form of Generate: a line to start from, a recording to listen to, Enhance, and Undo."""
+"""The tools that fill the form of Generate: a line to start from, a recording to listen to, Enhance, and Undo.
+
+The line is all that the simple form asks for: one press drafts from it and makes the song.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from core.music import KNOBS
 from core.params import GenerateRequest
 from core.tables import Mode
 from ui import recordings
-from ui.endpoints import AT_ONCE, Endpoints, Updates
+from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.panes import plain_text
 from ui.widgets import NAMED, AnyRecipe, Setting, caption, make, widget_value
 
@@ -32,10 +35,7 @@ DEPTH = 20
 OWN: Mapping[DraftKind, str] = {"inspire": "query", "understand": "src_audio"}
 """The knob of a draft that has a widget of its own in the page; the others are those of the form."""
 
-_FOLDS: Mapping[DraftKind, str] = {
-    "inspire": "Start from a line · a whole draft",
-    "understand": "Understand a recording · its facts",
-}
+_FOLDS: Mapping[DraftKind, str] = {"understand": "Understand a recording · its facts"}
 
 Step = dict[str, tuple[Value, Value]]
 """What a draft filled in: by knob, what the form held before and what it held then."""
@@ -59,17 +59,22 @@ class DraftTools:
 
 
 def build_openers(recipe: AnyRecipe) -> tuple[dict[DraftKind, gr.Button], dict[DraftKind, Component]]:
-    """(buttons, widgets) of the two folds above the form, inside the open layout."""
+    """(buttons, widgets) of what stands above the form, inside the open layout: the line, and a fold."""
     buttons: dict[DraftKind, gr.Button] = {}
     own: dict[DraftKind, Component] = {}
-    for kind, summary in _FOLDS.items():
-        knob = next(knob for knob in knobs_of(DRAFTS[kind]) if knob.name == OWN[kind])
-        fold = gr.Accordion(summary, open=False, elem_id=f"{kind}-fold", elem_classes=["opener"])
-        with fold, gr.Column(elem_classes=["cell"], min_width=0):
+    for kind, name in OWN.items():
+        knob = next(knob for knob in knobs_of(DRAFTS[kind]) if knob.name == name)
+        with _opener(kind), gr.Column(elem_classes=["cell"], min_width=0):
             own[kind] = _widget(kind, knob, recipe)
             with gr.Row(elem_classes=["actions", "alone"]):
                 buttons[kind] = _button(kind)
     return buttons, own
+
+
+def _opener(kind: DraftKind) -> gr.Accordion | gr.Column:
+    if kind in _FOLDS:
+        return gr.Accordion(_FOLDS[kind], open=False, elem_id=f"{kind}-fold", elem_classes=["opener"])
+    return gr.Column(elem_id=f"{kind}-line", min_width=0)
 
 
 def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component], recipe: AnyRecipe) -> DraftTools:
@@ -100,7 +105,7 @@ def build(buttons: dict[DraftKind, gr.Button], own: Mapping[DraftKind, Component
 
 def _widget(kind: DraftKind, knob: Knob, recipe: AnyRecipe) -> Component:
     choices = () if knob.name in NAMED else None  # clients know what they name; the page shows none of it
-    setting = Setting(mode=kind, recipe=recipe, choices=choices)
+    setting = Setting(mode=kind, recipe=recipe, choices=choices, step=kind == "inspire" and knob.name == OWN[kind])
     if knob.kind == "audio":
         caption(knob, setting)
     return make(knob, setting)
@@ -118,12 +123,14 @@ def _is_shared(knob: Knob) -> bool:
 
 def wire(tools: DraftTools, widgets: Mapping[str, Component], endpoints: Endpoints) -> None:
     """Give each tool its named endpoint, and let it fill the form whose widgets these are."""
-    fields = [widgets[knob.name] for knob in DRAFTED]
+    fields = drafted_fields(widgets)
     for kind, knob in OWN.items():
         recordings.wire(kind, {knob: tools.own[kind]}, endpoints)
     for kind in DRAFTS:
         job = endpoints.add(kind, tools.buttons[kind], _inputs(tools, widgets, kind), [tools.draft])
         fill_after(job, tools, widgets, endpoints)
+        if kind == "inspire":  # what was drafted stands in the full form
+            job.success(None, js="() => studio.full()", **QUIET)
 
     def undo(steps: Sequence[Step], *held: Json) -> Updates:
         if not steps:
@@ -160,19 +167,41 @@ def _inputs(tools: DraftTools, form: Mapping[str, Component], kind: DraftKind) -
     return inputs
 
 
+def drafted_fields(form: Mapping[str, Component]) -> list[Component]:
+    """The widgets that a draft may fill, in the order of `DRAFTED`."""
+    return [form[knob.name] for knob in DRAFTED]
+
+
+def proposed(draft: Mapping[str, Any], muted: Mapping[str, str]) -> dict[str, Value]:
+    """What a draft puts into the form, by knob, but for what the checkpoint cannot honour: that is `muted`."""
+    filled = [knob for knob in DRAFTED if draft.get(knob.name) is not None and knob.name not in muted]
+    return {knob.name: widget_value(knob, draft[knob.name]) for knob in filled}
+
+
+def taken(
+    tools: DraftTools,
+    form: Mapping[str, Component],
+    draft: Mapping[str, Any],
+    values: Mapping[str, Value],
+    before: Mapping[str, Json],
+    steps: Sequence[Step],
+) -> Updates:
+    """The updates that put a draft's values into the form, which held others `before`, and let that be undone."""
+    step: Step = {name: (before[name], value) for name, value in values.items()}
+    updates = {form[name]: value for name, value in values.items()}
+    line = _summary([knob for knob in DRAFTED if knob.name in values], draft)
+    return {**updates, **_undo_updates(tools, [*steps, step][-DEPTH:]), tools.line: line}
+
+
 def _filler(tools: DraftTools, form: Mapping[str, Component], endpoints: Endpoints) -> Callable[..., Updates]:
-    """The handler that takes a draft over into the form, but for what its checkpoint cannot honour."""
+    """The handler that takes a draft over into the form."""
 
     def fill(draft: Mapping[str, Any] | None, checkpoint: str | None, steps: Sequence[Step], *held: Json) -> Updates:
         if not draft:  # cancelled
             return gr.skip()
-        muted = endpoints.handlers.recipe(checkpoint).muted
-        filled = [knob for knob in DRAFTED if draft.get(knob.name) is not None and knob.name not in muted]
-        values = {knob.name: widget_value(knob, draft[knob.name]) for knob in filled}
         before = dict(zip((knob.name for knob in DRAFTED), held, strict=True))
-        step: Step = {name: (before[name], value) for name, value in values.items()}
-        updates = {form[name]: value for name, value in values.items()}
-        return {**updates, **_undo_updates(tools, [*steps, step][-DEPTH:]), tools.line: _summary(filled, draft)}
+        values = proposed(draft, endpoints.handlers.recipe(checkpoint).muted)
+        return taken(tools, form, draft, values, before, steps)
 
     return fill
 

@@ -73,10 +73,15 @@ class Endpoints:
         )
 
     def add_private(
-        self, button: gr.Button, run: Callable[..., Iterator[Outputs]], inputs: Component, shown_in: Sequence[Component]
+        self,
+        button: gr.Button,
+        run: Callable[..., Iterator[Outputs]],
+        inputs: Component | Mapping[str, Component],
+        shown_in: Sequence[Component],
     ) -> Any:
-        """Add a job that only the page asks for; its event is returned."""
-        return self._job(button, run, shown_in, inputs=inputs, api_visibility="private")
+        """Add a job that only the page asks for; its event is returned. Inputs with names are given by these."""
+        how: dict[str, Any] = {"inputs_kwargs": dict(inputs)} if isinstance(inputs, Mapping) else {"inputs": inputs}
+        return self._job(button, run, shown_in, api_visibility="private", **how)
 
     def add_cancel(self, button: gr.Button) -> None:
         """Let a button end the jobs of its own session."""

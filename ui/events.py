@@ -12,24 +12,21 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
-from checkpoints import writers
 from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.knobs import knobs_of
-from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.plans import length_from_words
 from core.tables import Mode
 from library.tracks import Library, Track
-from ui import actions, adapters, compare, drafts, plans, reasons, recordings, tracks, widgets
+from ui import actions, adapters, compare, drafts, plans, reasons, recordings, simple, starts, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
+from ui.installed import renewed
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
+from ui.simple import DRAFT_AND
 from ui.view import View
-
-SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
-"""Knobs of the lyrics that only language models can honour."""
 
 STEM_TO: tuple[Mode, ...] = ("cover", "edit")
 """The modes that take a stem as their source."""
@@ -42,7 +39,10 @@ TELLING = ("lyrics", "plan", "timesteps", "brief")
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Every component that an event reads or writes; `own` are the ids of the songs that this browser made."""
+    """Every component that an event reads or writes; `own` are the ids of the songs that this browser made.
+
+    `simple` makes a song from one line; the `hub` asks for what a form may start from.
+    """
 
     blocks: gr.Blocks
     library: Library
@@ -56,6 +56,18 @@ class Page:
     song: SongPane
     words: WordsPane
     own: gr.BrowserState
+    simple: gr.Button
+    hub: gr.HTML
+
+    @property
+    def widgets(self) -> dict[tuple[str, str], Component]:
+        """Every widget of the forms, by mode and knob."""
+        return starts.fields(self.forms)
+
+    @property
+    def held(self) -> list[Component]:
+        """What a recalled song or a start changes, and an undo puts back."""
+        return [self.rail, *self.widgets.values()]
 
     @property
     def handlers(self) -> Handlers:
@@ -77,9 +89,11 @@ class Page:
 def wire(page: Page) -> None:
     """Put every event of the page in place."""
     _switch_modes(page)
+    renewals = [view.renewal for view in page.views.values() if view.renewal]
     for mode, form in page.forms.items():
         _run(page, mode)
-        _follow_form(form, page.runs[mode], page.handlers)
+        runs = {page.runs[mode]: "", **({page.simple: DRAFT_AND} if form.drafts else {})}
+        _follow_form(form, runs, page.handlers, renewals)
         recordings.wire(mode, form.widgets, page.endpoints)
         if form.region:
             _mark_region(form, form.region)
@@ -87,6 +101,7 @@ def wire(page: Page) -> None:
             adapters.wire(form.adapters, form.widgets["adapters"])
         if form.drafts:
             drafts.wire(form.drafts, form.widgets, page.endpoints)
+            _show_song(page, simple.wire(page.simple, form.drafts, form.widgets, page.endpoints, page.song.arrival))
         if form.plans:
             plans.wire(form.plans, form.widgets, page.endpoints)
             plans.wire_reuse(page.song, form.plans, form.widgets, page.rail, page.endpoints)
@@ -97,6 +112,7 @@ def wire(page: Page) -> None:
     page.endpoints.add_cancel(page.cancel)
     _song_actions(page)
     _history(page)
+    _starts(page)
     _words_actions(page)
 
 
@@ -107,7 +123,11 @@ def _switch_modes(page: Page) -> None:
     ]
     for mode, form in page.forms.items():
         panes += [(form.column, [mode]), (page.runs[mode], [mode])]
-    panes += [(page.song.column, [*SONG_MODES, *page.views]), (page.words.column, ["lyrics"])]
+    panes += [
+        (page.simple, [drafts.MODE]),
+        (page.song.column, [*SONG_MODES, *page.views]),
+        (page.words.column, ["lyrics"]),
+    ]
     shown_in = json.dumps([modes for _, modes in panes])
     page.rail.change(
         None,
@@ -168,7 +188,7 @@ def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
     song = page.song
     plan = [song.plan.fold, song.plan.line, song.plan.text, song.plan.reuse]
     made = song.actions.outputs
-    buttons = [song.retake, song.lock, song.wav, song.part, song.compare]
+    buttons = [song.retake, song.lock, song.wav, song.part, song.share, song.compare]
     return [song.empty, song.filled, song.title, song.takes, *buttons, *made, *plan, song.sidecar]
 
 
@@ -189,6 +209,7 @@ def _song_updates(page: Page, track: Track, takes: Sequence[str]) -> Updates:
         song.lock: gr.update(interactive=track.asked_as is not None),
         song.wav: gr.update(value=str(track.path)),
         song.part: _part_update(page, track),
+        song.share: gr.update(value=None, visible=track.asked_as is not None),
         song.compare: compare.shown(track, page.handlers),
         **actions.updates(song.actions, track, page.handlers),
         **plans.updates(song.plan, track),
@@ -209,8 +230,12 @@ def _history_update(page: Page, own: Sequence[str] | None, current: str | None =
     return gr.update(choices=choices, value=value, visible=bool(choices))
 
 
-def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
-    """Let the button say what a song will cost, and each knob whether it means anything now, or why not."""
+def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, renewals: Sequence[Any]) -> None:
+    """Let the buttons say what a song will cost, and each knob whether it means anything now, or why not.
+
+    `runs` are the buttons with what they say in front of it; `renewals` are events after which the studio may take
+    other weights than before.
+    """
     mode, weights_knob = form.mode, widgets.weights_knob(form.mode)
     knobs = [knob for knob in knobs_of(MODES[mode]) if not widgets.is_words(knob) or knob.name in TELLING]
     watched = {knob.name: form.widgets[knob.name] for knob in knobs}
@@ -218,16 +243,17 @@ def _follow_form(form: Form, run: gr.Button, handlers: Handlers) -> None:
 
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
-        updates: Updates = {run: handlers.cost(mode, values)}
-        now = as_shown(mode, weights, idle, hints)
+        cost = handlers.cost(mode, values)
+        updates: Updates = {run: f"{first}{cost}" for run, first in runs.items()}
+        now = as_shown(mode, handlers.weights_of(mode, weights), idle, hints)
         before = {name: shown[name] for name in now}
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
     gr.on(
-        [_event(widget, "change") for widget in watched.values()],
+        [*(_event(widget, "change") for widget in watched.values()), *renewals],
         follow,
         inputs_kwargs={"shown": form.heading, **watched},
-        outputs=[run, form.heading],
+        outputs=[*runs, form.heading],
         trigger_mode="always_last",
         **AT_ONCE,
     )
@@ -332,13 +358,8 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
     return {**_song_updates(page, track, takes), **sound}
 
 
-def _fields(page: Page) -> dict[tuple[str, str], Component]:
-    """The widget of each knob by mode and name."""
-    return {(mode, name): w for mode, form in page.forms.items() for name, w in form.widgets.items()}
-
-
 def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
-    song, fields = page.song, _fields(page)
+    song, fields = page.song, page.widgets
 
     def recall(which: object, lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None) -> Updates:
         asked = which if isinstance(which, dict) else {"id": which, "turn": True}
@@ -355,7 +376,7 @@ def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | 
             **_settings(page, track, lock, fields),
         }
 
-    held = [page.rail, *fields.values()]
+    held = page.held
     kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
     inputs = [whose, song.lock, song.metadata, page.own]
     done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
@@ -378,7 +399,7 @@ def _history(page: Page) -> None:
     """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
     song = page.song
     page.recall_by(page.history.input, page.history)
-    held = [page.rail, *_fields(page).values()]
+    held = page.held
     page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
 
     def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
@@ -392,14 +413,15 @@ def _history(page: Page) -> None:
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        lists = renewed(page.handlers, page.forms)
+        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
         # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
         return (
             updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
         )
 
     previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
-    outputs = [page.endpoints.status, page.history, *_weights_updates(page), *previews]
+    outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms), *previews]
     loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
@@ -423,22 +445,22 @@ def _history(page: Page) -> None:
     resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
 
-def _weights_updates(page: Page) -> Updates:
-    """What can be chosen from where knobs name weights: a download that ended since shows when the page is loaded."""
-    installed = page.handlers.installed()
-    recipes = {mode: page.handlers.recipe_of(mode, None) for mode in page.forms}
-    choices: Updates = {
-        form.widgets[knob.name]: gr.update(choices=widgets.entries(knob, recipes[mode], installed[knob.name]))
-        for mode, form in page.forms.items()
-        for knob in knobs_of(MODES[mode])
-        if knob.name in installed
-    }
-    writing = {
-        page.forms["lyrics"].widgets[knob.name]: widgets.recipe_update(knob, "lyrics", recipes["lyrics"])
-        for knob in knobs_of(LyricsRequest)
-        if knob.name in SAMPLED
-    }
-    return {**choices, **writing}
+def _starts(page: Page) -> None:
+    """The forms are filled as the hub asks, which can be undone; links are made; the browser keeps it all."""
+    answers = starts.Starts(page.handlers, page.widgets, page.rail)
+    held, said = page.held, page.endpoints.progress
+
+    def fill(asked: Mapping[str, Any]) -> Updates:
+        updates, words, song = answers.answer(asked)
+        track = page.handlers.by_id(song) if song else None
+        shown = _whole_song(page, track, [track.id]) if track else {}
+        return {**updates, **shown, **({said: words} if words else {})} or gr.skip()
+
+    kept = page.hub.release(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
+    done = kept.then(fill, inputs=page.hub, outputs=[*held, *_whole_outputs(page), said], **AT_ONCE)
+    done.then(None, js="(...held) => studio.started(held)", inputs=held, **QUIET)
+    starts.keep_forms(page.forms, page.widgets)
+    starts.wire_links(answers, page.hub, page.song.share, [page.song.metadata, page.own], page.widgets)
 
 
 def _words_actions(page: Page) -> None:

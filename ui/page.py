@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import gradio as gr
 
@@ -12,23 +13,29 @@ from core.params import MODES
 from core.paths import STATIC
 from core.tables import PRODUCT, Mode
 from theme import twin_css
-from ui import form
+from ui import form, starts
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
+from ui.first_paint import FirstPaint
 from ui.handlers import Handlers
 from ui.panes import build_song_pane, build_words_pane, plain_text
+from ui.simple import DRAFT_AND
 from ui.views import VIEWS
 from ui.widgets import Blocks
 
 STYLES = tuple(
-    STATIC / f"{name}.css" for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working")
+    STATIC / f"{name}.css"
+    for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working", "starts", "models")
 )
+FIRST_SCRIPT = STATIC / "look.js"
+"""Run before the first paint."""
+
 SCRIPTS = tuple(
     STATIC / f"{name}.js"
     for name in (
-        *("look", "page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds"),
-        *("player", "deck", "stems", "compare", "listen", "library", "working"),
+        *("page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds", "starts"),
+        *("player", "deck", "stems", "compare", "listen", "library", "working", "models"),
     )
 )
 
@@ -61,6 +68,7 @@ _PROGRESS = """
   <p data-text role="status" aria-live="polite"></p><button type="button" class="back" hidden>Show it</button>
   <div class="bar"></div>
 </div>
+<button type="button" class="missing" hidden>Bring it here under Models</button>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
@@ -69,9 +77,12 @@ _PROGRESS = """
 
 
 def head() -> str:
-    """What the page's head needs: the light twin, and the scripts, of which the first decides which look it has."""
-    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
-    return f"<style>{twin_css()}</style>{scripts}"
+    """The scripts of the page."""
+    return "".join(map(_script, SCRIPTS))
+
+
+def _script(path: Path) -> str:
+    return f"<script>{path.read_text(encoding='utf-8')}</script>"
 
 
 def build(studio: Studio, *, hosted: bool = False) -> Blocks:
@@ -82,7 +93,10 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
         wire(_page(blocks, handlers))
     blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
     # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
-    blocks.serving = {"middleware": [(CancelCalls, (_canceller(blocks, handlers),), {})]}
+    markup = f"<style>{twin_css()}</style>{_script(FIRST_SCRIPT)}"
+    blocks.serving = {
+        "middleware": [(CancelCalls, (_canceller(blocks, handlers),), {}), (FirstPaint, (markup,), {})],
+    }
     return blocks
 
 
@@ -111,13 +125,15 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
                     mode,
                     handlers.recipe_of(mode, None),
                     choices,
+                    weights=handlers.weights_of(mode, None),
                     idle=handlers.idle(mode, {}),
                     visible=mode == FIRST,
                 )
                 for mode in MODES
             }
             views = {name: make(handlers) for name, make in VIEWS.items()}
-            progress, runs, cancel = _dock(handlers)
+            progress, runs, simple, cancel = _dock(handlers)
+            hub = starts.build_hub()
         with gr.Column(elem_id="result", min_width=0):
             song, words = build_song_pane(handlers), build_words_pane()
     own = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
@@ -134,6 +150,8 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         song=song,
         words=words,
         own=own,
+        simple=simple,
+        hub=hub,
     )
 
 
@@ -145,17 +163,21 @@ def _rail() -> tuple[gr.Radio, gr.Radio]:
     return rail, history
 
 
-def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.Button]:
-    """The progress line, one run button for each mode, and Cancel, which takes its place while a job runs."""
+def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.Button, gr.Button]:
+    """The progress line, one run button for each mode, that of the simple form, and Cancel.
+
+    Cancel takes their place while a job runs.
+    """
     with gr.Column(elem_id="dock", min_width=0):
         progress = gr.HTML(
             "",
             label="Status",
             html_template=_PROGRESS,
             js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
-            "studio.undoable(element, trigger)",
+            "studio.undoable(element, trigger); studio.missing(element, props, watch)",
             elem_id="progress",
             faults=[],
+            missing={},
             working=None,
             preview=None,
         )
@@ -169,5 +191,7 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             )
             for mode in MODES
         }
+        words = f"{DRAFT_AND}{handlers.cost(FIRST, {})}"
+        simple = gr.Button(words, variant="primary", elem_id="run-simple", elem_classes=["run"])
         cancel = gr.Button("Cancel", elem_id="cancel")
-    return progress, runs, cancel
+    return progress, runs, simple, cancel

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 import tooltips
 from core.tables import Mode
-from ui import actions, compare, listen, working
+from ui import actions, bars, compare, listen, working
 from ui.actions import ActionTools
 from ui.handlers import Handlers
 from ui.widgets import WAVEFORM
@@ -55,6 +55,7 @@ class SongPane:
     send: Mapping[Mode, gr.Button]
     wav: gr.DownloadButton
     part: gr.DownloadButton
+    share: gr.HTML
     compare: gr.HTML
     actions: ActionTools
     plan: PlanPane
@@ -103,6 +104,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
                 lock = gr.Button(LOCK, elem_id="lock")
                 wav = gr.DownloadButton("Download wav", elem_id="wav")
                 part = gr.DownloadButton("Download the new part", elem_id="part", visible=False)
+            share = bars.build_share()
             comparison = compare.make()
             with gr.Row(elem_classes=["actions"]):
                 send = {mode: gr.Button(f"{tooltips.title(mode)[0]} this", elem_id=f"send-{mode}") for mode in SEND_TO}
@@ -125,6 +127,7 @@ def build_song_pane(handlers: Handlers) -> SongPane:
         send=send,
         wav=wav,
         part=part,
+        share=share,
         compare=comparison,
         actions=tools,
         plan=plan,

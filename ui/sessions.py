@@ -68,19 +68,25 @@ class Jobs:
         for job in followed:
             self._studio.cancel(job)
 
-    def run(self, name: str, values: Mapping[str, object], session: str) -> Generator[Event, None, None]:
+    def run(
+        self, name: str, values: Mapping[str, object], session: str, *, more: bool = False
+    ) -> Generator[Event, None, None]:
         """The events of a job, asked for by the name of its endpoint; raises what the studio raises.
 
         Closing the generator leaves the job running. A client that sets a knob in vain is refused. The page is not: its
-        form shows the knob disabled, with what was typed into it before, and that is not asked for.
+        form shows the knob disabled, with what was typed into it before, and that is not asked for. Where `more` are
+        to come of what was expected, the next job of the session is expected too.
         """
         with self._lock:
             if session in self._expected:
-                self._expected.remove(session)
+                if not more:
+                    self._expected.remove(session)
                 values = rested(self._studio, name, values)
         request, job = parse(REQUESTS[name], values), uuid.uuid4().hex
         with self._lock:
-            owner = self._browsers.pop(session, session)
+            owner = self._browsers.get(session, session)
+            if not more:
+                self._browsers.pop(session, None)
             if session in self._stopped:
                 self._stopped.discard(session)
                 raise Cancelled("Stopped before it began.")

@@ -13,7 +13,7 @@ import gradio as gr
 
 from core.actions import ACTIONS
 from core.drafts import DRAFTS, Draft
-from core.errors import Cancelled, RequestError, StudioError
+from core.errors import Cancelled, MissingWeights, RequestError, StudioError
 from core.events import Preview, Progress, TextDelta
 from core.params import SONG_MODES
 from core.plans import Plan
@@ -135,15 +135,24 @@ NOWHERE: Mapping[str, Place] = MappingProxyType({})
 
 
 def outputs(
-    jobs: Jobs, name: str, values: Mapping[str, object], session: str, places: Mapping[str, Place] = NOWHERE
+    jobs: Jobs,
+    name: str,
+    values: Mapping[str, object],
+    session: str,
+    places: Mapping[str, Place] = NOWHERE,
+    *,
+    more: bool = False,
 ) -> Iterator[Outputs]:
     """The outputs of a job from its start to its end; `places` are where the page shows the knobs.
+
+    `more` says that another job follows on the same press.
 
     A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
     at fault, then raises a gr.Error. Only a page is told more of a song's progress than a line, but whoever asked for
     previews is told them (ui/working.py).
     """
-    return _told(name, jobs.run(name, values, session), places, on_page=jobs.is_expected(session))
+    on_page = jobs.is_expected(session)
+    return _told(name, jobs.run(name, values, session, more=more), places, on_page=on_page)
 
 
 def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:
@@ -179,7 +188,13 @@ def _told(
 
 
 def failure_update(name: str, failure: Exception, places: Mapping[str, Place]) -> object:
-    """What the line of progress becomes when a job has failed: faults stand at their fields, by their labels."""
+    """What the line of progress becomes when a job has failed.
+
+    Faults stand at their fields, by their labels; to weights that are missing the page knows a way.
+    """
+    if isinstance(failure, MissingWeights):
+        line = failure_line(failure)
+        return gr.update(value=line, missing={"name": failure.checkpoint, "line": line})
     if not isinstance(failure, RequestError):
         return failure_line(failure)
     return gr.update(value=faults.line(name, failure, places), faults=faults.told(name, failure.faults, places))

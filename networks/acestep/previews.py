@@ -14,6 +14,9 @@ FEW, MOST = 3, 8
 """So many shorter previews are better than fewer longer ones; more of them nobody could listen to."""
 
 
+_ROUNDING = 1e-6
+
+
 @dataclass(frozen=True, kw_only=True)
 class Previews:
     """So many previews of a song, each of so many seconds of it."""
@@ -33,4 +36,4 @@ NO_PREVIEWS = Previews()
 def affordable(decoded_s: float, song_s: float) -> Previews:
     """The previews of a song of that length, of which so many seconds in all may be decoded."""
     seconds = min(song_s, max(SHORTEST_S, min(LONGEST_S, decoded_s / FEW)))
-    return Previews(count=min(MOST, int(decoded_s // seconds)), seconds=seconds)
+    return Previews(count=min(MOST, int(decoded_s / seconds + _ROUNDING)), seconds=seconds)

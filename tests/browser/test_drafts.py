@@ -43,7 +43,8 @@ def test_a_line_fills_the_form_and_undo_puts_back_what_was_there(page: Page) -> 
     lyrics.fill("mine")
     page.locator("#generate-bpm input").fill("93")
     expect(undo).to_be_disabled()
-    open_fold(page, "inspire")
+    page.locator("#generate-start").get_by_role("button", name="Simple").click()
+    expect(prompt).to_be_hidden()
     page.locator("#inspire-query textarea").fill(NASTY)
     page.locator("#draft-inspire").click()
     line(page, "Filled in style prompt, lyrics, tempo, key, metre, length · built-in drafter · seed")
@@ -109,12 +110,17 @@ def test_a_draft_of_nothing_is_told_at_its_field(page: Page) -> None:
 
 
 def test_on_a_phone_the_tools_of_drafts_fit_and_are_reached_by_thumb_and_key(phone: Page) -> None:
-    open_fold(phone, "inspire")
     open_fold(phone, "understand")
-    assert phone.evaluate("document.documentElement.scrollWidth") == 390
-    for name in ("inspire", "understand", "enhance"):
-        box = phone.locator(f"#draft-{name}").bounding_box()
-        assert box is not None and box["height"] >= 44 and box["x"] + box["width"] <= 390
+    start = phone.locator("#generate-start")
+    for size, names in (("Full", ("understand", "enhance")), ("Simple", ("inspire",))):
+        start.get_by_role("button", name=size).click()
+        assert phone.evaluate("document.documentElement.scrollWidth") == 390
+        for name in names:
+            box = phone.locator(f"#draft-{name}").bounding_box()
+            assert box is not None and box["height"] >= 44 and box["x"] + box["width"] <= 390
+    for button in start.get_by_role("button").all():
+        box = button.bounding_box()
+        assert box is not None and box["height"] >= 44
     field = phone.locator("#inspire-query textarea")
     assert field.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 16
     field.focus()

@@ -70,6 +70,7 @@
 
   /** Opens the fold of a fault and waits for its field; null where the page shows none. */
   async function reach({ at, fold }) {
+    if (field(at)?.closest("#generate-form") && !fold && !field(at).checkVisibility()) studio.full();
     const bar = fold && field(fold)?.querySelector(":scope > button");
     if (bar && !bar.classList.contains("open")) bar.click();
     for (let i = 0; i < FRAMES && !field(at)?.checkVisibility(); i++) await frame();

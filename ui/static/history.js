@@ -9,12 +9,15 @@
   let after = null; // and what the last of them put there
   let isElsewhere = false; // whether another song was picked while a job ran
   let note = null;
+  let ofSong = ""; // what there is to say of a recalled song
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
   const isBusy = () => document.getElementById("desk").classList.contains("busy");
 
-  function tell(isUndoable) {
-    if (note) note.hidden = !isUndoable;
+  function tell(isUndoable, words = ofSong) {
+    if (!note) return;
+    note.hidden = !isUndoable;
+    note.querySelector("p").textContent = words;
   }
 
   /** Remembers what the forms hold; going from song to song counts as one step. */
@@ -23,10 +26,10 @@
     return [];
   }
 
-  /** Remembers what a song put there, and offers to undo it. */
-  function recalled(values) {
+  /** Remembers what a song, or what these words tell of, put there, and offers to undo it. */
+  function recalled(values, words) {
     after = values;
-    tell(!same(before, after));
+    tell(!same(before, after), words);
     return [];
   }
 
@@ -40,6 +43,7 @@
 
   function undoable(element, trigger) {
     note = element.querySelector(".recalled");
+    ofSong = note.querySelector("p").textContent;
     note.querySelector("button").addEventListener("click", () => trigger("undo"));
   }
 

@@ -1,5 +1,4 @@
-// The look of the page: dark, light, or as the system wishes. This script comes first: it decides before anything is
-// painted.
+// The look of the page: dark, light, or as the system wishes. It is decided before anything is painted.
 (() => {
   "use strict";
 

@@ -117,6 +117,7 @@
       studio.reveal("#song", "#player");
     });
     new ResizeObserver(paint).observe(part(".stage"));
+    addEventListener("look", paint);
     follow();
     paint();
   }

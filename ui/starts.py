@@ -1,0 +1,163 @@
+"""Where a form starts from: examples, an idea, presets, a link, what this browser kept of it, or nothing at all.
+
+The browser keeps presets and what was typed; the studio checks what comes back. Everything goes through one component
+without a look, the hub: its value is what is asked for, and each answer can be undone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from core.knobs import Value
+from core.params import MODES
+from core.tables import Mode
+from library.shares import Shares
+from ui import drafts, settings
+from ui.endpoints import AT_ONCE, QUIET, Updates
+from ui.faults import label_of
+from ui.form import Form
+from ui.handlers import Handlers
+from ui.ideas import examples, idea
+from ui.settings import LINE, Settings
+
+
+def build_hub() -> gr.HTML:
+    """The hub, inside the open layout. Its `forms` are what the forms hold at first; `link` is a link just made."""
+    return gr.HTML(
+        None,
+        html_template="",
+        js_on_load="studio.hub(props, trigger, watch)",
+        elem_id="hub",
+        forms={mode: settings.defaults(mode) for mode in MODES},
+        ideas=[example.name for example in examples()],
+        link={},
+    )
+
+
+def fields(forms: Mapping[Mode, Form]) -> dict[tuple[str, str], Component]:
+    """Every widget that a start may fill, by mode and knob."""
+    found: dict[tuple[str, str], Component] = {}
+    for mode, form in forms.items():
+        found |= {(mode, name): widget for name, widget in form.widgets.items()}
+    for mode, form in forms.items():
+        found |= {(mode, LINE): form.drafts.own["inspire"]} if form.drafts else {}
+    return found
+
+
+class Starts:
+    """Answers what the hub asks for. `widgets` are those of the forms, `rail` turns to a mode."""
+
+    def __init__(self, handlers: Handlers, widgets: Mapping[tuple[str, str], Component], rail: gr.Radio) -> None:
+        self._handlers = handlers
+        self._widgets = widgets
+        self._rail = rail
+        self._shares = Shares(handlers.studio.library.root)
+
+    def answer(self, asked: Mapping[str, Any]) -> tuple[Updates, str, str | None]:
+        """(updates of the forms, what there is to say, the id of the song that a link opens)."""
+        match asked:
+            case {"kind": "restore", "modes": dict(modes)}:
+                return self._restored(modes), "", None
+            case {"kind": "link", "text": str(text)}:
+                return self._linked(text)
+            case {"kind": "example", "number": int(number)} if 0 <= number < len(examples()):
+                example = examples()[number]
+                values = {name: value for name, value in vars(example).items() if name != "name"}
+                return self._filled(drafts.MODE, values), "", None
+            case {"kind": "idea"}:
+                line, prompt = idea(secrets.randbelow)
+                return self._filled(drafts.MODE, {LINE: line, "prompt": prompt, "lyrics": ""}), "", None
+            case {"kind": "preset", "mode": mode, "values": dict(values)} if mode in MODES:
+                kept, dropped = settings.checked(mode, values, self._handlers.servable)
+                return self._whole(mode, kept), _dropped(mode, dropped), None
+        return {}, "", None
+
+    def _filled(self, mode: Mode, values: Mapping[str, Value]) -> Updates:
+        return {self._widgets[mode, name]: value for name, value in values.items()}
+
+    def _whole(self, mode: Mode, values: Mapping[str, Value]) -> Updates:
+        """The updates of a form that holds these values and nothing else."""
+        return self._filled(mode, {**settings.defaults(mode), **values})
+
+    def _restored(self, modes: Mapping[str, Any]) -> Updates:
+        updates: Updates = {}
+        for mode in MODES:
+            values = modes.get(mode)
+            if isinstance(values, dict):
+                updates |= self._filled(mode, settings.checked(mode, values, self._handlers.servable)[0])
+        return updates
+
+    def _linked(self, text: str) -> tuple[Updates, str, str | None]:
+        try:
+            told = settings.decode(text)
+        except ValueError as broken:
+            return {}, f"The link cannot be read: {broken}.", None
+        kept, dropped = settings.checked(told.mode, told.values, lambda _: None, whole=True)
+        song = self._shares.opened(told.song)
+        gone = (
+            "The song of the link is no longer here." if told.song and self._handlers.by_id(str(song)) is None else ""
+        )
+        updates = {**self._whole(told.mode, kept), self._rail: told.mode}
+        return updates, " ".join(filter(None, [_dropped(told.mode, dropped), gone])), None if gone else song
+
+    def link(self, mode: Mode, values: Mapping[str, object]) -> str:
+        """The link of a form."""
+        return settings.encode(Settings(mode=mode, values=values))
+
+    def link_of(self, metadata: Mapping[str, Any] | None, own: Sequence[str] | None) -> str | None:
+        """The link of a song: its settings and, where strangers share the page, what opens its sound.
+
+        Only whoever made a song is given what opens it.
+        """
+        track = self._handlers.find(metadata)
+        if track is None or track.mode == "recording":
+            return None
+        values = {**self._handlers.settings(track), "seed": track.seed, "variations": 1}
+        opens = self._handlers.hosted and track.id in (own or ())
+        token = self._shares.token(track.id) if opens else ""
+        return settings.encode(Settings(mode=track.mode, values=values, song=token))
+
+
+def _dropped(mode: Mode, names: Sequence[str]) -> str:
+    """What was left out, by the labels of the form; what is no knob is only counted."""
+    known = [label_of(mode, name) for name in names if name in settings.fields(mode)]
+    other = len(names) - len(known)
+    told = [*known, *([f"{other} unknown"] if other else [])]
+    return f"Left out, for it does not fit this studio: {', '.join(told)}." if told else ""
+
+
+def keep_forms(forms: Mapping[Mode, Form], widgets: Mapping[tuple[str, str], Component]) -> None:
+    """Let the browser keep what the forms hold, without asking the server."""
+    for mode in forms:
+        own = [widget for (of, _), widget in widgets.items() if of == mode]
+        changes = [getattr(widget, "change") for widget in own]  # noqa: B009  Gradio gives classes theirs at run time
+        js = f'(...held) => studio.kept("{mode}", held)'
+        gr.on(changes, None, js=js, inputs=own, trigger_mode="always_last", **QUIET)
+
+
+def wire_links(
+    starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Component], held: Mapping[tuple[str, str], Component]
+) -> None:
+    """Let the hub make links of forms, and the button under a song one of it.
+
+    `song` is its metadata and which songs are this browser's own; `held` is what the forms hold.
+    """
+
+    def of_form(asked: Mapping[str, Any], *values: object) -> object:
+        told = dict(zip(held, values, strict=True))
+        mode: Mode = asked["mode"]
+        return gr.update(
+            link={
+                "mode": mode,
+                "turn": asked.get("turn"),
+                "text": starts.link(mode, {n: v for (m, n), v in told.items() if m == mode}),
+            }
+        )
+
+    hub.submit(of_form, inputs=[hub, *held.values()], outputs=hub, **AT_ONCE)
+    share.release(starts.link_of, inputs=list(song), outputs=share, **AT_ONCE)
