@@ -87,6 +87,7 @@
       told.textContent = words;
       box.replaceChildren(...rows.map(row));
       box.scrollTop = 0;
+      box.tabIndex = lines.length ? -1 : 0; // scrolled by keys where no line takes the focus
       box.hidden = !rows.length;
       for (const each of [legend, told]) each.hidden = !each.textContent;
       letGo();
