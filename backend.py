@@ -20,6 +20,7 @@ from jobs.kinds import KINDS
 from jobs.replay import Replay, replay
 from jobs.replica import Replica, State
 from jobs.songs import usual_needs
+from jobs.weights import Weights
 from jobs.workers import Ticket, Workers
 from library.tracks import Library, Track
 from networks.machine import ON_ZERO_GPU, Machine
@@ -54,13 +55,15 @@ class Status:
 class Studio:
     """Runs requests, one at a time over all modes, and keeps what they made.
 
-    Weights are loaded by the first job that needs them and stay until others take their place.
+    Weights are loaded by the first job that needs them and stay until others take their place. `weights` are those on
+    the disk: what there is, and what is brought, verified and removed meanwhile.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.library = Library(self.settings.outputs)
         self._replica = Replica(self.settings.machine)
+        self.weights = Weights(self._replica.models.device_kind)
         self._desk = Desk(
             library=self.library,
             replica=self._replica,
@@ -158,4 +161,5 @@ class Studio:
     def close(self) -> None:
         """Tell running jobs to stop, wait for them, and free the weights."""
         self._workers.cancel_all()
+        self.weights.close()
         self._replica.close()

@@ -22,6 +22,19 @@ ACTIONS = {
     "lrc": ("Lyric times", "When each line of the lyrics is sung, as an lrc file"),
 }
 
+USES = {
+    "song": ("Songs", "Render songs. Where nobody names one the studio takes the best that is here."),
+    "companion": ("Companion", "What the 2B checkpoints need beside them; it comes with the first of them."),
+    "planner": ("Planners", "Decide notes, form and facts before a song is rendered; drafts are better with one too."),
+    "lyrics": (
+        "Lyric writers",
+        "Write words in many languages. Without one the built-in writer serves, in English.",
+    ),
+    "stems": ("Stem separator", "Takes a song apart into vocals, drums, bass and everything else."),
+    "musicgen": ("MusicGen", "Short instrumentals. The studio has no engine for them yet."),
+}
+"""What checkpoints are for, by their use."""
+
 PLAN = ("Plan only", "The plan of a song without the song: its facts and, from a planner model, its audio codes")
 
 KNOBS = {
@@ -211,7 +224,10 @@ def of(mode: str, knob: str) -> tuple[str, str]:
     return KNOBS.get(f"{mode}.{knob}") or KNOBS[knob]
 
 
-VIEWS = {"library": ("Library", "Every song that was made here, to be found and heard again")}
+VIEWS = {
+    "library": ("Library", "Every song that was made here, to be found and heard again"),
+    "models": ("Models", "The weights that are here, and those that can be brought"),
+}
 """Title and sentence of each view, by its name in the rail."""
 
 LIBRARY_KEYS = "Arrows move, Enter opens, F favourites, F2 renames, Delete deletes."

@@ -54,7 +54,8 @@ log = logging.getLogger(__name__)
 class Row:
     """A checkpoint as a list shows it: what it is, what it asks for, and whether it is here.
 
-    `brought` counts the bytes of a download that is not complete; `running` tells that it goes on right now.
+    `to_bring` counts the bytes that its download brings, its companion's included; `brought` those of a download that
+    is not complete; `running` tells that it goes on right now.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Row:
     source: str
     bytes: int
     memory_bytes: int
+    to_bring: int
     installed: bool
     folder: Path | None
     brought: int
@@ -104,6 +106,7 @@ class Downloads:
             source=checkpoint.repo,
             bytes=checkpoint.bytes,
             memory_bytes=memory_bytes(checkpoint, device),
+            to_bring=0 if place else sum(part.bytes for part in _parts(checkpoint)),
             installed=place is not None,
             folder=place.folder if place else None,
             brought=0 if place else manifest.bytes_here(folder_of(checkpoint)),
@@ -246,11 +249,16 @@ def _prepare(folder: Path, part: Checkpoint, found: Listing) -> None:
     manifest.write(folder, Manifest(checkpoint=part.name, source=found.source, files=files))
 
 
-def check_space(needed: int) -> None:
-    """Raise StudioError when the disk of the models folder has less room than that, and some to spare."""
+def free_bytes() -> int:
+    """The room on the disk of the models folder."""
     folder = models_folder()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    return shutil.disk_usage(there).free
+
+
+def check_space(needed: int) -> None:
+    """Raise StudioError when the disk of the models folder has less room than that, and some to spare."""
+    folder, free = models_folder(), free_bytes()
     if needed and free < needed + SPARE_BYTES:
         raise StudioError(
             f"{(needed + SPARE_BYTES) / 1e9:.1f} GB are needed in {folder}, and {free / 1e9:.1f} GB are free.",

@@ -69,6 +69,7 @@ def checkpoint(name: str | None = None) -> Installed:
     raise MissingWeights(
         f"{absent.title} is not installed ({absent.size}).",
         f"Bring it here with ./studio checkpoints download {absent.name}, or choose an installed checkpoint.",
+        checkpoint=absent.name,
     )
 
 

@@ -207,6 +207,14 @@ def _linkable(source: Path, folder: Path) -> bool:
     return source.resolve().stat().st_dev == folder.stat().st_dev
 
 
+def is_ours(checkpoint: Checkpoint) -> bool:
+    """Whether the studio put the checkpoint, or a part of it, where it lies: only that is removed."""
+    try:
+        return manifest.read(folder_of(checkpoint)) is not None
+    except CheckpointError:
+        return False
+
+
 def remove(name: str, *, consent: bool) -> Removed:
     """What was taken away: the files that the studio put there, and nothing else.
 

@@ -73,7 +73,7 @@ class Checkpoint:
     @property
     def size(self) -> str:
         """How much there is to bring, in words."""
-        return f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{self.bytes / 1e6:.0f} MB"
+        return in_words(self.bytes)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -88,6 +88,11 @@ class Checkpoint:
                 f"{file.path} is not the file that {self.name} is known by: {file.bytes} bytes, {file.digest}.",
                 "It was not taken. Update the studio: the file may have been published anew.",
             )
+
+
+def in_words(size: int) -> str:
+    """So many bytes, as people say it."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 _NO_GUIDANCE = "turbo has its guidance distilled into its weights"

@@ -68,7 +68,8 @@ def find(name: str | None = None) -> Writer:
         place = checkpoint(name)
     except MissingWeights as absent:
         remedy = f"Bring it here with ./studio checkpoints download {name}, or leave the writer empty"
-        raise MissingWeights(absent.message, f"{remedy}: the built-in writer needs no weights.") from absent
+        hint = f"{remedy}: the built-in writer needs no weights."
+        raise MissingWeights(absent.message, hint, checkpoint=absent.checkpoint) from absent
     return Writer(name=name, title=place.checkpoint.title, recipe=WriterRecipe(writer=name), place=place)
 
 

@@ -51,9 +51,13 @@ class RequestError(StudioError):
 
 
 class MissingWeights(StudioError):
-    """A checkpoint that is asked for and not installed."""
+    """A checkpoint that is asked for and not installed; `checkpoint` is its name, where one alone would do."""
 
     exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, hint: str = "", *, checkpoint: str = "") -> None:
+        super().__init__(message, hint)
+        self.checkpoint = checkpoint
 
 
 class CheckpointError(StudioError):

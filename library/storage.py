@@ -48,7 +48,7 @@ def usage(library: Library, among: Sequence[str] | None = None) -> Usage:
         made, trash = size_of(library.companions.root), size_of(library.trash.root)
     else:
         made = sum(size_of(library.companions.folder(sound)) for sound in sounds)
-        trash = sum(size_of(library.trash.root / identity) for identity in among)
+        trash = sum(size_of(library.trash.root / identity) for identity in among if library.trash.holds(identity))
     return Usage(tracks=sum(each.bytes for each in weights), made=made, trash=trash)
 
 

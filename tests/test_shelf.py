@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from backend import Studio
+from library import storage
 from library.tracks import Record, Track
 from ui import page
 from ui.handlers import Handlers
@@ -62,6 +63,14 @@ def test_a_visitor_sees_and_touches_their_own_songs_alone(studio: Studio, shared
     assert shared.listing({}, [theirs.id])["trash"]["ids"] == []
     assert shared.answer({"deed": "restore", "ids": [mine.id]}, [theirs.id])["told"].endswith("of this browser.")
     assert shared.answer({"deed": "restore", "ids": [mine.id]}, own)["told"] == "mine own came back."
+
+
+def test_what_a_browser_says_it_owns_leads_nowhere_else_on_the_disk(studio: Studio, shared: Shelf) -> None:
+    save(studio, "theirs")
+    own: list[Any] = ["..", "../companions", "/", str(studio.library.root), 7, None, {"id": "x"}]
+    told = shared.listing({"weigh": True}, own)
+    assert (told["sets"], told["storage"]["used"], told["storage"]["trash"]) == ([], 0, 0)
+    assert storage.usage(studio.library, ["..", "/"]) == storage.Usage(tracks=0, made=0, trash=0)
 
 
 def test_a_visitor_opens_their_own_songs_alone(studio: Studio) -> None:

@@ -12,11 +12,9 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
-from checkpoints import writers
 from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.knobs import knobs_of
-from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES
 from core.plans import length_from_words
 from core.tables import Mode
@@ -25,12 +23,10 @@ from ui import actions, adapters, compare, drafts, plans, reasons, recordings, s
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown
 from ui.handlers import Handlers
+from ui.installed import renewed
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
 from ui.simple import DRAFT_AND
 from ui.view import View
-
-SAMPLED = tuple(writers.find(writers.BUILT_IN).recipe.muted)
-"""Knobs of the lyrics that only language models can honour."""
 
 STEM_TO: tuple[Mode, ...] = ("cover", "edit")
 """The modes that take a stem as their source."""
@@ -93,9 +89,11 @@ class Page:
 def wire(page: Page) -> None:
     """Put every event of the page in place."""
     _switch_modes(page)
+    renewals = [view.renewal for view in page.views.values() if view.renewal]
     for mode, form in page.forms.items():
         _run(page, mode)
-        _follow_form(form, {page.runs[mode]: "", **({page.simple: DRAFT_AND} if form.drafts else {})}, page.handlers)
+        runs = {page.runs[mode]: "", **({page.simple: DRAFT_AND} if form.drafts else {})}
+        _follow_form(form, runs, page.handlers, renewals)
         recordings.wire(mode, form.widgets, page.endpoints)
         if form.region:
             _mark_region(form, form.region)
@@ -232,10 +230,11 @@ def _history_update(page: Page, own: Sequence[str] | None, current: str | None =
     return gr.update(choices=choices, value=value, visible=bool(choices))
 
 
-def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers) -> None:
+def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, renewals: Sequence[Any]) -> None:
     """Let the buttons say what a song will cost, and each knob whether it means anything now, or why not.
 
-    `runs` are the buttons with what they say in front of it.
+    `runs` are the buttons with what they say in front of it; `renewals` are events after which the studio may take
+    other weights than before.
     """
     mode, weights_knob = form.mode, widgets.weights_knob(form.mode)
     knobs = [knob for knob in knobs_of(MODES[mode]) if not widgets.is_words(knob) or knob.name in TELLING]
@@ -246,12 +245,12 @@ def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers) 
         weights, idle, hints = values[weights_knob], handlers.idle(mode, values), handlers.hints(mode, values)
         cost = handlers.cost(mode, values)
         updates: Updates = {run: f"{first}{cost}" for run, first in runs.items()}
-        now = as_shown(mode, weights, idle, hints)
+        now = as_shown(mode, handlers.weights_of(mode, weights), idle, hints)
         before = {name: shown[name] for name in now}
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
     gr.on(
-        [_event(widget, "change") for widget in watched.values()],
+        [*(_event(widget, "change") for widget in watched.values()), *renewals],
         follow,
         inputs_kwargs={"shown": form.heading, **watched},
         outputs=[*runs, form.heading],
@@ -414,14 +413,15 @@ def _history(page: Page) -> None:
 
     def load(own: Sequence[str] | None) -> Updates:
         history = _history_update(page, own)
-        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **_weights_updates(page)}
+        lists = renewed(page.handlers, page.forms)
+        updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
         # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
         return (
             updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
         )
 
     previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
-    outputs = [page.endpoints.status, page.history, *_weights_updates(page), *previews]
+    outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms), *previews]
     loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
@@ -461,24 +461,6 @@ def _starts(page: Page) -> None:
     done.then(None, js="(...held) => studio.started(held)", inputs=held, **QUIET)
     starts.keep_forms(page.forms, page.widgets)
     starts.wire_links(answers, page.hub, page.song.share, [page.song.metadata, page.own], page.widgets)
-
-
-def _weights_updates(page: Page) -> Updates:
-    """What can be chosen from where knobs name weights: a download that ended since shows when the page is loaded."""
-    installed = page.handlers.installed()
-    recipes = {mode: page.handlers.recipe_of(mode, None) for mode in page.forms}
-    choices: Updates = {
-        form.widgets[knob.name]: gr.update(choices=widgets.entries(knob, recipes[mode], installed[knob.name]))
-        for mode, form in page.forms.items()
-        for knob in knobs_of(MODES[mode])
-        if knob.name in installed
-    }
-    writing = {
-        page.forms["lyrics"].widgets[knob.name]: widgets.recipe_update(knob, "lyrics", recipes["lyrics"])
-        for knob in knobs_of(LyricsRequest)
-        if knob.name in SAMPLED
-    }
-    return {**choices, **writing}
 
 
 def _words_actions(page: Page) -> None:

@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.components import Component
 
 import tooltips
-from core.knobs import AUTO, Knob, Value, knobs_of
+from core.knobs import Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
 from ui import adapters, bars, drafts, plans, reasons, widgets
@@ -68,13 +68,13 @@ class Form:
     plans: PlanTools | None
 
 
-def as_shown(mode: Mode, weights: str | None, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
+def as_shown(mode: Mode, weights: str, idle: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, object]:
     """For which weights a form stands, what is disabled in it with which reason, and which hints it gives.
 
     `folds` are the lines above its folds, by the ids of these.
     """
     folds = {_fold_id(mode, group): line for group, line in reasons.told(mode, idle).items()}
-    return {"weights": weights or AUTO, "idle": dict(idle), "hints": dict(hints), "folds": folds}
+    return {"weights": weights, "idle": dict(idle), "hints": dict(hints), "folds": folds}
 
 
 def _fold_id(mode: Mode, group: str) -> str:
@@ -86,12 +86,14 @@ def build(
     recipe: AnyRecipe,
     choices: Mapping[str, Sequence[str]],
     *,
+    weights: str,
     idle: Mapping[str, str] = MappingProxyType({}),
     visible: bool,
 ) -> Form:
     """The form inside the open layout; `choices` are what the knobs of those names offer on this machine.
 
-    `idle` are those that mean nothing while all are at their default, with the reason.
+    `weights` are those that it stands for while none are named, with that recipe; `idle` are the knobs that mean
+    nothing while all are at their default, with the reason.
     """
     knobs = knobs_of(MODES[mode])
     base = Setting(mode=mode, recipe=recipe, idle=idle, quiet=reasons.quiet(mode, idle))
@@ -100,7 +102,7 @@ def build(
     with gr.Column(visible=visible, elem_id=f"{mode}-form", elem_classes=["mode"]) as column:
         title, sentence = tooltips.title(mode)
         heading = gr.HTML(
-            as_shown(mode, None, idle, {}),
+            as_shown(mode, weights, idle, {}),
             html_template=f"<h2>{title}</h2><p>{sentence}</p>",
             js_on_load="studio.folds(props, watch)",
             elem_classes=["heading"],

@@ -15,11 +15,12 @@ from checkpoints import writers as lyrics_writers
 from core.actions import ACTIONS as REQUESTS_OF
 from core.actions import ActionName
 from core.errors import RequestError, StudioError
-from core.knobs import Value, parse
+from core.knobs import AUTO, Value, parse
 from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
+from library.index import ID
 from library.tracks import Track
 from lyrics.line_counts import compared
 from post_process import ACTIONS
@@ -86,7 +87,8 @@ class Handlers:
         """The ids that a visitor may see and touch: None for all, or this browser's `own` where strangers share it."""
         if not self.hosted:
             return None
-        return tuple(dict.fromkeys(each for each in own or () if isinstance(each, str)))[-MOST_OWN:]
+        ids = (each for each in own or () if isinstance(each, str) and ID.fullmatch(each))
+        return tuple(dict.fromkeys(ids))[-MOST_OWN:]
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
@@ -136,6 +138,12 @@ class Handlers:
     def recipe_of(self, mode: Mode, weights: str | None) -> AnyRecipe:
         """What says which knobs of a mode mean nothing: the recipe of its checkpoint or, for lyrics, of the writer."""
         return self.recipe(weights) if mode in SONG_MODES else idle.writer_recipe(self.studio, weights)
+
+    def weights_of(self, mode: Mode, named: str | None) -> str:
+        """The checkpoint or the writer that a mode's form stands for: the one named, or what the studio takes now."""
+        if named not in (None, "", AUTO):
+            return str(named)
+        return self.studio.status().checkpoint if mode in SONG_MODES else self.studio.writer().name
 
     def idle(self, mode: Mode, values: Mapping[str, object]) -> dict[str, str]:
         """The knobs of a mode that mean nothing beside these values, with the reason in the words of its form."""

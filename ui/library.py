@@ -58,7 +58,7 @@ _TEMPLATE = """
   <div class="storage">
     <p class="used"></p>
     <label class="bound" hidden>
-      At most <input type="number" min="0.1" step="0.1" aria-label="At most, in GB"> GB
+      At most <input type="number" min="0" step="any" aria-label="At most, in GB"> GB
     </label>
     <button type="button" class="prune" hidden></button>
     <button type="button" class="empty" hidden>Empty the trash</button>

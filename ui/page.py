@@ -26,7 +26,7 @@ from ui.widgets import Blocks
 
 STYLES = tuple(
     STATIC / f"{name}.css"
-    for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working", "starts")
+    for name in ("page", "form", "controls", "result", "library", "deck", "compare", "working", "starts", "models")
 )
 FIRST_SCRIPT = STATIC / "look.js"
 """Run before the first paint."""
@@ -35,7 +35,7 @@ SCRIPTS = tuple(
     STATIC / f"{name}.js"
     for name in (
         *("page", "keys", "reach", "history", "faults", "earlier", "waves", "region", "folds", "starts"),
-        *("player", "deck", "stems", "compare", "listen", "library", "working"),
+        *("player", "deck", "stems", "compare", "listen", "library", "working", "models"),
     )
 )
 
@@ -68,6 +68,7 @@ _PROGRESS = """
   <p data-text role="status" aria-live="polite"></p><button type="button" class="back" hidden>Show it</button>
   <div class="bar"></div>
 </div>
+<button type="button" class="missing" hidden>Bring it here under Models</button>
 <div class="recalled" role="status" hidden>
   <p>The settings of this song are in the form; its seed is not, unless the seed is locked.</p>
   <button type="button" aria-label="Undo the recall">Undo</button>
@@ -124,6 +125,7 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
                     mode,
                     handlers.recipe_of(mode, None),
                     choices,
+                    weights=handlers.weights_of(mode, None),
                     idle=handlers.idle(mode, {}),
                     visible=mode == FIRST,
                 )
@@ -172,9 +174,10 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             label="Status",
             html_template=_PROGRESS,
             js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
-            "studio.undoable(element, trigger)",
+            "studio.undoable(element, trigger); studio.missing(element, props, watch)",
             elem_id="progress",
             faults=[],
+            missing={},
             working=None,
             preview=None,
         )

@@ -13,7 +13,7 @@ import gradio as gr
 
 from core.actions import ACTIONS
 from core.drafts import DRAFTS, Draft
-from core.errors import Cancelled, RequestError, StudioError
+from core.errors import Cancelled, MissingWeights, RequestError, StudioError
 from core.events import Preview, Progress, TextDelta
 from core.params import SONG_MODES
 from core.plans import Plan
@@ -188,7 +188,13 @@ def _told(
 
 
 def failure_update(name: str, failure: Exception, places: Mapping[str, Place]) -> object:
-    """What the line of progress becomes when a job has failed: faults stand at their fields, by their labels."""
+    """What the line of progress becomes when a job has failed.
+
+    Faults stand at their fields, by their labels; to weights that are missing the page knows a way.
+    """
+    if isinstance(failure, MissingWeights):
+        line = failure_line(failure)
+        return gr.update(value=line, missing={"name": failure.checkpoint, "line": line})
     if not isinstance(failure, RequestError):
         return failure_line(failure)
     return gr.update(value=faults.line(name, failure, places), faults=faults.told(name, failure.faults, places))

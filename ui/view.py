@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -12,8 +13,9 @@ import gradio as gr
 class View:
     """A built view: what the rail shows and hides, and what puts its events in place once the page stands.
 
-    `wire` is given the page (ui.events.Page).
+    `wire` is given the page (ui.events.Page). `renewal` is its event after which the studio may take other weights.
     """
 
     column: gr.Column
     wire: Callable[..., None]
+    renewal: Any = None

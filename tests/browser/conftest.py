@@ -97,16 +97,17 @@ def browser_context_args() -> dict[str, object]:
 @pytest.fixture
 def page(new_context: NewContext, app: App) -> Iterator[Page]:
     """The open page at a desk's size; fails in the end if anything went wrong in it."""
-    yield from _watched(new_context(viewport=DESK), app)
+    yield from watched(new_context(viewport=DESK), app)
 
 
 @pytest.fixture
 def phone(new_context: NewContext, app: App) -> Iterator[Page]:
     """The open page on a phone."""
-    yield from _watched(new_context(viewport=PHONE, is_mobile=True, has_touch=True, device_scale_factor=2), app)
+    yield from watched(new_context(viewport=PHONE, is_mobile=True, has_touch=True, device_scale_factor=2), app)
 
 
-def _watched(context: BrowserContext, app: App) -> Iterator[Page]:
+def watched(context: BrowserContext, app: App) -> Iterator[Page]:
+    """The open page of that studio in a new window; fails in the end if anything went wrong in it."""
     page = context.new_page()
     page.context.add_init_script(FULL_FORM)
     watch = Watch(page, app.url)

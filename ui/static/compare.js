@@ -7,6 +7,9 @@
   const LETTERS = ["A", "B"];
   const OPEN_ANOTHER = "Open the other song: a take, or one of the history or the library.";
 
+  const kept = { slots: null, isSource: false }; // Gradio makes the tools anew when their column comes back into the page
+  const picks = new Map(); // how often each was picked, by the two that stood to choose
+
   const isWriting = () => document.activeElement?.matches("textarea, select, input:not([type=radio], [type=checkbox])");
 
   /** A table of what differs, folded into a line that counts it. */
@@ -36,7 +39,6 @@
     let blind = null; // the order of the rows; null where the labels are seen
     let heard = 0;
     let repaint = () => {};
-    const picks = new Map(); // how often each was picked, by the two that stood to choose
     const deck = new Deck(() => repaint());
 
     // ---- what stands there
@@ -123,14 +125,21 @@
     }
 
     function ask(songs) {
-      slots = songs;
-      blind = null;
+      [slots, blind] = [songs, null];
+      Object.assign(kept, { slots, isSource });
       deck.load([]);
       below.replaceChildren();
       const isWhole = isSource || slots.every(Boolean);
       told.textContent = isWhole ? "listening how loud they are" : "";
       show();
-      if (isWhole) trigger("select", { a: slots[0]?.id ?? "", b: slots[1].id });
+      if (!isWhole || (isThere() && !props.pair.refusal)) return paired(); // what is told once more is not news
+      trigger("select", { a: slots[0]?.id ?? "", b: slots[1].id });
+    }
+
+    /** Whether the two that stand there are those that were asked for last. */
+    function isThere() {
+      const { pair } = props;
+      return Boolean(slots && pair && pair.of[0] === (slots[0]?.id ?? "") && pair.of[1] === slots[1]?.id);
     }
 
     function replace(i) {
@@ -138,7 +147,7 @@
     }
 
     function end() {
-      slots = null;
+      slots = kept.slots = null;
       deck.load([]);
       show();
       open.focus();
@@ -147,7 +156,7 @@
     /** A song is shown: it takes the free place, or its source that of the former one's. */
     function opened() {
       const song = props.value;
-      if (slots && isSource && slots[1].id !== song?.id) slots = null;
+      if (slots && isSource && slots[1].id !== song?.id) slots = kept.slots = null;
       if (!slots) deck.load([]);
       const free = slots?.indexOf(null) ?? -1;
       if (song && !isSource && free >= 0 && slots.every((each) => each?.id !== song.id)) {
@@ -157,9 +166,8 @@
     }
 
     function paired() {
-      const pair = props.pair;
-      const isAsked = slots && pair && pair.of[0] === (slots[0]?.id ?? "") && pair.of[1] === slots[1]?.id;
-      if (!isAsked || !(isNewPair(pair) || !deck.lanes.length)) return;
+      const { pair } = props;
+      if (!isThere() || !(isNewPair(pair) || !deck.lanes.length)) return;
       if (pair.refusal) {
         told.textContent = pair.refusal;
         return;
@@ -224,6 +232,7 @@
 
     watch("value", opened);
     watch("pair", paired);
+    if (kept.slots) begin(kept.slots, kept.isSource);
     opened();
   }
 
