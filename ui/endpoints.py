@@ -136,7 +136,7 @@ class Endpoints:
 
     def _at_rest(self, job: Any) -> None:
         # Gradio's `then` stays silent when the job raises. The result of one that does not is still to be shown.
-        for ended, and_then in ((job.success, ""), (job.failure, "studio.made();")):
+        for ended, and_then in ((job.success, ""), (job.failure, "studio.unmade();")):
             js = f"() => {{ studio.busy(false); {and_then} return [] }}"
             ended(self.handlers.status, js=js, outputs=self.status, **AT_ONCE)
 

@@ -181,7 +181,7 @@ def _show_song(page: Page, job: Any) -> None:
         outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
         **AT_ONCE,
     )
-    shown.then(None, js="() => { studio.made(); return [] }", **QUIET)
+    shown.then(None, js="() => { studio.unmade(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:

@@ -45,7 +45,7 @@
 
   /** Turns the page busy for a job of its own, and names the browser. */
   function begin() {
-    window.studio.made();
+    window.studio.unmade();
     busy(true);
     return [browser()];
   }

@@ -130,11 +130,11 @@
   }
 
   /** Nothing is made any more: the result stands in its place, or another job begins. */
-  function made() {
+  function unmade() {
     forget();
     at = null;
     paint();
   }
 
-  Object.assign(window.studio, { follow: followJob, working, aside, made });
+  Object.assign(window.studio, { follow: followJob, working, aside, unmade });
 })();
