@@ -23,7 +23,7 @@ SHIFTS = """() => {
 """Adds up what moves of itself from now on."""
 
 LONG_S = 120
-"""So much of a recording is not listened to, nor encoded, before a page can be reloaded."""
+"""So much of a recording is not listened to, nor measured, before a page can be reloaded."""
 
 
 def test_a_song_is_followed_and_heard_in_the_place_of_the_result_until_it_is_there(page: Page) -> None:
@@ -75,9 +75,8 @@ def test_a_reloaded_page_shows_the_draft_and_the_action_that_it_left(page: Page,
     come_to_rest(page)
     page.locator("#history label", has_text="a tape").first.click()
     expect(page.locator("#song-title h2")).to_contain_text("a tape")
-    page.locator("#action-export").click()
-    expect(page.locator("#cancel")).to_be_visible()
-    expect(page.locator("#progress [data-text]")).to_contain_text("writing")
+    page.locator("#action-normalise").click()
+    expect(page.locator("#progress [data-text]")).to_contain_text("measuring")
     page.reload()
     expect(page.locator("#song-title h2")).to_contain_text("a tape", timeout=SONG_MS)
     expect(page.locator("#made")).to_contain_text("a-tape_seed5")
