@@ -37,9 +37,9 @@ def title_of(request: SongRequest, plan: Plan, source: str = "") -> str:
 
 
 def name_of_source(path: Path, sha256: str, library: Library) -> str:
-    """What a recording is called: the title of the track that sounds so, else the name of its file."""
+    """What a recording is called: the name of the track that sounds so, else the name of its file."""
     track = library.find_audio(sha256)
-    return _first_line(track.title if track else path.stem.replace("_", " "))
+    return _first_line(track.called if track else path.stem.replace("_", " "))
 
 
 def _without_tags(lyrics: str) -> str:
