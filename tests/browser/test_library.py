@@ -14,7 +14,7 @@ import soundfile
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from library.tracks import Library
-from tests.browser.conftest import DESK, NewContext, come_to_rest
+from tests.browser.conftest import DESK, FULL_FORM, NewContext, come_to_rest
 from tests.browser.test_page import NAMELESS, NASTY
 from tests.conftest import ROOT, App, serving
 from tests.shelves import fill
@@ -190,6 +190,7 @@ def test_strangers_share_no_songs_and_the_tabs_of_one_browser_share_all(
 def came(context: BrowserContext, app: App) -> Page:
     """The page in a new tab."""
     page = context.new_page()
+    page.add_init_script(FULL_FORM)
     page.goto(app.url)
     expect(page.locator("#run-generate")).to_be_visible()
     come_to_rest(page)
