@@ -34,10 +34,11 @@ class Visitor:
 
     def load(self) -> Mapping[str, Any]:
         """Open the page: what its components are updated to then, by the ids of their elements."""
-        [event] = [each for each in self._events if each["backend_fn"] and _hangs_on(each, "load")]
-        updates = self._at_once(event)["data"]
+        loads = [each for each in self._events if each["backend_fn"] and _hangs_on(each, "load")]
         return {
-            self._props[number].get("elem_id"): each for number, each in zip(event["outputs"], updates, strict=True)
+            self._props[number].get("elem_id"): update
+            for event in loads
+            for number, update in zip(event["outputs"], self._at_once(event)["data"], strict=True)
         }
 
     def refusal(self, name: str, **values: object) -> str:

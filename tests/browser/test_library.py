@@ -24,12 +24,16 @@ SONGS = 300
 
 @pytest.fixture
 def shelf(app: App) -> Iterator[Library]:
-    """The studio's library with many songs, and without them in the end."""
-    before = {path.name for path in app.outputs.glob("*")}
+    """The studio's library with many songs and no others, and without them in the end."""
+    _empty(app.outputs)
     yield fill(app.outputs, SONGS)
-    for path in app.outputs.glob("*"):
-        if path.name not in before:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _empty(app.outputs)
+
+
+def _empty(folder: Path) -> None:
+    """Leave nothing in a folder, of the songs of other tests either."""
+    for path in folder.glob("*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture
