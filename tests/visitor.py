@@ -34,7 +34,7 @@ class Visitor:
 
     def load(self) -> Mapping[str, Any]:
         """Open the page: what its components are updated to then, by the ids of their elements."""
-        loads = [each for each in self._events if each["backend_fn"] and _hangs_on(each, "load")]
+        loads = [each for each in self._events if each["backend_fn"] and not each["queue"] and _hangs_on(each, "load")]
         return {
             self._props[number].get("elem_id"): update
             for event in loads
