@@ -121,13 +121,13 @@ def test_variations_are_songs_of_their_own_with_seeds_counting_up(studio: Studio
 
 def test_a_cancel_acts_within_one_step_saves_nothing_and_frees_the_studio(studio: Studio) -> None:
     events = studio.run(request_of("generate", **{**QUICK, "inference_steps": 200}), job="mine")
-    seen = 0
+    seen, stopped = 0, []
     with pytest.raises(Cancelled):
         for event in events:
             if isinstance(event, Progress) and event.stage == "denoising":
                 seen = max(seen, event.step)
-                assert studio.cancel("mine")
-    assert 1 <= seen <= 4
+                stopped.append(studio.cancel("mine"))  # after the first the job may have ended before this is heard
+    assert stopped[0] and 1 <= seen <= 4
     assert not studio.library.list()
     assert made_by(studio, request_of("generate", **QUICK))
 
