@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
 
+from library.tracks import Library
 from tests.browser.chromium import find_chromium
 from tests.conftest import ROOT, App
 
@@ -116,6 +117,17 @@ def watched(context: BrowserContext, app: App) -> Iterator[Page]:
     come_to_rest(page)
     yield page
     assert watch.problems == []
+
+
+@pytest.fixture
+def library(app: App) -> Iterator[Library]:
+    """The studio's library; what a test adds to it goes again."""
+    made = Library(app.outputs)
+    before = {track.id for track in made.list()}
+    yield made
+    for track in made.list():
+        if track.id not in before:
+            made.delete(track.id)
 
 
 def come_to_rest(page: Page) -> None:

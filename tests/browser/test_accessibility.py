@@ -10,7 +10,7 @@ from core.params import MODES
 from library.tracks import Library
 from tests.browser.conftest import DESK, PHONE, come_to_rest
 from tests.browser.test_page import SONG_MS, quick
-from tests.browser.test_pane import come_back, library, recall, save  # noqa: F401
+from tests.browser.test_pane import come_back, recall, save
 
 WIDTHS = (320, 390, 641, 769, 1025, 1440, 1920)
 """The narrowest and the widest, and one for each layout between them."""
@@ -60,7 +60,7 @@ def faults_in(page: Page) -> dict[str, object]:
 
 def test_axe_finds_nothing_in_any_mode_or_view_and_each_fits_every_width(
     page: Page,
-    library: Library,  # noqa: F811
+    library: Library,
 ) -> None:
     title = "a song with words " + "unbroken" * 20
     save(library, title, values={"lyrics": "[verse]\nrain", "prompt": title})

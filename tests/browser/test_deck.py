@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +15,6 @@ from core.tables import SAMPLE_RATE
 from library import audio
 from library.tracks import Library, Record, Track
 from tests.browser.conftest import come_to_rest
-from tests.conftest import App
 
 SECONDS = 8
 QUIETER = 0.5
@@ -74,17 +72,6 @@ def save(library: Library, title: str, left: Any, right: Any, **facts: Any) -> T
         "values": {"prompt": title},
     } | facts
     return library.save(np.stack([left, right]), None, Record(**given))
-
-
-@pytest.fixture
-def library(app: App) -> Iterator[Library]:
-    """The studio's library; what a test adds to it goes again."""
-    made = Library(app.outputs)
-    before = {track.id for track in made.list()}
-    yield made
-    for track in made.list():
-        if track.id not in before:
-            made.delete(track.id)
 
 
 def come_back(page: Page, title: str) -> None:

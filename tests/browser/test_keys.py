@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from library.tracks import Library
 from tests.browser.conftest import come_to_rest
 from tests.browser.test_page import SONG_MS, quick
-from tests.browser.test_pane import come_back, library, save  # noqa: F401
+from tests.browser.test_pane import come_back, save
 
 WRITING = """key => document.activeElement.dispatchEvent(
   new KeyboardEvent("keydown", { key, isComposing: true, ctrlKey: key === "Enter", bubbles: true, cancelable: true })
@@ -55,7 +55,7 @@ def test_keys_skip_the_rail_run_and_stop_a_song_and_never_lose_the_focus(page: P
     expect(run).to_be_focused()
 
 
-def test_the_history_is_one_stop_and_arrows_go_from_song_to_song(page: Page, library: Library) -> None:  # noqa: F811
+def test_the_history_is_one_stop_and_arrows_go_from_song_to_song(page: Page, library: Library) -> None:
     for title in ("an older song", "an old song", "a new song"):
         save(library, title)
     come_back(page, 3)

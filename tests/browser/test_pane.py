@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
 from playwright.sync_api import Page, expect
 
 from library.tracks import Library, Record, Track
 from tests.browser.conftest import come_to_rest, open_fold
-from tests.conftest import App
 
 SIZES = ((1440, 900), (1024, 768), (390, 844))
 LONG = "warm Rhodes chords over dusty drums and rain on the window " * 20
-
-
-@pytest.fixture
-def library(app: App) -> Iterator[Library]:
-    """The studio's library; what a test adds to it goes again."""
-    made = Library(app.outputs)
-    before = {track.id for track in made.list()}
-    yield made
-    for track in made.list():
-        if track.id not in before:
-            made.delete(track.id)
 
 
 def save(library: Library, title: str, **facts: object) -> Track:
