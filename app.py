@@ -49,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--host", default="0.0.0.0" if HOSTED else "127.0.0.1", help="default: this machine only")
     options.add_argument("--share", action="store_true", help="make a public link through Gradio's servers")
     options.add_argument("--checkpoint", help="the weights to run on; left out: the best that is installed")
+    options.add_argument(
+        "--replicas",
+        metavar="N",
+        help="so many jobs at once, each on a device of its own; 2-8: at least 2, up to 8 as jobs wait (docs/scale.md)",
+    )
+    options.add_argument("--cluster", metavar="ADDRESS", help="the Ray cluster whose machines the replicas run on")
     cli.add_machine_flags(options)
     return options
 
@@ -63,13 +69,21 @@ def open_to_strangers(options: argparse.Namespace) -> bool:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """How the studio starts; strangers open no adapters but presets and uploads."""
+    """How the studio starts; strangers open no adapters but presets and uploads.
+
+    Raises RequestError for a number of replicas that is none.
+    """
     from gradio.utils import get_upload_folder
 
     from backend import Settings
     from cli import main as cli
+    from jobs.cluster import replicas_of
 
-    settings = Settings(checkpoint=options.checkpoint, machine=cli.machine_of(dict(vars(options))))
+    settings = Settings(
+        checkpoint=options.checkpoint,
+        machine=cli.machine_of(dict(vars(options))),
+        replicas=replicas_of(options.replicas, options.cluster),
+    )
     homes = (Path(get_upload_folder()),) if open_to_strangers(options) else None
     return dataclasses.replace(settings, adapter_homes=homes)
 

@@ -1,4 +1,4 @@
-"""The line before a device: one piece of work at a time, first come, first served, and each knows its place."""
+"""The line before the devices: one job at a time on each, first come, first served, and each knows its place."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from core.errors import Busy
 
 
 class Line:
-    """A lock that serves in the order of arrival; `longest` is how many may be in it."""
+    """A lock that serves in the order of arrival: so many at once, while `longest` is how many may be in it."""
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
+    def __init__(self, longest: int, at_once: int = 1) -> None:
+        self._longest, self._at_once = longest, at_once
         self._places: deque[Place] = deque()
         self._moved = threading.Condition()
 
@@ -38,16 +38,21 @@ class Line:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a turn of one's own, however long the line is."""
+        """Wait until all who came before have left, however long the line is."""
         with self.place(urgent=True) as place:
-            place.before(None)
+            with self._moved:
+                self._moved.wait_for(lambda: self._places[0] is place)
             yield
 
     def before(self, place: Place, wait_s: float | None) -> int:
         """How many are before that place, once it is 0 or after so many seconds."""
+
+        def ahead() -> int:
+            return max(0, self._places.index(place) + 1 - self._at_once)
+
         with self._moved:
-            self._moved.wait_for(lambda: self._places[0] is place, wait_s)
-            return self._places.index(place)
+            self._moved.wait_for(lambda: not ahead(), wait_s)
+            return ahead()
 
 
 class Place:
