@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import re
+import signal
 import threading
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +241,7 @@ def _join(cluster: str | None) -> None:
         hint = "Run the studio on a machine of the cluster: ray start --address HOST:6379, then --cluster HOST:6379."
         raise StudioError("Ray's client does not carry progress and previews.", hint)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    stopped_by = signal.getsignal(signal.SIGTERM)
     carried = {name: value for name, value in os.environ.items() if name.startswith(CARRIED)}
     try:
         ray.init(
@@ -250,3 +252,5 @@ def _join(cluster: str | None) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise StudioError(f"The cluster at {cluster} does not answer: {error}", "Begin one with ray start.") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stopped_by)  # ray puts its own in its place
