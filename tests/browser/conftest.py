@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, ViewportSize, expect
 
 from library.tracks import Library
 from tests.browser.chromium import find_chromium
@@ -20,8 +20,8 @@ FLAGS = [
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--disable-quic", "--force-prefers-reduced-motion", "--hide-scrollbars", "--font-render-hinting=none"),
 ]
-DESK = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 SCREENS = ROOT / "test-results" / "screens"
 PATIENCE_S = 60
 """How long the page may take to show what it should, on a machine that is slow and busy."""
