@@ -53,7 +53,8 @@ NOT_COMPOSED = "must be a song that nano composed: of others nobody knows the no
 class Song:
     """What an action works on: a recording of so many seconds, and the track that it is where it is one.
 
-    For actions that look into how a track was made, `job` and `latents` are those that it was made by.
+    For actions that look into how a track was made, `job` and `latents` are those that it was made by; `latents_fault`
+    says why latents that are there are not used.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Song:
     track: Track | None
     job: Job | None = None
     latents: NDArray[np.float16] | None = None
+    latents_fault: str = ""
 
     @property
     def title(self) -> str:
@@ -293,6 +295,8 @@ def _times(song: Song, networks: Networks) -> Generator[Progress, None, Times]:
                 notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
                 return Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
         why = "none of them stands out in the song"
+    elif song.latents_fault:
+        why = f"the latents kept beside it were left aside, {song.latents_fault}"
     lines, sections = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
     return Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
 

@@ -18,10 +18,11 @@ from core.errors import Fault, RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
 from core.knobs import parse, to_json
+from core.tables import SAMPLE_RATE
 from jobs.desk import Desk, Event, gathered
 from jobs.estimates import FALLBACK_SOURCE_S, Cost
 from jobs.models import Models
-from jobs.songs import order_of
+from jobs.songs import latent_shape, order_of
 from jobs.work import Need
 from library import audio
 from library.cache import companion_key, fingerprint
@@ -87,6 +88,11 @@ def song_of(request: ActionRequest, desk: Desk) -> Song:
     """The song that a request is about. Raises RequestError when there is none, or none that can be read."""
     if request.track is not None:
         track = desk.library.get(request.track, "track")
+        if not desk.library.is_whole(track):
+            fault = Fault(
+                "track", track.id, "must be a song whose audio is what was saved: its file was cut or changed"
+            )
+            raise RequestError([fault], "Make the song anew by its settings, or bring the file in as a recording.")
         return Song(path=track.path, sha256=track.sha256, seconds=track.seconds, track=track)
     assert request.audio is not None
     header = audio.probe(request.audio)
@@ -124,7 +130,9 @@ def _opened(song: Song, needs: tuple[Need, ...], desk: Desk) -> tuple[Song, tupl
     except StudioError as gone:  # a recording that it was made from, say
         log.info("track %s cannot be looked into: %s", song.track.id, gone)
         return song, ()
-    return dataclasses.replace(song, job=job, latents=desk.library.latents(song.track)), needs
+    shape = latent_shape(needs[-1].place, round(song.track.seconds * SAMPLE_RATE))
+    kept = desk.library.latents(song.track, shape)
+    return dataclasses.replace(song, job=job, latents=kept.latents, latents_fault=kept.fault), needs
 
 
 def _cost(action: Action, request: ActionRequest, seconds: float) -> Cost:

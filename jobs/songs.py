@@ -33,7 +33,9 @@ from jobs.titles import name_of_source, title_of
 from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
-from library.tracks import Record, Track
+from library.latents import Kept
+from library.tracks import Found, Record, Track
+from networks.acestep.layouts import layout_of, shape_of
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
@@ -73,6 +75,10 @@ class Order:
     record: Record
     source: str = ""
 
+    def noted(self, *notes: str) -> Order:
+        """The same with more to be said in its tracks."""
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, notes=(*self.record.notes, *notes)))
+
 
 class Songs:
     """Songs of every mode."""
@@ -82,10 +88,11 @@ class Songs:
     ) -> Generator[Event, None, None]:
         """Progress, then the Tracks: those of the library where it has them all, unless they shall be made afresh."""
         order = order_of(request, desk)
-        known = () if fresh else desk.library.find(order.record.key)
-        if len(known) == request.variations:
-            yield from known
+        stored = Found() if fresh else desk.library.whole(order.record.key)
+        if len(stored.whole) == request.variations:
+            yield from stored.whole
             return
+        order = order.noted(*(f"made anew: the audio of {track.id} is not what was saved" for track in stored.damaged))
         takes: list[Take] = []
         events = _time_left(order, desk).told(desk.replica.perform(order.work, stop))
         effort = yield from gathered(events, takes)
@@ -135,12 +142,12 @@ class Settled:
 def order_of(request: SongRequest, desk: Desk) -> Order:
     """The request with all that goes with it. Raises StudioErrors for whatever is wrong with it."""
     made = settled(request, desk)
-    job = _job(made.request, made.recipe, made.record.hashes, made.record.vae, desk)
-    job = dataclasses.replace(job, adapters=made.adapters, unplanned=made.unplanned)
+    job, left = _job(made, desk)
     seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
     cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
     source = _source_name(made.request, made.record.hashes, desk)
-    return Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
+    order = Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
+    return order.noted(*left)
 
 
 def settled(request: SongRequest, desk: Desk) -> Settled:
@@ -210,7 +217,7 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         seconds_taken=effort.seconds,
         tflop=_cost(job.request, job.recipe, order.work.needs, seconds).arithmetic(desk.device),
         peak_gb=effort.peak_gb,
-        notes=(*effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
+        notes=(*order.record.notes, *effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
     for number, take in enumerate(takes):
         track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
@@ -254,24 +261,43 @@ def _hashes(request: SongRequest) -> dict[str, str]:
     return {name: sha256(path) for name, path in _sources(request)}
 
 
-def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: str, desk: Desk) -> Job:
-    """The job with its recordings read. Raises RequestError when one is unusable or the window lies outside it.
+def _job(made: Settled, desk: Desk) -> tuple[Job, list[str]]:
+    """The job with its recordings read, and what is to be said of those.
 
-    Latents that were kept beside a track are of use to the same VAE alone.
+    Raises RequestError when one is unusable or the window lies outside it. Latents that were kept beside a track are of
+    use to the same VAE alone, and only where they are that track's.
     """
     from networks.acestep.job import Job, Recording
 
     recordings: dict[str, Recording] = {}
-    for name, path in _sources(request):
+    left: list[str] = []
+    for name, path in _sources(made.request):
         recording = Recording(audio=audio.load(path, name))
-        if track := desk.library.find_audio(hashes[name]):
-            latents, known = desk.library.latents(track) if track.vae == vae else None, known_from(track.plan)
-            recording = dataclasses.replace(recording, known=known, latents=latents, gain=track.gain)
+        if track := desk.library.find_audio(made.record.hashes[name]):
+            kept = Kept(None)
+            if name == "src_audio" and track.vae == made.record.vae:
+                kept = desk.library.latents(track, latent_shape(made.needs[-1].place, recording.audio.shape[1]))
+            if kept.fault:
+                left.append(f"the latents kept beside {track.id} were left aside: {kept.fault}")
+            known = known_from(track.plan)
+            recording = dataclasses.replace(recording, known=known, latents=kept.latents, gain=track.gain)
         recordings[name] = recording
-    source = recordings.get("src_audio")
-    job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
+    job = Job(
+        request=made.request,
+        recipe=made.recipe,
+        source=recordings.get("src_audio"),
+        reference=recordings.get("reference_audio"),
+        adapters=made.adapters,
+        unplanned=made.unplanned,
+    )
     job.duration_s(SAMPLE_RATE)
-    return job
+    return job, left
+
+
+def latent_shape(place: Installed, samples: int) -> tuple[int, int]:
+    """The shape `(T, C)` of the latents of a song of so many samples."""
+    shape = shape_of(layout_of(place.folder, place.companion, place.other_vae).configs)
+    return shape.frames_of(samples), shape.channels
 
 
 def _deciding(request: SongRequest) -> dict[str, Json]:
