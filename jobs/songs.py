@@ -22,6 +22,7 @@ from core.params import UNHEARD, GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
 from core.resolve import refuse_muted, rendering_of, resolve, unsung
+from core.steps import telling
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.desk import Desk, Event, gathered
@@ -34,13 +35,16 @@ from jobs.work import Effort, Need
 from library import audio
 from library.cache import cache_key, fingerprint
 from library.latents import Kept
-from library.tracks import Found, Record, Track
+from library.tracks import BYTES_PER_S, Found, Record, Track
 from networks.acestep.layouts import layout_of, shape_of
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
     from networks.acestep.job import Job, Recording, Take
     from networks.acestep.lora.adapter import Adapter
+
+READING = Progress("queued", note="reading the recording")
+"""Told before a job stands in the line: what waits may still be dropped."""
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +91,14 @@ class Songs:
         self, request: SongRequest, desk: Desk, stop: threading.Event, *, fresh: bool
     ) -> Generator[Event, None, None]:
         """Progress, then the Tracks: those of the library where it has them all, unless they shall be made afresh."""
-        order = order_of(request, desk)
+        order = yield from ordering(request, desk)
         stored = Found() if fresh else desk.library.whole(order.record.key)
         if len(stored.whole) == request.variations:
             yield from stored.whole
             return
         order = order.noted(*(f"made anew: the audio of {track.id} is not what was saved" for track in stored.damaged))
+        seconds = order.work.job.duration_s(SAMPLE_RATE) or estimates.PLANNED_S
+        desk.library.require_room(round(request.variations * seconds * BYTES_PER_S))
         takes: list[Take] = []
         events = _time_left(order, desk).told(desk.replica.perform(order.work, stop))
         effort = yield from gathered(events, takes)
@@ -139,10 +145,13 @@ class Settled:
     record: Record
 
 
-def order_of(request: SongRequest, desk: Desk) -> Order:
-    """The request with all that goes with it. Raises StudioErrors for whatever is wrong with it."""
+def ordering(request: SongRequest, desk: Desk) -> Generator[Progress, None, Order]:
+    """Progress while recordings are read; returns the request with all that goes with it.
+
+    Raises StudioErrors for whatever is wrong with it.
+    """
     made = settled(request, desk)
-    job, left = _job(made, desk)
+    job, left = yield from _job(made, desk)
     seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
     cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
     source = _source_name(made.request, made.record.hashes, desk)
@@ -208,8 +217,11 @@ def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, plann
     return f"{lack}: rendered from the words alone. {GET_CODES}" if planners else ""
 
 
-def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> Iterator[Track]:
-    """The tracks of the takes; one line in the log."""
+def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> Iterator[Progress | Track]:
+    """The tracks of the takes, then Progress for each that the disk refused; one line in the log.
+
+    Raises StudioError when it refused them all.
+    """
     job, seconds = order.work.job, takes[0].audio.shape[1] / SAMPLE_RATE
     record = dataclasses.replace(
         order.record,
@@ -219,10 +231,19 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         peak_gb=effort.peak_gb,
         notes=(*order.record.notes, *effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
+    refused: dict[int, StudioError] = {}
     for number, take in enumerate(takes):
-        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
+        try:
+            track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
+        except StudioError as error:
+            refused[number] = error
+            continue
         desk.pace.add(track)
         yield track
+    if len(refused) == len(takes):
+        raise refused[0]
+    for number, why in refused.items():
+        yield Progress("saving", note=f"take {number + 1} of {len(takes)} is lost: {why.message}")
     facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
     log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
 
@@ -261,8 +282,8 @@ def _hashes(request: SongRequest) -> dict[str, str]:
     return {name: sha256(path) for name, path in _sources(request)}
 
 
-def _job(made: Settled, desk: Desk) -> tuple[Job, list[str]]:
-    """The job with its recordings read, and what is to be said of those.
+def _job(made: Settled, desk: Desk) -> Generator[Progress, None, tuple[Job, list[str]]]:
+    """Progress; returns the job with its recordings read, and what is to be said of those.
 
     Raises RequestError when one is unusable or the window lies outside it. Latents that were kept beside a track are of
     use to the same VAE alone, and only where they are that track's.
@@ -272,7 +293,8 @@ def _job(made: Settled, desk: Desk) -> tuple[Job, list[str]]:
     recordings: dict[str, Recording] = {}
     left: list[str] = []
     for name, path in _sources(made.request):
-        recording = Recording(audio=audio.load(path, name))
+        yield READING
+        recording = Recording(audio=(yield from telling(READING, audio.loading(path, name))))
         if track := desk.library.find_audio(made.record.hashes[name]):
             kept = Kept(None)
             if name == "src_audio" and track.vae == made.record.vae:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,7 @@ import soxr
 
 from core.errors import Fault, RequestError
 from core.files import write_whole
+from core.steps import aside
 from core.tables import LONGEST_S, SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -96,6 +98,11 @@ def load(path: Path, field: str = "audio") -> Waveform:
             raise _Broken(f"must not be silent: its peak is below {SILENCE_DB:g} dBFS")
         stereo = np.broadcast_to(samples, (2, samples.shape[1]))
         return _on_grid(limit_peak(resample(stereo, header.sample_rate, SAMPLE_RATE)))
+
+
+def loading(path: Path, field: str = "audio") -> Generator[None, None, Waveform]:
+    """As `load`, with steps between which it can be closed."""
+    return (yield from aside(partial(load, path, field)))
 
 
 def resample(audio: Waveform, from_hz: int, to_hz: int) -> Waveform:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args,
 import numpy as np
 
 from core.errors import Fault, RequestError, StudioError
-from core.files import sha256, write_whole
+from core.files import free_bytes, reason, sha256, write_whole
 from core.knobs import Json, Knob, knobs_of, readable, to_json
 from core.params import SONG_MODES, SongRequest
 from core.plans import plan_text
@@ -53,6 +53,9 @@ NEW_PART = ".new.wav"
 
 TRASH = "trash"
 """The folder of what was deleted and can be brought back, beside the tracks."""
+
+BYTES_PER_S = 2 * 3 * SAMPLE_RATE + 8_000
+"""What a second of a song takes on the disk: two channels of 24 bits, and its latents."""
 
 UNDO_S = 3600.0
 """How long a deleted track can be brought back while the studio runs."""
@@ -221,9 +224,17 @@ class Library:
             self.root.mkdir(parents=True, exist_ok=True)
             return self._save(waveform, latents, record)
         except OSError as error:
+            log.error("a song could not be saved: %s", error)
             raise StudioError(
-                f"The song could not be saved: {error}.", "Make room or choose another folder."
+                f"The song could not be saved: {reason(error)}.", "Make room or choose another folder."
             ) from error
+
+    def require_room(self, bytes: int) -> None:
+        """Raise StudioError where the disk has no room for so much, before any work is done for it."""
+        free = free_bytes(self.root)
+        if bytes > free:
+            needed = f"what is asked for takes {bytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            raise StudioError(f"The disk has no room: {needed}.", "Make room, or ask for less.")
 
     def _save(self, waveform: Waveform, rows: Latents | None, record: Record) -> Track:
         created = datetime.now(UTC)
@@ -432,7 +443,8 @@ def _refusing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StudioError(f"{what}: {error}.", "Make room, or look who else uses the folder.") from error
+        log.error("%s: %s", what, error)
+        raise StudioError(f"{what}: {reason(error)}.", "Make room, or look who else uses the folder.") from error
 
 
 def _tags(record: Record) -> Mapping[audio.Tag, str]:
