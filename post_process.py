@@ -19,7 +19,7 @@ from core.knobs import Json, knobs_of, parse
 from core.plans import Plan, plan_from
 from core.steps import aside, telling
 from core.tables import SAMPLE_RATE
-from library import audio, exports, loudness
+from library import decoder, exports, loudness
 from library.cover import cover_of
 from library.tags import Tags
 from library.tracks import Track
@@ -215,7 +215,7 @@ def _read(song: Song) -> Generator[Progress, None, NDArray[np.float32]]:
     """Progress; returns the sound of a song `(2, S)`."""
     told = Progress("listening", note="reading the song")
     yield told
-    return (yield from telling(told, audio.loading(song.path)))
+    return (yield from telling(told, decoder.loading(song.path)))
 
 
 def _written(

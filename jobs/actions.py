@@ -24,7 +24,7 @@ from jobs.estimates import FALLBACK_SOURCE_S, Cost
 from jobs.models import Models
 from jobs.songs import latent_shape, ordering
 from jobs.work import Need
-from library import audio
+from library import decoder
 from library.cache import companion_key, fingerprint
 from post_process import ACTIONS, Action, Made, Song
 
@@ -96,7 +96,7 @@ def song_of(request: ActionRequest, desk: Desk) -> Song:
             raise RequestError([fault], "Make the song anew by its settings, or bring the file in as a recording.")
         return Song(path=track.path, sha256=track.sha256, seconds=track.seconds, track=track)
     assert request.audio is not None
-    header = audio.probe(request.audio)
+    header = decoder.probe(request.audio)
     digest = sha256(request.audio)
     seconds = FALLBACK_SOURCE_S if header.seconds is None else header.seconds
     return Song(path=request.audio, sha256=digest, seconds=seconds, track=desk.library.find_audio(digest))

@@ -23,7 +23,7 @@ from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.songs import READING
 from jobs.work import Need
-from library import audio
+from library import decoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ class Drafts:
         if isinstance(request, UnderstandRequest):
             assert request.src_audio is not None
             yield READING
-            wave = yield from telling(READING, audio.loading(request.src_audio, "src_audio"))
+            wave = yield from telling(READING, decoder.loading(request.src_audio, "src_audio"))
             songs = (row for row in find.installed() if table.recipe_of(row.name).planner == "lm")
             ears = next((place for row in songs if (place := find.checkpoint(row.name)).has_codes), None)
             if ears is None:

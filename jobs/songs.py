@@ -32,7 +32,7 @@ from jobs.plans import GET_CODES, PLANNERS, billions_of
 from jobs.time_left import TimeLeft
 from jobs.titles import name_of_source, title_of
 from jobs.work import Effort, Need
-from library import audio
+from library import decoder
 from library.cache import cache_key, fingerprint
 from library.latents import Kept
 from library.tracks import BYTES_PER_S, Found, Record, Track
@@ -112,7 +112,7 @@ class Songs:
         source_s: float | None = None
         needs: tuple[Need, ...] = ()
         with suppress(RequestError):
-            sources = (audio.probe(path).seconds for knob, path in _sources(request) if knob == "src_audio")
+            sources = (decoder.probe(path).seconds for knob, path in _sources(request) if knob == "src_audio")
             source_s = next(sources, None)
         with suppress(StudioError):
             needs = PLANNERS[recipe.planner].needs(request)
@@ -278,7 +278,7 @@ def _sources(request: SongRequest) -> Iterator[tuple[str, Path]]:
 def _hashes(request: SongRequest) -> dict[str, str]:
     """SHA-256 of the request's recordings by knob. Raises RequestError for what their headers tell is unusable."""
     for name, path in _sources(request):
-        audio.probe(path, name)
+        decoder.probe(path, name)
     return {name: sha256(path) for name, path in _sources(request)}
 
 
@@ -294,7 +294,7 @@ def _job(made: Settled, desk: Desk) -> Generator[Progress, None, tuple[Job, list
     left: list[str] = []
     for name, path in _sources(made.request):
         yield READING
-        recording = Recording(audio=(yield from telling(READING, audio.loading(path, name))))
+        recording = Recording(audio=(yield from telling(READING, decoder.loading(path, name))))
         if track := desk.library.find_audio(made.record.hashes[name]):
             kept = Kept(None)
             if name == "src_audio" and track.vae == made.record.vae:

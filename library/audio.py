@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,8 +20,8 @@ import soxr
 
 from core.errors import Fault, RequestError
 from core.files import write_whole
-from core.steps import aside
 from core.tables import LONGEST_S, SAMPLE_RATE
+from library.containers import cut_off, wav_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +32,9 @@ RATES_HZ = (8_000, 192_000)
 SHORTEST_S = 0.5
 SILENCE_DB = -80.0
 """A recording whose peak stays below this many dBFS holds nothing to work on."""
+
+_UNTOLD_FRAMES = 2**60
+"""libsndfile counts so many and more in a FLAC that does not say how long it is; FFmpeg reads it to its end."""
 
 _FULL_SCALE = 2**23
 _COMPLETE = 0.9
@@ -58,6 +60,9 @@ ITU-R BS.775 for the ear-level channels in front and around; those above and bel
 
 MOST_UNPLACED = 8
 """So many channels have a usual order where a file does not say where they stand."""
+
+ANOTHER = "Choose another recording."
+"""What to do about one that is of no use."""
 
 Tag = Literal["title", "artist", "comment", "date", "genre", "software"]
 
@@ -98,11 +103,6 @@ def load(path: Path, field: str = "audio") -> Waveform:
             raise _Broken(f"must not be silent: its peak is below {SILENCE_DB:g} dBFS")
         stereo = np.broadcast_to(samples, (2, samples.shape[1]))
         return _on_grid(limit_peak(resample(stereo, header.sample_rate, SAMPLE_RATE)))
-
-
-def loading(path: Path, field: str = "audio") -> Generator[None, None, Waveform]:
-    """As `load`, with steps between which it can be closed."""
-    return (yield from aside(partial(load, path, field)))
 
 
 def resample(audio: Waveform, from_hz: int, to_hz: int) -> Waveform:
@@ -174,10 +174,20 @@ def _naming(path: Path, field: str) -> Iterator[None]:
     try:
         yield
     except _Broken as broken:
-        raise RequestError([Fault(field, path.name, str(broken))], "Choose another recording.") from None
-    except (soundfile.SoundFileError, av.error.FFmpegError, OSError) as error:
-        rule = "must be a complete audio file (wav, flac, mp3, ogg, m4a, ...)"
-        raise RequestError([Fault(field, path.name, rule)], "Choose another recording.") from error
+        raise RequestError([Fault(field, path.name, str(broken))], ANOTHER) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged file a decoder may raise anything
+        rule = f"must be a complete audio file (wav, flac, mp3, ogg, m4a, ...){_told_of(path)}"
+        raise RequestError([Fault(field, path.name, rule)], ANOTHER) from error
+
+
+def _told_of(path: Path) -> str:
+    """What a wav that nobody reads says of its samples."""
+    with contextlib.suppress(OSError):
+        if told := wav_format(path):
+            return f"; this wav's samples are of the format {told}"
+    return ""
 
 
 def _probe(path: Path) -> Header:
@@ -185,6 +195,8 @@ def _probe(path: Path) -> Header:
         raise _Broken("must be a file that exists")
     if path.stat().st_size == 0:
         raise _Broken("must not be empty: it has 0 bytes")
+    if missing := cut_off(path):
+        raise _Broken(missing)
     header = _soundfile_header(path) or _av_header(path)
     if not RATES_HZ[0] <= header.sample_rate <= RATES_HZ[1]:
         raise _Broken(f"must be sampled at {RATES_HZ[0]} to {RATES_HZ[1]} Hz, not at {header.sample_rate} Hz")
@@ -204,7 +216,7 @@ def _soundfile_header(path: Path) -> Header | None:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, TypeError):
         return None
-    if info.channels > 2:
+    if info.channels > 2 or info.frames >= _UNTOLD_FRAMES:
         return None
     return Header(sample_rate=info.samplerate, channels=info.channels, seconds=info.frames / info.samplerate)
 
@@ -217,6 +229,8 @@ def _av_header(path: Path) -> Header:
         elif container.duration:
             seconds = container.duration / av.time_base
         codec = stream.codec_context
+        if codec is None or not codec.channels:
+            raise _Broken(f"must hold sound in a codec that is known here{_told_of(path)}")
         _positions(codec.layout)
         return Header(sample_rate=codec.sample_rate, channels=codec.channels, seconds=seconds)
 

@@ -17,7 +17,7 @@ from core.music import NO_LANGUAGE, NO_WORDS, Music
 from core.plans import length_from_words
 from core.steps import aside, telling
 from core.tables import BPM, LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
-from library import audio
+from library import decoder
 from library.analysis import listen
 from lyrics.brief import subject_of
 from lyrics.builtin_writer import SongWriter
@@ -112,7 +112,7 @@ class BuiltinDrafter:
         assert request.src_audio is not None
         told = Progress("listening", note="listening")
         yield told
-        sound = yield from telling(told, audio.loading(request.src_audio, "src_audio"))
+        sound = yield from telling(told, decoder.loading(request.src_audio, "src_audio"))
         known = yield from telling(told, aside(partial(listen, sound, SAMPLE_RATE)))
         yield Draft(music=known.music, author=LISTENER, notes=(NOTHING_BUT_FACTS,))
 

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import pipeline
+from checkpoints import table
 from core.actions import ACTIONS
 from core.errors import Cancelled
 from core.events import Progress, TextDelta
@@ -196,7 +197,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = save_tiny(models / "xl-turbo", rate=48_000, ratios=(240, 2)) / "transformer" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), LYRIC_HEADS: {"0": [3], "1": [0], "2": [1, 2]}}))
     save_lm(models / "lm-0.6b", spread=0.3, terse=True)
-    install_separator(models / "htdemucs" / "htdemucs.safetensors")
+    (name,) = table.row(table.SEPARATOR).files
+    install_separator(models / table.SEPARATOR / name)
     return models
 
 
