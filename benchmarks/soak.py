@@ -355,11 +355,11 @@ def kills(home: Path, count: int, choose: random.Random, latest_s: float = 2.0) 
 
 def _look(home: Path, told: Killed, there: set[str]) -> None:
     """Compare the folder with what was told, before the next start and after it."""
-    told.litter += litter(home / "outputs")
+    told.litter |= litter(home / "outputs")
     with tiny_studio(home) as studio:
         started(studio)
         known = {track.id: track for track in studio.library.list()}
-    told.left += litter(home / "outputs")
+    told.left |= litter(home / "outputs")
     told.lost += there - known.keys()
     there -= there - known.keys()
     told.corrupt += [track.id for track in known.values() if sha256(track.path) != track.sha256]

@@ -250,7 +250,8 @@ def _join(cluster: str | None) -> None:
             logging_level=logging.WARNING,
             runtime_env={"env_vars": {**carried, "PYTHONPATH": str(ROOT)}},
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise StudioError(f"The cluster at {cluster} does not answer: {error}", "Begin one with ray start.") from error
+    except Exception as error:  # a node that did not start in time is no more than that to ray
+        where = f"The cluster at {cluster}" if cluster else "Ray"
+        raise StudioError(f"{where} does not answer: {error}", "Its logs in /tmp/ray say more.") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stopped_by)  # ray puts its own in its place
