@@ -39,7 +39,7 @@ FRAMEWORKS = ("torch", "mlx", "mlx_lm", "diffusers", "transformers", "tokenizers
 WALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FRAMEWORKS, ("networks", "training", "benchmarks")),
     "gradio": ("app", "ui", "theme"),
-    "gradio_client": ("app", "ui"),
+    "gradio_client": ("app", "ui", "benchmarks"),
     "spaces": ("jobs.lease",),
     "ray": ("jobs.cluster",),
 }
