@@ -198,14 +198,15 @@ def main() -> None:
             over.set()
             killer.join()
             missing = set(seeds) - {track.seed for track in Library(app.outputs).list()}
-            differ = [seed for seed in got.songs if got.songs[seed] != alone.songs.get(seed)]
+            both = got.songs.keys() & alone.songs.keys()
+            differ = [seed for seed in both if got.songs[seed] != alone.songs[seed]]
             say(
                 f"{len(seeds)} songs, {options.clients} clients: {got.clock_s:.0f} s; one process {alone.clock_s:.0f} s"
             )
             say(f"the front took {got.front_s / len(seeds):.2f} s of processor for each")
             say(f"{len(killed)} replicas killed at work, {got.again} songs made once more")
-            say(f"{len(got.failed)} failed, {len(missing)} missing, {len(differ)} with other samples")
-            say("\n".join(got.failed))
+            say(f"{len(got.failed)} failed, {len(missing)} missing, {len(differ)} of {len(both)} with other samples")
+            say("\n".join([*got.failed, *(f"in one process: {line}" for line in alone.failed)]))
             taken = cancels(app, 10)
             say(f"cancel: median {statistics.median(taken):.2f} s, at the most {max(taken):.2f} s")
 
