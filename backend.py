@@ -94,14 +94,23 @@ class Studio:
         """
         return self._workers.run(self._events(request, fresh=fresh), job)
 
-    def begin(self, request: Request, *, job: str, owner: str = "", grace_s: float | None = None) -> None:
+    def begin(
+        self,
+        request: Request,
+        *,
+        job: str,
+        owner: str = "",
+        grace_s: float | None = None,
+        library: Library | None = None,
+    ) -> None:
         """Begin a job that runs on whether or not anybody follows it; `owner` says whose it is.
 
-        A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it.
+        A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it. What it finds
+        and makes lies in `library`: the studio's, as somebody sees it.
         """
         asked = next(name for name, each in REQUESTS.items() if each is type(request))
         ticket = Ticket(job=job, asked=asked, owner=owner, grace_s=grace_s)
-        self._workers.begin(self._events(request), ticket)
+        self._workers.begin(self._events(request, library=library), ticket)
 
     def follow(self, job: str) -> Generator[Event, None, None]:
         """The events of a job that was begun, as `run` gives them; what was missed comes first.
@@ -121,10 +130,13 @@ class Studio:
         return next(iter([*(own if owner else []), *others]), None)
 
     def _events(
-        self, request: Request, *, fresh: bool = False
+        self, request: Request, *, fresh: bool = False, library: Library | None = None
     ) -> Callable[[threading.Event], Generator[Event, None, None]]:
-        kind = KINDS[type(request)]
-        return lambda stop: kind.events(request, self._desk, stop, fresh=fresh)
+        kind, desk = KINDS[type(request)], self._seen(library)
+        return lambda stop: kind.events(request, desk, stop, fresh=fresh)
+
+    def _seen(self, library: Library | None) -> Desk:
+        return self._desk if library is None else self._desk.of(library)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
@@ -134,9 +146,9 @@ class Studio:
         """Seconds that a job is likely to take on this machine; learns from the tracks in the library."""
         return KINDS[type(request)].seconds(request, self._desk)
 
-    def replay(self, track: Track) -> Replay:
+    def replay(self, track: Track, library: Library | None = None) -> Replay:
         """Whether the track's request would give the same samples on this machine, or why not. Renders nothing."""
-        return replay(track, self._desk)
+        return replay(track, self._seen(library))
 
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -73,6 +74,12 @@ class Desk:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pace", Pace(self.library))
+
+    def of(self, library: Library) -> Desk:
+        """The desk with the library as somebody sees it; how fast this machine was is known from the songs of all."""
+        desk = copy.copy(self)
+        object.__setattr__(desk, "library", library)
+        return desk
 
     def row(self, checkpoint: str | None = None) -> Checkpoint:
         """The checkpoint of that name, or the one that the studio runs on. Raises RequestError for no such name."""

@@ -79,9 +79,12 @@ def knob_of(mode: Mode, name: str) -> Knob:
 
 
 def saved(studio: Studio, **facts: object) -> Track:
-    silence = np.zeros((2, 48_000 * 3), np.float32)
+    return studio.library.save(np.zeros((2, 48_000 * 3), np.float32), None, recorded(**facts))
+
+
+def recorded(**facts: object) -> Record:
     given = {"mode": "generate", "title": "rain", "checkpoint": "nano", "seed": 7, "values": {"seed": 7}} | facts
-    return studio.library.save(silence, None, Record(**given))  # type: ignore[arg-type]
+    return Record(**given)  # type: ignore[arg-type]
 
 
 # ---- widgets ---------------------------------------------------------------------------------------------------------
@@ -416,10 +419,17 @@ def test_the_history_is_the_library_at_home_and_the_browsers_own_songs_where_str
     studio: Studio,
 ) -> None:
     first, second = saved(studio, title="mine"), saved(studio, title="yours")
-    assert [line for _, line in Handlers(studio, hosted=False).history([])] == [second.id, first.id]
-    hosted = Handlers(studio, hosted=True)
-    assert hosted.history([]) == []
-    assert hosted.history([first.id, "../../etc/passwd", 7]) == [("0:03  mine", first.id)]  # type: ignore[list-item]
+    mine = Handlers(studio, hosted=True)
+    me = gr.Request(session_hash="me")
+    own = mine.of(me).library.save(np.zeros((2, 48_000 * 3), np.float32), None, recorded(title="my own"))
+    for visitor in (gr.Request(session_hash="you"), gr.Request(), None):
+        assert Handlers(studio, hosted=False).of(visitor).history() == [
+            ("0:03  my own", own.id),
+            ("0:03  yours", second.id),
+            ("0:03  mine", first.id),
+        ]
+        assert mine.of(visitor).history() == []
+    assert mine.of(me).history() == [("0:03  my own", own.id)]
 
 
 def test_settings_come_back_without_recordings_that_the_page_may_not_show(handlers: Handlers, tmp_path: Path) -> None:
@@ -443,7 +453,7 @@ def test_one_odd_sidecar_takes_neither_the_history_nor_another_song_from_the_pag
         fresh = Studio(dataclasses.replace(studio.settings))
         for hosted in (False, True):
             handlers = Handlers(fresh, hosted=hosted)
-            assert handlers.history([odd.id, kept.id]) == [("0:03  mine", kept.id)], change
+            assert handlers.history() == [("0:03  mine", kept.id)], change
             assert handlers.find({"id": odd.id}) is None
             assert handlers.settings(kept)["seed"] == 7
             assert "about" in handlers.cost("generate", {})
@@ -455,7 +465,7 @@ def test_a_song_of_weights_that_this_version_does_not_know_is_shown_and_recalled
     values = {"checkpoint": "of tomorrow", "prompt": "rain", "bpm": 9000, "keyscale": "H dur", "later": 1}
     track = saved(studio, checkpoint="of tomorrow", values=values)
     handlers = Handlers(studio, hosted=False)
-    assert handlers.history([]) == [("0:03  rain", track.id)]
+    assert handlers.history() == [("0:03  rain", track.id)]
     settings = handlers.settings(track)
     assert [settings[name] for name in ("checkpoint", "prompt", "bpm", "keyscale")] == [
         "of tomorrow",

@@ -23,11 +23,12 @@ def strict(text: str) -> Any:
 
 
 class Visitor:
-    """One session of the page at `url`."""
+    """One session of the page at `url`, of a browser with a name of its own."""
 
     def __init__(self, url: str) -> None:
         self._api = f"{url}/gradio_api"
         self._session = uuid.uuid4().hex
+        self.browser = uuid.uuid4().hex
         config = strict(httpx.get(f"{url}/config", timeout=ANSWER_S).text)
         self._props = {each["id"]: each["props"] for each in config["components"]}
         self._events = config["dependencies"]
@@ -38,8 +39,27 @@ class Visitor:
         return {
             self._props[number].get("elem_id"): update
             for event in loads
-            for number, update in zip(event["outputs"], self._at_once(event)["data"], strict=True)
+            for number, update in zip(event["outputs"], self._at_once(event, self.browser)["data"], strict=True)
         }
+
+    def fire(self, name: str, *data: object, told: Mapping[str, object] | None = None) -> str:
+        """All that the studio says to an event of the page, by the name that Gradio gives its handler.
+
+        `data` are its first inputs, the others are as the page shows them at first; `told` comes with the event.
+        """
+        [event] = [each for each in self._events if each["api_name"] == name and each["backend_fn"]]
+        shown = [self._props[number].get("value") for number in event["inputs"][len(data) :]]
+        if not event["queue"]:
+            return self._sent(f"run/{event['id']}", event, [*data, *shown], told).text
+        self._post("queue/join", event, [*data, *shown], told)
+        with self._stream() as stream:
+            return "\n".join(stream.iter_lines())
+
+    def ask(self, name: str, **values: object) -> str:
+        """All that the studio says to an endpoint's job; fields that are not named are as the page shows them."""
+        self._ask(name, values)
+        with self._stream() as stream:
+            return "\n".join(stream.iter_lines())
 
     def refusal(self, name: str, **values: object) -> str:
         """Why an endpoint's job is refused; fields that are not named are as the page shows them at first."""
@@ -68,17 +88,20 @@ class Visitor:
         """The name of the knob whose element has the id `mode-knob`."""
         return str(self._props[number]["elem_id"]).partition("-")[2].replace("-", "_")
 
-    def _at_once(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _at_once(self, event: Mapping[str, Any], *first: object) -> Mapping[str, Any]:
         """The answer to an event that needs no queue."""
         assert event["queue"] is False
-        data = [self._props[number].get("value") for number in event["inputs"]]
+        data = [*first, *(self._props[number].get("value") for number in event["inputs"][len(first) :])]
         return dict(self._post(f"run/{event['id']}", event, data))
 
-    def _post(self, route: str, event: Mapping[str, Any], data: list[object]) -> Any:
-        body = {"fn_index": event["id"], "data": data, "session_hash": self._session}
-        answer = httpx.post(f"{self._api}/{route}", json=body, timeout=ANSWER_S)
+    def _post(self, route: str, event: Mapping[str, Any], data: list[object], told: object = None) -> Any:
+        answer = self._sent(route, event, data, told)
         answer.raise_for_status()
         return strict(answer.text)
+
+    def _sent(self, route: str, event: Mapping[str, Any], data: list[object], told: object) -> httpx.Response:
+        body = {"fn_index": event["id"], "data": data, "session_hash": self._session, "event_data": told}
+        return httpx.post(f"{self._api}/{route}", json=body, timeout=ANSWER_S)
 
     def _outcome(self) -> Mapping[str, Any]:
         """What the session's running job ends with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,12 @@ TELLING = ("lyrics", "plan", "timesteps", "brief")
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Every component that an event reads or writes; `own` are the ids of the songs that this browser made.
+    """Every component that an event reads or writes.
 
     `simple` makes a song from one line; the `hub` asks for what a form may start from.
     """
 
     blocks: gr.Blocks
-    library: Library
     endpoints: Endpoints
     rail: gr.Radio
     history: gr.Radio
@@ -55,7 +54,6 @@ class Page:
     cancel: gr.Button
     song: SongPane
     words: WordsPane
-    own: gr.BrowserState
     simple: gr.Button
     hub: gr.HTML
 
@@ -74,6 +72,16 @@ class Page:
         """What the page asks of the studio."""
         return self.endpoints.handlers
 
+    @property
+    def library(self) -> Library:
+        """The songs that the page shows."""
+        return self.handlers.library
+
+    def of(self, request: gr.Request, browser: str = "") -> Page:
+        """The page as whoever sends the request sees it: on a page that strangers share, with his songs alone."""
+        self.handlers.session(request, browser)
+        return replace(self, endpoints=replace(self.endpoints, handlers=self.handlers.of(request)))
+
     def recall_by(self, picked: Callable[..., Any], whose: Component, js: str | None = None) -> None:
         """Let an event bring back a song and the settings that made it; `whose` or what `js` sends says which.
 
@@ -81,9 +89,9 @@ class Page:
         """
         _recall(self, picked, whose, js)
 
-    def history_update(self, own: Sequence[str] | None, current: str | None) -> object:
+    def history_update(self, current: str | None) -> object:
         """The update of the history: as new as the library, with the line that is picked."""
-        return _history_update(self, own, current)
+        return _history_update(self, current)
 
 
 def wire(page: Page) -> None:
@@ -157,31 +165,26 @@ def _show_song(page: Page, job: Any) -> None:
     """Let the new song of a job stand in the history, and in the result unless the user has turned to another one."""
     song = page.song
 
-    def show(
-        metadata: Mapping[str, Any] | None, own: Sequence[str] | None, elsewhere: Mapping[str, Any] | None
-    ) -> Updates:
-        track = page.handlers.find(metadata)
+    def show(metadata: Mapping[str, Any] | None, elsewhere: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
+        track = seen.handlers.find(metadata)
         if track is None or metadata is None:
             return gr.skip()
-        own = [*(own or ()), *(each for each in metadata["takes"] if each not in (own or ()))]
         if elsewhere:
             line = f"saved · {tracks.clock(track.seconds)} of music · first in the history"
-            history = _history_update(page, own, elsewhere["id"])
-            return {page.own: own, page.history: history, page.endpoints.progress: line}
-        return {
-            **_whole_song(page, track, metadata["takes"]),
-            page.own: own,
-            page.history: _history_update(page, own, track.id),
-        }
+            history = _history_update(seen, elsewhere["id"])
+            return {page.history: history, page.endpoints.progress: line}
+        takes = seen.handlers.takes_beside(track, metadata)
+        return {**_whole_song(seen, track, takes), page.history: _history_update(seen, track.id)}
 
     shown = job.success(
         show,
-        js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
-        inputs=[song.new_metadata, page.own, song.metadata],
-        outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
+        js="(made, shown) => [made, studio.elsewhere(shown)]",
+        inputs=[song.new_metadata, song.metadata],
+        outputs=[*_whole_outputs(page), page.history, page.endpoints.progress],
         **AT_ONCE,
     )
-    shown.then(None, js="() => { studio.unmade(); return [] }", **QUIET)
+    shown.then(None, js="() => { studio.unmade(); studio.told(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -224,8 +227,8 @@ def _part_update(page: Page, track: Track) -> object:
     return gr.update(value=str(page.library.new_part(track)), visible=True)
 
 
-def _history_update(page: Page, own: Sequence[str] | None, current: str | None = None) -> object:
-    choices = page.handlers.history(own)
+def _history_update(page: Page, current: str | None = None) -> object:
+    choices = page.handlers.history()
     value = current if current in {identity for _, identity in choices} else None
     return gr.update(choices=choices, value=value, visible=bool(choices))
 
@@ -305,9 +308,12 @@ def _song_actions(page: Page) -> None:
     for mode, button in song.send.items():
         _send(page, mode, button)
 
-    def pick(identity: str, metadata: Mapping[str, Any]) -> Updates:
-        track = page.handlers.by_id(identity)
-        return gr.skip() if track is None else _whole_song(page, track, metadata["takes"])
+    def pick(identity: str, metadata: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
+        track = seen.handlers.by_id(identity)
+        if track is None:
+            return gr.skip()
+        return _whole_song(seen, track, seen.handlers.takes_beside(track, metadata))
 
     song.takes.input(
         pick,
@@ -328,8 +334,8 @@ def _send_stems(page: Page) -> None:
     """A stem becomes the source of another mode."""
     tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
 
-    def send(identity: str | None, asked: gr.EventData) -> Updates:
-        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+    def send(identity: str | None, asked: gr.EventData, request: gr.Request) -> Updates:
+        stem = actions.stem_of(page.handlers.of(request), identity or "", str(asked.stem))
         mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
         return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
 
@@ -341,8 +347,8 @@ def _send(page: Page, mode: Mode, button: gr.Button) -> None:
     fields = page.forms[mode].widgets
     words = () if mode == "cover" else ("prompt", "lyrics")
 
-    def send(metadata: Mapping[str, Any] | None) -> Updates:
-        track = page.handlers.find(metadata)
+    def send(metadata: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        track = page.handlers.of(request).find(metadata)
         if track is None:
             return gr.skip()
         texts = {fields[name]: track.values.get(name) or "" for name in words}
@@ -361,24 +367,23 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
 def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
     song, fields = page.song, page.widgets
 
-    def recall(which: object, lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None) -> Updates:
+    def recall(which: object, lock: str, shown: Mapping[str, Any] | None, request: gr.Request) -> Updates:
         asked = which if isinstance(which, dict) else {"id": which, "turn": True}
-        track, among = page.handlers.by_id(str(asked.get("id"))), page.handlers.among(own)
-        if track is None or not (among is None or track.id in among):
+        seen = page.of(request)
+        track = seen.handlers.by_id(str(asked.get("id")))
+        if track is None:
             return gr.skip()
         named = asked.get("takes")
-        if isinstance(named, list) and among is not None:
-            named = [each for each in named if each in among]
         beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
         return {
-            **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
+            **_whole_song(seen, track, seen.handlers.takes_beside(track, beside)),
             **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
-            **_settings(page, track, lock, fields),
+            **_settings(seen, track, lock, fields),
         }
 
     held = page.held
     kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    inputs = [whose, song.lock, song.metadata, page.own]
+    inputs = [whose, song.lock, song.metadata]
     done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
     done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
 
@@ -402,17 +407,16 @@ def _history(page: Page) -> None:
     held = page.held
     page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
 
-    def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
-        return {page.own: list(own or ()), page.history: _history_update(page, own, current)}
+    def refresh(browser: str, current: str | None, request: gr.Request) -> Updates:
+        return {page.history: _history_update(page.of(request, browser), current)}
 
-    # Another tab may have made songs: what this one knew of is not all that the browser owns.
-    page.own.change(None, js="(own) => studio.remember(own)", inputs=page.own, **QUIET)
-    merged = "(own, current) => [studio.owned(own), current]"
-    shown = {"inputs": [page.own, page.history], "outputs": [page.own, page.history]}
-    page.endpoints.status.focus(refresh, js=merged, **shown, **AT_ONCE)
+    # The header's line lends its place to the name of the browser: a studio that began anew asks whose this page is.
+    carrier = page.endpoints.status
+    named = {"js": "(_, current) => [studio.browser(), current]", "inputs": [carrier, page.history]}
+    page.endpoints.status.focus(refresh, **named, outputs=page.history, **AT_ONCE)
 
-    def load(own: Sequence[str] | None) -> Updates:
-        history = _history_update(page, own)
+    def load(browser: str, request: gr.Request) -> Updates:
+        history = _history_update(page.of(request, browser))
         lists = renewed(page.handlers, page.forms)
         updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
         # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
@@ -422,7 +426,7 @@ def _history(page: Page) -> None:
 
     previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
     outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms), *previews]
-    loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
+    loaded = page.blocks.load(load, js="() => [studio.browser()]", inputs=carrier, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),
@@ -438,9 +442,10 @@ def _history(page: Page) -> None:
     if generate.drafts:
         drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
 
-    def show_made(facts: Mapping[str, Any] | None) -> Updates:
-        track = page.library.find_audio(str(facts["song"])) if facts else None
-        return gr.skip() if track is None else _whole_song(page, track, [track.id])
+    def show_made(facts: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
+        track = seen.library.find_audio(str(facts["song"])) if facts else None
+        return gr.skip() if track is None else _whole_song(seen, track, [track.id])
 
     resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
@@ -450,17 +455,17 @@ def _starts(page: Page) -> None:
     answers = starts.Starts(page.handlers, page.widgets, page.rail)
     held, said = page.held, page.endpoints.progress
 
-    def fill(asked: Mapping[str, Any]) -> Updates:
-        updates, words, song = answers.answer(asked)
-        track = page.handlers.by_id(song) if song else None
-        shown = _whole_song(page, track, [track.id]) if track else {}
+    def fill(asked: Mapping[str, Any], request: gr.Request) -> Updates:
+        updates, words, song = answers.of(page.handlers.of(request)).answer(asked)
+        track = page.handlers.opened(song, request) if song else None
+        shown = _whole_song(page.of(request), track, [track.id]) if track else {}
         return {**updates, **shown, **({said: words} if words else {})} or gr.skip()
 
     kept = page.hub.release(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
     done = kept.then(fill, inputs=page.hub, outputs=[*held, *_whole_outputs(page), said], **AT_ONCE)
     done.then(None, js="(...held) => studio.started(held)", inputs=held, **QUIET)
     starts.keep_forms(page.forms, page.widgets)
-    starts.wire_links(answers, page.hub, page.song.share, [page.song.metadata, page.own], page.widgets)
+    starts.wire_links(answers, page.hub, page.song.share, page.song.metadata, page.widgets)
 
 
 def _words_actions(page: Page) -> None:

@@ -96,6 +96,12 @@ def without_server() -> Iterator[None]:
         app.create_app = staticmethod(create)
 
 
+def is_waiting(blocks: Any, session: str) -> bool:
+    """Whether a session has asked for anything whose answer it has not heard; True where Gradio does not tell."""
+    sessions = getattr(blocks._queue, "pending_messages_per_session", None)
+    return sessions is None or session in sessions
+
+
 def _write_nothing(*_: object) -> None:
     """Stand in for the function that writes stubs."""
 

@@ -14,11 +14,14 @@ from core.paths import STATIC
 from core.tables import PRODUCT, Mode
 from theme import twin_css
 from ui import form, starts
+from ui.bad_requests import BadRequests
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
 from ui.first_paint import FirstPaint
+from ui.gradio_start import is_waiting
 from ui.handlers import Handlers
+from ui.kept_files import KeptFiles
 from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.simple import DRAFT_AND
 from ui.views import VIEWS
@@ -95,7 +98,12 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
     markup = f"<style>{twin_css()}</style>{_script(FIRST_SCRIPT)}"
     blocks.serving = {
-        "middleware": [(CancelCalls, (_canceller(blocks, handlers),), {}), (FirstPaint, (markup,), {})],
+        "middleware": [
+            (BadRequests, (lambda session: is_waiting(blocks, session),), {}),
+            (KeptFiles, (studio.library.root.absolute(),), {}),
+            (CancelCalls, (_canceller(blocks, handlers),), {}),
+            (FirstPaint, (markup,), {}),
+        ],
     }
     return blocks
 
@@ -136,10 +144,8 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
             hub = starts.build_hub()
         with gr.Column(elem_id="result", min_width=0):
             song, words = build_song_pane(handlers), build_words_pane()
-    own = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
     return Page(
         blocks=blocks,
-        library=handlers.studio.library,
         endpoints=Endpoints(handlers=handlers, status=status, progress=progress),
         rail=rail,
         history=history,
@@ -149,7 +155,6 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         cancel=cancel,
         song=song,
         words=words,
-        own=own,
         simple=simple,
         hub=hub,
     )

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import gradio as gr
 from gradio.components import Component
+from gradio.processing_utils import check_all_files_in_cache
 
 import tooltips
 from core.actions import ActionName
 from core.drafts import DraftKind
+from core.errors import Fault
 from core.knobs import AUTO, Knob, Value
 from core.params import MODES, SONG_MODES
 from core.recipes import Recipe, WriterRecipe
@@ -26,6 +28,9 @@ SEGMENTS = 3
 MAX_LINES = 12
 POSITIONS = 1000
 """A slider with more positions than its track has pixels could not reach them all: such a knob is a number field."""
+
+_FROM_CLIENT = {"validate_meta": True}
+"""How Gradio checks a file that a client names."""
 
 NAMED = ("checkpoint", "planner", "writer")
 """Knobs whose text names one of a list: what is installed on this machine."""
@@ -100,9 +105,37 @@ with without_stubs():
             return info
 
     class Blocks(gr.Blocks):
-        """Blocks that know what the server of their page needs beside it, for `launch(app_kwargs=...)`."""
+        """Blocks that know what the server of their page needs beside it, for `launch(app_kwargs=...)`.
+
+        What they are sent and cannot read is refused by the name of its field; Gradio tells nothing (seen in 6.31).
+        """
 
         serving: Mapping[str, Any] = MappingProxyType({})
+
+        async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **how: Any) -> Any:
+            """The values as the handlers take them. Raises gr.Error for what is no value of its component."""
+            try:
+                return await super().preprocess_data(block_fn, inputs, *args, **how)
+            except Exception as unreadable:
+                why = unreadable if isinstance(unreadable, gr.Error) else None
+                raise gr.Error(_fault_of(block_fn.inputs, inputs, why), print_exception=False) from unreadable
+
+
+def _fault_of(blocks: Sequence[Any], values: Sequence[Any], why: Exception | None) -> str:
+    """Which of the values is no value of its component, in the words of a refused request."""
+    for block, value in zip(blocks, values, strict=False):
+        name = str(block.elem_id or block.label or type(block).__name__.lower())
+        field = name.partition("-")[2].replace("-", "_") or name
+        model = getattr(block, "data_model", None)
+        try:
+            read = value if value is None or model is None else model.model_validate(value, context=_FROM_CLIENT)
+            if isinstance(block, gr.Audio | gr.File):
+                check_all_files_in_cache(value)
+            block.preprocess(read)
+        except Exception:
+            rule = "must be an upload" if isinstance(block, gr.Audio | gr.File) else "must be a value of its field"
+            return str(Fault(field, value, rule))
+    return str(why or "The values cannot be read.")
 
 
 @dataclass(frozen=True, kw_only=True)
