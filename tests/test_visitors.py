@@ -15,6 +15,7 @@ from library.tracks import COMPANIONS, TRASH, Library, Track
 from tests.conftest import ROOT, App, serving
 from tests.tiny import save_tiny
 from tests.visitor import Visitor
+from ui.panes import SEND_TO
 from ui.settings import Settings, encode
 
 SECRETS = ("zanzibar", "quokka", "firkin", "what she calls it")
@@ -77,18 +78,23 @@ def shown(track: Track, *, takes: tuple[str, ...] = ()) -> dict[str, object]:
     return {"id": track.id, "takes": [track.id, *takes], "seed": track.seed, "mode": "generate"}
 
 
+def recall(track: Track, *takes: str) -> dict[str, object]:
+    """What the history and the Library ask the hub for."""
+    return {"kind": "song", "id": track.id, "takes": takes or [track.id], "turn": True}
+
+
 def file(path: Path) -> dict[str, object]:
     """A file as Gradio's clients name one that was uploaded."""
     return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
 
 
 def restored(scene: Scene, path: Path) -> str:
-    return scene.thief.fire("fill_4", {"kind": "restore", "modes": {"cover": {"src_audio": str(path)}}})
+    return scene.thief.fire("hub.release", {"kind": "restore", "modes": {"cover": {"src_audio": str(path)}}})
 
 
 def link(scene: Scene, token: str) -> str:
     text = encode(Settings(mode="generate", values={"prompt": "rain"}, song=token))
-    return scene.thief.fire("fill_4", {"kind": "link", "text": text})
+    return scene.thief.fire("hub.release", {"kind": "link", "text": text})
 
 
 def uploaded(scene: Scene, path: Path) -> str:
@@ -129,31 +135,32 @@ WAYS: dict[str, Callable[[Scene], str]] = {
     "a path among what a browser kept": lambda s: restored(s, s.song.path),
     "a path of what was made of it": lambda s: "".join(restored(s, each) for each in made_of(s)),
     "a path in a preset": lambda s: s.thief.fire(
-        "fill_4", {"kind": "preset", "mode": "cover", "values": {"src_audio": str(s.song.path)}}
+        "hub.release", {"kind": "preset", "mode": "cover", "values": {"src_audio": str(s.song.path)}}
     ),
     "a path that is brought in": deed("import", paths=["/etc/passwd"]),
     "a path as an adapter": lambda s: s.thief.ask("generate", prompt="x", adapters=f"{s.song.latents_path}"),
     # by its id
-    "the history": lambda s: s.thief.fire("recall_1", s.song.id, "Lock seed", None),
-    "the history with her takes": lambda s: s.thief.fire("recall_1", shown(s.song), "Lock seed", shown(s.song)),
-    "a line of the library": lambda s: s.thief.fire("recall", {"id": s.song.id, "takes": [s.song.id]}, "", None),
-    "her song as a take of mine": lambda s: s.thief.fire(
-        "recall", {"id": s.mine.id, "takes": [s.mine.id, s.song.id]}, "", shown(s.song)
+    "the history": lambda s: s.thief.fire("hub.release", recall(s.song)),
+    "the history with her takes": lambda s: s.thief.fire(
+        "hub.release", recall(s.song, s.song.id), "Lock seed", shown(s.song)
     ),
-    "the other take": lambda s: s.thief.fire("pick", s.song.id, shown(s.mine, takes=(s.song.id,))),
+    "her song as a take of mine": lambda s: s.thief.fire(
+        "hub.release", recall(s.mine, s.mine.id, s.song.id), "", shown(s.song)
+    ),
+    "the other take": lambda s: s.thief.fire("takes.input", s.song.id, shown(s.mine, takes=(s.song.id,))),
     "a song that a job is said to have made": lambda s: s.thief.fire("show", shown(s.song), None),
     "a sound that an action is said to be of": lambda s: s.thief.fire("show_made", {"song": s.song.sha256}),
     "what an action made": lambda s: s.thief.fire("show_5", s.song.id),
-    "its stems": lambda s: s.thief.fire("send_3", s.song.id, told={"stem": "vocals", "mode": "cover"}),
-    "a search": lambda s: s.thief.fire("find", {"words": "quok", "weigh": True, "among": [s.song.id]}),
-    "its waveform": lambda s: str(s.thief.fire("draw", [s.song.id])).replace(f'"{s.song.id}"', SECRETS[0]),
-    "whether it can be made again": lambda s: s.thief.fire("doubt", s.song.id).replace("Same samples", SECRETS[0]),
-    "a comparison": lambda s: s.thief.fire("pair", told={"a": s.song.id, "b": s.mine.id}),
-    "a comparison with its source": lambda s: s.thief.fire("pair", told={"a": "", "b": s.song.id}),
+    "its stems": lambda s: s.thief.fire("stems.select", s.song.id, told={"stem": "vocals", "mode": "cover"}),
+    "a search": lambda s: s.thief.fire(".tick", {"words": "quok", "weigh": True, "among": [s.song.id]}),
+    "its waveform": lambda s: str(s.thief.fire(".expand", [s.song.id])).replace(f'"{s.song.id}"', SECRETS[0]),
+    "whether it can be made again": lambda s: s.thief.fire(".retry", s.song.id).replace("Same samples", SECRETS[0]),
+    "a comparison": lambda s: s.thief.fire("compare.select", told={"a": s.song.id, "b": s.mine.id}),
+    "a comparison with its source": lambda s: s.thief.fire("compare.select", told={"a": "", "b": s.song.id}),
     "a retake": lambda s: s.thief.fire("again", shown(s.song)),
-    "its plan": lambda s: s.thief.fire("reuse", shown(s.song)),
-    "a link of it": lambda s: s.thief.fire("of_song", shown(s.song)).replace("1.", SECRETS[0]),
-    "sending it to a form": lambda s: "".join(s.thief.fire(f"send{n}", shown(s.song)) for n in ("", "_1", "_2")),
+    "its plan": lambda s: s.thief.fire("reuse-plan.click", shown(s.song)),
+    "a link of it": lambda s: s.thief.fire("share.release", shown(s.song)).replace("1.", SECRETS[0]),
+    "sending it to a form": lambda s: "".join(s.thief.fire(f"send-{mode}.click", shown(s.song)) for mode in SEND_TO),
     "its words in time": lambda s: s.thief.ask("lrc", track=s.song.id),
     "an export": lambda s: s.thief.ask("export", track=s.song.id),
     "a copy at another loudness": lambda s: s.thief.ask("normalise", track=s.song.id),
@@ -162,7 +169,7 @@ WAYS: dict[str, Callable[[Scene], str]] = {
     "a link without a seal": lambda s: link(s, s.song.id),
     "the job of a browser that he guesses": lambda s: s.thief.fire("resume", s.song.id),
     "the page of no browser": lambda s: s.thief.fire("load", ""),
-    "the page of a browser that he names after her song": lambda s: s.thief.fire("refresh", s.song.id),
+    "the page of a browser that he names after her song": lambda s: s.thief.fire("status.focus", s.song.id),
     "the events of another session": lambda s: s.get(f"/gradio_api/queue/data?session_hash={s.song.id}").text,
     "the state of the page": lambda s: s.get("/config").text + s.get("/gradio_api/info").text,
     # by what both of them have
@@ -204,22 +211,22 @@ def test_no_way_leads_to_the_songs_of_another_visitor(scene: Scene, way: str) ->
 def test_whoever_made_a_song_has_it_whole_and_whoever_is_given_its_link_hears_it(scene: Scene) -> None:
     """What is closed to strangers is open to whom it belongs: else the test above proves nothing."""
     victim, song = scene.victim, scene.song
-    recalled = victim.fire("recall", {"id": song.id}, "Lock seed", None)
+    recalled = victim.fire("hub.release", recall(song))
     assert all(word in recalled for word in SECRETS)
     addresses = {each for each in recalled.split('"') if each.startswith("http") and song.path.name in each}
     heard = [httpx.get(each, timeout=ANSWER_S) for each in addresses]
     assert heard and all(each.content == song.path.read_bytes() for each in heard)
-    assert "quokka" in victim.fire("find", {"words": "zanzibar"}) or song.id in victim.fire(
-        "find", {"words": "zanzibar"}
+    assert "quokka" in victim.fire(".tick", {"words": "zanzibar"}) or song.id in victim.fire(
+        ".tick", {"words": "zanzibar"}
     )
     assert "made" in victim.ask("lrc", track=song.id)
-    text = json.loads(victim.fire("of_song", shown(song)))["data"][0]
+    text = json.loads(victim.fire("share.release", shown(song)))["data"][0]
     friend = Visitor(scene.app.url)
-    opened = friend.fire("fill_4", {"kind": "link", "text": text})
+    opened = friend.fire("hub.release", {"kind": "link", "text": text})
     assert song.path.name in opened and "zanzibar" in opened
     assert "made" in friend.ask("export", track=song.id)
     assert "must be the id" in friend.fire("answer", {"deed": "delete", "id": song.id})
-    assert song.id not in friend.fire("find", {})
+    assert song.id not in friend.fire(".tick", {})
 
 
 def test_a_visitor_who_comes_back_has_what_was_made_before_and_the_same_request_of_two_gives_two_songs(
@@ -233,6 +240,6 @@ def test_a_visitor_who_comes_back_has_what_was_made_before_and_the_same_request_
     his.load()
     theirs = track_of(his.ask("generate", **asked), scene.app)
     assert theirs.id != scene.song.id and theirs.sha256 == scene.song.sha256
-    shown_to_him = his.fire("recall", {"id": theirs.id}, "Lock seed", None)
+    shown_to_him = his.fire("hub.release", recall(theirs))
     assert "what she calls it" not in shown_to_him and "what-she" not in shown_to_him
     assert track_of(again.ask("generate", **asked), scene.app).id == scene.song.id

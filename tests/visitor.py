@@ -43,17 +43,26 @@ class Visitor:
         }
 
     def fire(self, name: str, *data: object, told: Mapping[str, object] | None = None) -> str:
-        """All that the studio says to an event of the page, by the name that Gradio gives its handler.
+        """All that the studio says to an event: `element.event`, `.event` where that says enough, or its handler.
 
         `data` are its first inputs, the others are as the page shows them at first; `told` comes with the event.
         """
-        [event] = [each for each in self._events if each["api_name"] == name and each["backend_fn"]]
+        [event] = [each for each in self._events if each["backend_fn"] and self._is(each, name)]
         shown = [self._props[number].get("value") for number in event["inputs"][len(data) :]]
         if not event["queue"]:
             return self._sent(f"run/{event['id']}", event, [*data, *shown], told).text
         self._post("queue/join", event, [*data, *shown], told)
         with self._stream() as stream:
             return "\n".join(stream.iter_lines())
+
+    def _is(self, event: Mapping[str, Any], name: str) -> bool:
+        element, dot, what = name.partition(".")
+        if not dot:
+            return bool(event["api_name"] == name)
+        return any(
+            on == what and element in ("", self._props.get(target, {}).get("elem_id"))
+            for target, on in event["targets"]
+        )
 
     def ask(self, name: str, **values: object) -> str:
         """All that the studio says to an endpoint's job; fields that are not named are as the page shows them."""

@@ -111,10 +111,9 @@ def _wire(page: Page, shelf: gr.HTML, handlers: Handlers) -> None:
     shelf.tick(find, **asks("sought"), outputs=shelf, trigger_mode="always_last", **AT_ONCE)
     shelf.apply(answer, **asks("acted"), outputs=outputs, trigger_mode="multiple", **AT_ONCE)
     brought = shelf.upload(answer, **asks("brought"), outputs=outputs, **READING)
-    brought.then(None, js="() => { studio.told(); return [] }", **QUIET)
+    brought.then(None, js="() => { studio.announce(); return [] }", **QUIET)
     shelf.expand(draw, js="() => [studio.undrawn()]", inputs=shelf, outputs=shelf, **READING)
     shelf.retry(doubt, js="() => [studio.doubted()]", inputs=shelf, outputs=shelf, **QUIET)
-    page.recall_by(shelf.select, shelf, js="(_, lock, shown) => [studio.picked(), lock, shown]")
 
 
 class Shelf:
