@@ -11,14 +11,14 @@ from pathlib import Path
 
 from checkpoints import table, writers
 from checkpoints.writers import Writer
-from core.errors import StudioError
+from core.errors import Busy, StudioError
 from core.paths import outputs_folder
 from core.recipes import Recipe
 from core.requests import REQUESTS, Request
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.replay import Replay, replay
-from jobs.replica import Replica, State
+from jobs.replica import LONGEST_LINE, Replica, State
 from jobs.songs import usual_needs
 from jobs.weights import Weights
 from jobs.workers import Ticket, Workers
@@ -33,13 +33,17 @@ class Settings:
     """How the studio was started; None chooses for the machine.
 
     `adapter_homes` are the folders in which a request may name adapters beside the presets; None allows any file,
-    which is not for a page that strangers use.
+    which is not for a page that strangers use. `max_queue` jobs wait or are done at the most, `max_jobs_per_session`
+    of one owner, and none makes or reads more than `max_duration_s` of music; None sets no bound.
     """
 
     checkpoint: str | None = None
     machine: Machine = field(default_factory=Machine)
     outputs: Path = field(default_factory=outputs_folder)
     adapter_homes: tuple[Path, ...] | None = () if os.environ.get("SPACE_ID") else None
+    max_queue: int = LONGEST_LINE
+    max_jobs_per_session: int | None = None
+    max_duration_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +66,14 @@ class Studio:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.library = Library(self.settings.outputs)
-        self._replica = Replica(self.settings.machine)
+        self._replica = Replica(self.settings.machine, self.settings.max_queue)
         self.weights = Weights(self._replica.models.device_kind)
         self._desk = Desk(
             library=self.library,
             replica=self._replica,
             checkpoint=self.settings.checkpoint,
             adapter_homes=self.settings.adapter_homes,
+            max_duration_s=self.settings.max_duration_s,
         )
         self._workers: Workers[Event] = Workers()
 
@@ -92,7 +97,7 @@ class Studio:
         the library holds already. Raises StudioErrors; Cancelled after a cancel. Closing the generator is a cancel too,
         and does not wait.
         """
-        return self._workers.run(self._events(request, fresh=fresh), job)
+        return self._workers.run(self._events(request, self._desk, fresh=fresh), job)
 
     def begin(
         self,
@@ -106,11 +111,18 @@ class Studio:
         """Begin a job that runs on whether or not anybody follows it; `owner` says whose it is.
 
         A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it. What it finds
-        and makes lies in `library`: the studio's, as somebody sees it.
+        and makes lies in `library`: the studio's, as somebody sees it. Raises Busy when the owner has too many already.
         """
+        most = self.settings.max_jobs_per_session
+        mine = [ticket for ticket in self._workers.tickets(ended=False) if owner and ticket.owner == owner]
+        if most is not None and len(mine) >= most:
+            raise Busy(
+                f"You have {len(mine)} jobs at work or in the line: no more than {most} at once.", "Wait for one."
+            )
         asked = next(name for name, each in REQUESTS.items() if each is type(request))
         ticket = Ticket(job=job, asked=asked, owner=owner, grace_s=grace_s)
-        self._workers.begin(self._events(request, library=library), ticket)
+        desk = self._desk.of(owner, library or self.library)
+        self._workers.begin(self._events(request, desk), ticket)
 
     def follow(self, job: str) -> Generator[Event, None, None]:
         """The events of a job that was begun, as `run` gives them; what was missed comes first.
@@ -130,13 +142,10 @@ class Studio:
         return next(iter([*(own if owner else []), *others]), None)
 
     def _events(
-        self, request: Request, *, fresh: bool = False, library: Library | None = None
+        self, request: Request, desk: Desk, *, fresh: bool = False
     ) -> Callable[[threading.Event], Generator[Event, None, None]]:
-        kind, desk = KINDS[type(request)], self._seen(library)
+        kind = KINDS[type(request)]
         return lambda stop: kind.events(request, desk, stop, fresh=fresh)
-
-    def _seen(self, library: Library | None) -> Desk:
-        return self._desk if library is None else self._desk.of(library)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
@@ -148,7 +157,7 @@ class Studio:
 
     def replay(self, track: Track, library: Library | None = None) -> Replay:
         """Whether the track's request would give the same samples on this machine, or why not. Renders nothing."""
-        return replay(track, self._seen(library))
+        return replay(track, self._desk.of("", library or self.library))
 
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""
@@ -174,4 +183,5 @@ class Studio:
         """Tell running jobs to stop, wait for them, and free the weights."""
         self._workers.cancel_all()
         self.weights.close()
+        self._workers.wait()
         self._replica.close()

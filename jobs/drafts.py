@@ -85,7 +85,7 @@ class Drafts:
         self, request: DraftRequest, desk: Desk, stop: threading.Event, *, fresh: bool
     ) -> Generator[Event, None, None]:
         """Progress, then one Draft with its seed."""
-        yield from desk.replica.perform(self._work(request), stop)
+        yield from desk.perform(self._work(request), stop)
 
     def seconds(self, request: DraftRequest, desk: Desk) -> float:
         """The planner's time; the built-in drafter is quicker than anyone reads."""

@@ -23,8 +23,8 @@ POLL_S = 0.1
 """How long a queued job waits for its turn before it looks whether it was cancelled."""
 
 LONGEST_LINE = 21
-"""The job that has the device, and those that wait: each holds the recordings that it works on, 230 MB for ten minutes.
-"""
+"""The job that has the device, and those that wait, unless it is said otherwise: each holds the recordings that it
+works on, 230 MB for ten minutes."""
 
 State = Literal["idle", "loading", "running", "ready"]
 Product = TypeVar("Product")
@@ -33,14 +33,16 @@ Product = TypeVar("Product")
 class Replica:
     """Does one piece of work at a time; `state` and `note` tell what it is at."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, longest: int = LONGEST_LINE) -> None:
         self.models = Models(machine)
         self.state: State = "idle"
         self.note = ""
-        self._line = Line(LONGEST_LINE)
+        self._line = Line(longest)
 
-    def perform(self, work: Work[Product], stop: threading.Event) -> Generator[Sign | Product, None, Effort]:
-        """The events of the work; returns what it took.
+    def perform(
+        self, work: Work[Product], stop: threading.Event, owner: str = ""
+    ) -> Generator[Sign | Product, None, Effort]:
+        """The events of the work; returns what it took. Owners take turns where their work has to wait.
 
         Work that needs nothing loaded is done at once, beside whatever runs. Raises Cancelled when `stop` is set while
         it waits for its turn, Busy when too many wait already; closing the generator frees the device.
@@ -49,7 +51,8 @@ class Replica:
             started = time.monotonic()
             yield from work.events(self.models)
             return Effort(seconds=time.monotonic() - started, peak_gb=0.0, notes=())
-        with self._line.place() as place:
+        seconds = work.cost.seconds(self.models.device_kind())
+        with self._line.place(owner=owner, seconds=seconds) as place:
             yield from _waited(place, stop)
             try:
                 watch: Callable[[Sign | Product], Iterator[Sign | Product]] = self._watch

@@ -45,11 +45,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SongWork:
-    """A song, or several variations of it, with everything at hand; of its needs the song's networks are the last."""
+    """A song, or several variations of it, with everything at hand; of its needs the song's networks are the last.
+
+    No planner makes it longer than `longest_s`, where there is a bound.
+    """
 
     job: Job
     needs: tuple[Need, ...]
     cost: Cost
+    longest_s: float | None = None
     remedy: ClassVar[str] = "Make it shorter, or fewer variations."
 
     def events(self, models: Models) -> Iterator[Sign | Take]:
@@ -60,6 +64,9 @@ class SongWork:
         plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
         yield from models.bring(self.needs[-1])
         request, seconds = self.job.request, plans[0].duration_s
+        if self.longest_s is not None and seconds > self.longest_s:
+            rule = f"must be at most {self.longest_s:g} seconds on this server, and was planned to be longer"
+            raise RequestError([Fault("duration_s", seconds, rule)], "Say how long it shall be.")
         models.make_room(estimates.working_gb(seconds, request.variations))
         previews = estimates.previews(request, self.job.recipe, seconds)
         yield from rendered(self.job, models.song, plans, previews)
@@ -87,7 +94,7 @@ class Songs:
             yield from known
             return
         takes: list[Take] = []
-        events = _time_left(order, desk).told(desk.replica.perform(order.work, stop))
+        events = _time_left(order, desk).told(desk.perform(order.work, stop))
         effort = yield from gathered(events, takes)
         yield Progress("saving")
         yield from _saved(order, takes, effort, desk)
@@ -137,10 +144,12 @@ def order_of(request: SongRequest, desk: Desk) -> Order:
     made = settled(request, desk)
     job = _job(made.request, made.recipe, made.record.hashes, made.record.vae, desk)
     job = dataclasses.replace(job, adapters=made.adapters, unplanned=made.unplanned)
-    seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
-    cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
+    known_s = job.duration_s(SAMPLE_RATE)
+    desk.refuse_longer(known_s)
+    cost = _cost(made.request, made.recipe, made.needs[:-1], known_s or LONGEST_SUNG_S)
     source = _source_name(made.request, made.record.hashes, desk)
-    return Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
+    work = SongWork(job=job, needs=made.needs, cost=cost, longest_s=desk.max_duration_s)
+    return Order(work=work, record=made.record, source=source)
 
 
 def settled(request: SongRequest, desk: Desk) -> Settled:

@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import StudioError
-from core.files import write_whole
+from core.files import in_use, write_whole
 from core.knobs import Json
 
 SHEET = "companion.json"
 KEY_DIGITS = 16
-_BEGUN = ".begun-"
+BEGUN = ".begun-"
+"""Begins the name of a folder whose content is not whole yet."""
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,11 @@ class Companions:
 
         Raises StudioError when the disk refuses.
         """
-        folder = self.root / song / f"{_BEGUN}{secrets.token_hex(4)}"
+        folder = self.root / song / f"{BEGUN}{secrets.token_hex(4)}"
         try:
             folder.mkdir(parents=True)
-            yield folder
+            with in_use(self.root):
+                yield folder
         except OSError as error:
             raise StudioError("What was made could not be saved.", "Make room on the disk and ask again.") from error
         finally:

@@ -22,12 +22,13 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import numpy as np
+import soundfile
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
 
 from core.errors import Fault, RequestError, StudioError
-from core.files import sha256, write_whole
+from core.files import in_use, sha256, write_whole
 from core.knobs import Json, Knob, knobs_of, readable, to_json
 from core.params import SONG_MODES, SongRequest
 from core.plans import plan_text
@@ -229,7 +230,8 @@ class Library:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            return self._save(waveform, latents, record)
+            with in_use(self.root):
+                return self._save(waveform, latents, record)
         except OSError as error:
             raise StudioError(
                 f"The song could not be saved: {error}.", "Make room or choose another folder."
@@ -332,7 +334,7 @@ class Library:
         tracks, now_ns = [self._own(identity) for identity in identities], time.time_ns()
         self.trash.empty(UNDO_S)
         sounds = Counter(each.sha256 for each in self._index.weights())
-        with _refusing("The song could not be deleted"):
+        with _refusing("The song could not be deleted"), in_use(self.root):
             for track in tracks:
                 sounds[track.sha256] -= 1
                 is_shared = sounds[track.sha256] > 0
@@ -342,7 +344,7 @@ class Library:
         """The track that was put aside, as it was. Raises RequestError when it is not there any more."""
         if not any(track.id == identity for batch in self.discarded() for track in batch):
             raise RequestError([Fault("id", identity, "must be the id of a track that was deleted lately")])
-        with _refusing("The song could not be brought back"):
+        with _refusing("The song could not be brought back"), in_use(self.root):
             self.trash.give_back(identity, self.root, self.companions.root)
         return self.get(identity)
 
@@ -380,6 +382,38 @@ class Library:
             log.warning("latents of track %s cannot be read: %s", track.id, error)
             return None
 
+    def adopt(self, path: Path) -> Track | None:
+        """The track of a song whose sidecar was never written, as a recording; None where its audio is not whole.
+
+        How it was made is lost with the process that made it.
+        """
+        try:
+            with soundfile.SoundFile(path) as file:
+                title, whole = str(file.title or ""), file.seek(0, soundfile.SEEK_END) == file.frames > 0
+            waveform = audio.load(path) if whole else None
+        except (OSError, RuntimeError, RequestError):
+            return None
+        if waveform is None:
+            return None
+        path.with_suffix(".safetensors").unlink(missing_ok=True)
+        track = Track(
+            mode="recording",
+            title=title or path.stem,
+            checkpoint="",
+            seed=0,
+            notes=("it was found without what tells how it was made",),
+            id=path.stem,
+            path=path,
+            created=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+            seconds=waveform.shape[1] / SAMPLE_RATE,
+            peak=float(np.abs(waveform).max(initial=0.0)),
+            sha256=sha256(path),
+            code=code_version(),
+            peaks=peaks.of(waveform),
+        )
+        write_whole(track.sidecar, _to_json(track).encode())
+        return track
+
     def new_part(self, track: Track) -> Path:
         """A wav file of what is new in the track: the window without the source around it."""
         path = track.path.with_suffix(NEW_PART)
@@ -392,7 +426,7 @@ class Library:
         """The track with these facts in its sidecar; whatever else that tells stays, be it of a later version."""
         track = self._own(identity)
         told = json.loads(track.sidecar.read_text(encoding="utf-8")) | facts
-        with _refusing("The song could not be changed"):
+        with _refusing("The song could not be changed"), in_use(self.root):
             write_whole(track.sidecar, json.dumps(told, ensure_ascii=False, indent=1, allow_nan=False).encode())
         return self.get(identity)
 

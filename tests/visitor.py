@@ -23,13 +23,14 @@ def strict(text: str) -> Any:
 
 
 class Visitor:
-    """One session of the page at `url`, of a browser with a name of its own."""
+    """One session of the page at `url`, of a browser with a name of its own; `client` may have logged in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, client: httpx.Client | None = None) -> None:
+        self._client = client or httpx.Client(timeout=ANSWER_S)
         self._api = f"{url}/gradio_api"
         self._session = uuid.uuid4().hex
         self.browser = uuid.uuid4().hex
-        config = strict(httpx.get(f"{url}/config", timeout=ANSWER_S).text)
+        config = strict(self._client.get(f"{url}/config").text)
         self._props = {each["id"]: each["props"] for each in config["components"]}
         self._events = config["dependencies"]
 
@@ -110,7 +111,7 @@ class Visitor:
 
     def _sent(self, route: str, event: Mapping[str, Any], data: list[object], told: object) -> httpx.Response:
         body = {"fn_index": event["id"], "data": data, "session_hash": self._session, "event_data": told}
-        return httpx.post(f"{self._api}/{route}", json=body, timeout=ANSWER_S)
+        return self._client.post(f"{self._api}/{route}", json=body)
 
     def _outcome(self) -> Mapping[str, Any]:
         """What the session's running job ends with."""
@@ -123,7 +124,7 @@ class Visitor:
 
     def _stream(self) -> AbstractContextManager[httpx.Response]:
         query = {"session_hash": self._session}
-        return httpx.stream("GET", f"{self._api}/queue/data", params=query, timeout=ANSWER_S)
+        return self._client.stream("GET", f"{self._api}/queue/data", params=query)
 
 
 def _hangs_on(event: Mapping[str, Any], name: str) -> bool:

@@ -22,6 +22,7 @@ from ui.first_paint import FirstPaint
 from ui.gradio_start import is_waiting
 from ui.handlers import Handlers
 from ui.kept_files import KeptFiles
+from ui.login import LogIns
 from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.simple import DRAFT_AND
 from ui.views import VIEWS
@@ -43,6 +44,8 @@ SCRIPTS = tuple(
 )
 
 QUEUE_LENGTH = 20
+"""Events that wait in Gradio's own line, at the least: jobs wait in the studio's."""
+
 SESSIONS_KEPT = 64
 """So many sessions' components and states are kept in memory, two thirds of a megabyte each; one that is forgotten
 starts anew when it comes again, without the drafts that it could have undone."""
@@ -94,11 +97,12 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     blocks = Blocks(title=PRODUCT, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
         wire(_page(blocks, handlers))
-    blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
+    blocks.queue(max_size=max(QUEUE_LENGTH, studio.settings.max_queue), default_concurrency_limit=4)
     # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
     markup = f"<style>{twin_css()}</style>{_script(FIRST_SCRIPT)}"
     blocks.serving = {
         "middleware": [
+            (LogIns, (), {}),
             (BadRequests, (lambda session: is_waiting(blocks, session),), {}),
             (KeptFiles, (studio.library.root.absolute(),), {}),
             (CancelCalls, (_canceller(blocks, handlers),), {}),
