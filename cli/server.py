@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.knobs import knobs_of
-from core.params import MODES
+from core.tables import DURATION_S
 from jobs.replica import LONGEST_LINE
 
 PORT = 7860
 MAX_UPLOAD = "1gb"
-
-LONGEST_S = max(knob.high or 0.0 for mode in MODES.values() for knob in knobs_of(mode) if knob.name == "duration_s")
-"""No song is longer, wherever it is made."""
 
 STRANGERS_JOBS = 4
 """So many jobs may each visitor have at once on a page that strangers share, unless it is said otherwise."""
@@ -66,8 +62,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= LONGEST_S:
-        raise ValueError(f"must be a number from 1 to {LONGEST_S:g} seconds")
+    if not 1 <= seconds <= DURATION_S[1]:
+        raise ValueError(f"must be a number from 1 to {DURATION_S[1]:g} seconds")
     return seconds
 
 
@@ -122,7 +118,7 @@ OPTIONS: tuple[Option, ...] = (
         name="max_duration_s",
         read=_seconds,
         metavar="S",
-        unset=f"{LONGEST_S:g}",
+        unset=f"{DURATION_S[1]:g}",
         help="seconds of music that one job may make or work on",
     ),
     Option(

@@ -98,8 +98,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @contextmanager
-def serving(home: Path, program: Path, *options: str, environment: Mapping[str, str] = {}) -> Iterator[App]:
-    """The program that serves the studio, started in that folder; its log must stay free of tracebacks."""
+def serving(
+    home: Path, program: Path, *options: str, environment: Mapping[str, str] = {}, junk: bool = False
+) -> Iterator[App]:
+    """The program that serves the studio, started in that folder; its log must stay free of tracebacks.
+
+    Nor may it tell of events that cannot be read, unless it is sent `junk`.
+    """
     port, log = _free_port(), home / "log.txt"
     process = _start([sys.executable, str(program), "--port", str(port), *options], home, log, environment)
     running = App(
@@ -117,6 +122,7 @@ def serving(home: Path, program: Path, *options: str, environment: Mapping[str, 
         _stop(process)
     lines = log.read_text(encoding="utf-8", errors="replace")
     assert "Traceback" not in lines, lines
+    assert junk or "The event cannot be read" not in lines, lines
 
 
 def _free_port() -> int:

@@ -14,10 +14,13 @@ from cli.server import OPTIONS, users_of
 from core.errors import StudioError
 from library.index import FILES as INDEX
 from library.tracks import Library
+from tests.attack.requests import attacked
 from tests.attack.stops import stop_once
 from tests.conftest import ROOT, serving
 from tests.tiny import save_tiny
 from tests.visitor import Visitor
+
+BAD_REQUESTS = 120
 
 
 @pytest.mark.parametrize(
@@ -107,12 +110,24 @@ def test_a_studio_that_is_told_to_stop_ends_cleanly_in_the_middle_of_a_song(tmp_
     assert (stop.code, stop.faults) == (0, ())
 
 
-def test_a_studio_that_starts_says_what_a_dead_one_left_and_puts_it_in_order(tmp_path: Path) -> None:
+def test_a_studio_puts_in_order_what_a_dead_one_left_and_gives_each_bad_request_a_reason(
+    tmp_path: Path,
+) -> None:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     (outputs / ".20260101-000000-00000000.wav.part").write_bytes(b"half")
     (outputs / "20260101-000000-00000001.safetensors").write_bytes(b"half")
-    with serving(tmp_path, ROOT / "app.py") as studio:
+    with serving(tmp_path, ROOT / "app.py", junk=True) as studio:
+        statuses, faults = attacked(studio, BAD_REQUESTS, seed=1)
         told = studio.log.read_text(encoding="utf-8")
+    assert faults == [] and sum(statuses.values()) == BAD_REQUESTS
+    assert "loading" not in told
     assert told.count("the library is in order again: 2 unfinished files removed") == 1
     assert not Library(outputs).list() and {path.name for path in outputs.glob("*")} <= set(INDEX)
+
+
+@pytest.mark.slow
+def test_thousands_of_bad_requests_are_answered_with_a_reason(tmp_path: Path) -> None:
+    with serving(tmp_path, ROOT / "app.py", junk=True) as studio:
+        statuses, faults = attacked(studio, 4000, seed=2)
+    assert faults == [] and sum(statuses.values()) == 4000

@@ -9,12 +9,15 @@ import gradio as gr
 
 import tooltips
 from backend import Studio
+from core.knobs import knobs_of
 from core.params import MODES
 from core.paths import STATIC
+from core.requests import REQUESTS
 from core.tables import PRODUCT, Mode
 from theme import twin_css
 from ui import form, starts
 from ui.bad_requests import BadRequests
+from ui.bad_requests import Endpoints as Callables
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
@@ -103,13 +106,22 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     blocks.serving = {
         "middleware": [
             (LogIns, (), {}),
-            (BadRequests, (lambda session: is_waiting(blocks, session),), {}),
+            (BadRequests, (lambda: _endpoints(blocks), lambda session: is_waiting(blocks, session)), {}),
             (KeptFiles, (studio.library.root.absolute(),), {}),
             (CancelCalls, (_canceller(blocks, handlers),), {}),
             (FirstPaint, (markup,), {}),
         ],
     }
     return blocks
+
+
+def _endpoints(blocks: gr.Blocks) -> Callables:
+    """What can be called of the page."""
+    return Callables(
+        names={str(event.api_name) for event in blocks.fns.values() if event.api_name},
+        numbers=set(blocks.fns),
+        parameters={name: [knob.name for knob in knobs_of(request)] for name, request in REQUESTS.items()},
+    )
 
 
 def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -37,6 +38,12 @@ NAMED = ("checkpoint", "planner", "writer")
 
 ON_OFF = MappingProxyType({True: "on", False: "off"})
 """A flag that may also be left to the studio, in words."""
+
+FAILED = "The studio failed; its log says why."
+UNREADABLE = "The event cannot be read: it does not say what the page would say"
+_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+log = logging.getLogger(__name__)
 
 Owner = Mode | DraftKind | ActionName
 """Whose knobs they are."""
@@ -120,9 +127,26 @@ with without_stubs():
                 why = unreadable if isinstance(unreadable, gr.Error) else None
                 raise gr.Error(_fault_of(block_fn.inputs, inputs, why), print_exception=False) from unreadable
 
+        async def process_api(self, *args: Any, **how: Any) -> Any:
+            """What comes of an event. Raises gr.Error, which says something to whoever asked, whatever went wrong."""
+            try:
+                return await super().process_api(*args, **how)
+            except gr.Error:
+                raise
+            except _UNREADABLE as odd:
+                # An event of the page that says what no page says. Should it be the page's after all, tests notice.
+                log.error("%s: %s: %s", UNREADABLE, type(odd).__name__, str(odd)[:200])
+                log.debug("the event", exc_info=odd)
+                raise gr.Error(UNREADABLE, print_exception=False) from odd
+            except Exception as failure:
+                log.error("an event of the page failed", exc_info=failure)
+                raise gr.Error(FAILED, print_exception=False) from failure
+
 
 def _fault_of(blocks: Sequence[Any], values: Sequence[Any], why: Exception | None) -> str:
     """Which of the values is no value of its component, in the words of a refused request."""
+    if len(values) < len(blocks):
+        return f"data: must be a list of {len(blocks)} values."
     for block, value in zip(blocks, values, strict=False):
         name = str(block.elem_id or block.label or type(block).__name__.lower())
         field = name.partition("-")[2].replace("-", "_") or name
