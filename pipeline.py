@@ -10,12 +10,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from core.errors import StudioError
 from core.events import Preview, Progress
 from core.modes import Morph, Seam, Task
 from core.music import NO_LANGUAGE, OPEN, Music
 from core.plans import Known, Plan, Planner, open_plan
+from core.steps import aside, finished, telling
 from core.tables import DEFAULT_DURATION_S
 from library import audio, preview
 from library.analysis import listen
@@ -27,7 +32,6 @@ from networks.acestep.scenes import Scene
 from networks.acestep.timeline import Timeline
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -44,6 +48,8 @@ LARGEST_LAST_T = 0.5
 
 NO_PLANNER = "no planner is installed: rendered from the words alone; ./studio checkpoints download lm-1.7b brings one"
 SWITCHED_OFF = "the planner was switched off: rendered from the words alone"
+LEFT_FORMAT = "The networks' numbers left their format: there is no song in them."
+HOLD_BACK = "Lower guidance_scale and the weights of adapters, or choose another number format with --dtype."
 BY_HAND = "given"
 """Who planned a song whose codes the user brought along."""
 
@@ -67,12 +73,19 @@ def rendered(
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plans[0].duration_s), plans)
     begun = time.monotonic()
     yield Progress("encoding")
-    scene = making.scene()
-    yield Progress("conditioning", note=" · ".join(["conditioning", *map(str, job.adapters)]))
-    runtime.set_adapters(job.adapters)
+    making = yield from making.with_timbre()
+    scene = yield from making.scene()
+    yield from _adapted(job, runtime)
     latents = yield from _watched(making.steps(scene), _Listening(making, previews, begun))
     yield Progress("decoding")
     yield from making.takes(latents)
+
+
+def _adapted(job: Job, runtime: Runtime) -> Iterator[Progress]:
+    """Progress while the adapters of a job are read, layer by layer."""
+    told = Progress("conditioning", note=" · ".join(["conditioning", *map(str, job.adapters)]))
+    yield told
+    yield from telling(told, runtime.adapting(job.adapters))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +113,9 @@ def last_step(
     """
     yield Progress("encoding")
     making = _Making(job, runtime, job.timeline(runtime.shape.sample_rate, plan.duration_s), [plan])
-    scene = making.last_scene()
-    yield Progress("conditioning")
-    runtime.set_adapters(job.adapters)
+    making = yield from making.with_timbre()
+    scene = yield from making.last_scene()
+    yield from _adapted(job, runtime)
     clean = making.fit(contexts.kept(latents, runtime))
     noise = sampler.draw_noise(sampler.generators_of(job.seeds[:1]), making.frames, runtime.shape.channels).to(clean)
     t = min(1 / (len(making.levels()) - 1), LARGEST_LAST_T)
@@ -130,8 +143,9 @@ def plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
     yield Progress("planning")
     known = None if job.source is None else job.source.known
     if job.source is not None and known is None and planner is not None:
-        yield Progress("planning", note="listening to the source")
-        known = listen(job.source.audio, rate)
+        told = Progress("planning", note="listening to the source")
+        yield told
+        known = yield from telling(told, aside(partial(listen, job.source.audio, rate)))
     if planner is None or job.unplanned or not request.planned:
         return [_unplanned(job, rate, known)] * request.variations
     span = job.span(rate, known)
@@ -161,6 +175,8 @@ def _watched(steps: Iterable[sampler.Step], listening: _Listening) -> Generator[
     """Progress after every step, with the time that the rest is likely to take, and previews; returns the last x."""
     step = None
     for step in steps:
+        if not step.x.isfinite().all():
+            raise StudioError(LEFT_FORMAT, HOLD_BACK)
         yield Progress("denoising", step.index, step.total, listening.left_s(step))
         yield from listening.heard(step)
     assert step is not None
@@ -214,23 +230,33 @@ class _Making:
     runtime: Runtime
     line: Timeline
     plans: list[Plan]
+    timbre: Tensor | None = None
 
     @property
     def frames(self) -> int:
         """Latent frames to render: the song's, or as many as the checkpoint needs at least."""
         return max(self.line.frames(self.runtime.shape), self.job.recipe.min_frames)
 
-    def scene(self) -> Scene:
-        """What the DiT will see."""
-        return self._scene().under(self.job.rendering.chunk_mask)
+    def with_timbre(self) -> Generator[Progress, None, _Making]:
+        """Progress; returns the same with the latents of the recording whose timbre is asked for, if one is."""
+        recording = self.job.reference
+        if recording is None:
+            return self
+        timbre = yield from contexts.reference(self.runtime, recording.audio)
+        return dataclasses.replace(self, timbre=timbre)
 
-    def _scene(self) -> Scene:
+    def scene(self) -> Generator[Progress, None, Scene]:
+        """Progress while the source is encoded; returns what the DiT will see."""
+        scene = yield from self._scene()
+        return scene.under(self.job.rendering.chunk_mask)
+
+    def _scene(self) -> Generator[Progress, None, Scene]:
         """The row of docs/modes.md that the request asks for by what it carries."""
         job, runtime, recipe = self.job, self.runtime, self.job.recipe
-        request, guide = job.request, self._guide()
+        request, guide = job.request, (yield from self._guide())
         if not request.from_source:
             return self._new_song(guide)
-        source, window = self._source(), self.line.window_frames(runtime.shape)
+        source, window = (yield from self._source()), self.line.window_frames(runtime.shape)
         if request.track_task is not None:
             return contexts.of_tracks(source, request.track_task.task)
         if request.cover is not None:
@@ -248,10 +274,10 @@ class _Making:
             return contexts.from_codes(self.runtime, [plan.codes or () for plan in self.plans], self.frames)
         return contexts.from_words(self.runtime, self.frames)
 
-    def last_scene(self) -> Scene:
+    def last_scene(self) -> Generator[Progress, None, Scene]:
         """What the DiT sees in the last step: a cover that lets its source go ends with the words alone."""
         cover = self.job.request.cover
-        return self._words_alone() if cover is not None and cover.steps < 1 else self.scene()
+        return self._words_alone() if cover is not None and cover.steps < 1 else (yield from self.scene())
 
     def _words_alone(self) -> Scene:
         return contexts.from_words(self.runtime, self.frames).under(self.job.rendering.chunk_mask)
@@ -260,16 +286,16 @@ class _Making:
         """Latents `(B, T, C)` cut or filled up with silence to the frames that are rendered."""
         return contexts.fit(latents, self.frames, self.runtime.silence(self.frames))
 
-    def _source(self) -> Tensor:
+    def _source(self) -> Generator[Progress, None, Tensor]:
         """The source's latents at their place in the song: the kept ones if they lie on its frames."""
         recording = self.job.source
         assert recording is not None
         before, rest = divmod(self.line.offset, self.runtime.shape.hop)
         if recording.latents is not None and rest == 0:
             return self.fit(contexts.kept(recording.latents, self.runtime, before))
-        return self.fit(contexts.encode(self.runtime, [self.line.place(recording.audio)]))
+        return self.fit((yield from contexts.encode(self.runtime, [self.line.place(recording.audio)])))
 
-    def _guide(self) -> Tensor | None:
+    def _guide(self) -> Generator[Progress, None, Tensor | None]:
         """The latents of the planner's guides at their place in the song; None when there are none.
 
         Around the window a little of the source is encoded with them, so that the edges sound as they will.
@@ -283,7 +309,8 @@ class _Making:
             wave = self.line.place(None if self.job.source is None else self.job.source.audio)
             wave[:, start:stop] = plan.guide[:, : stop - start]
             waves.append(wave[:, left : stop + around])
-        return contexts.place(contexts.encode(self.runtime, waves), left // hop, self.runtime.silence(self.frames))
+        latents = yield from contexts.encode(self.runtime, waves)
+        return contexts.place(latents, left // hop, self.runtime.silence(self.frames))
 
     def condition(self, task: Task, source: Music | None = None) -> Condition:
         """The words under the instruction of a task, one item for each variation; a `source` is called by its own."""
@@ -298,7 +325,7 @@ class _Making:
                 music = dataclasses.replace(music, caption=source.caption, lyrics=source.lyrics)
             texts.append(prompts.prompt_text(instruction, music))
             words.append(lyric_text(music))
-        return self.runtime.condition(texts, words, [self._reference()] * len(texts))
+        return self.runtime.condition(texts, words, [self.timbre] * len(texts))
 
     def view(self, scene: Scene) -> sampler.View:
         """The scene with the words under its instruction."""
@@ -308,10 +335,6 @@ class _Making:
         """The noise levels of the schedule."""
         rendering = self.job.rendering
         return sampler.noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
-
-    def _reference(self) -> Tensor | None:
-        recording = self.job.reference
-        return None if recording is None else contexts.reference(self.runtime, recording.audio)
 
     def steps(self, scene: Scene) -> Iterator[sampler.Step]:
         """The steps of the denoising, or of a flow edit's morph."""
@@ -418,7 +441,8 @@ class _Making:
         start, stop = self.line.window_frames(shape)
         frames = min(stop - start, shape.frames_of(round(seconds * shape.sample_rate)))
         first = start + (stop - start - frames) // 2
-        (wave,) = contexts.decode(self.runtime, step.clean[:1, first : first + frames], frames * shape.hop)
+        heard = step.clean[:1, first : first + frames]
+        (wave,) = finished(contexts.decode(self.runtime, heard, frames * shape.hop))
         return Preview(
             step=step.index,
             total=step.total,
@@ -428,10 +452,13 @@ class _Making:
             sound=preview.wav(wave, shape.sample_rate),
         )
 
-    def takes(self, latents: Tensor) -> Iterator[Take]:
-        """One take for each variation: decoded, cut to length, and the source put back where it is kept."""
+    def takes(self, latents: Tensor) -> Iterator[Progress | Take]:
+        """Progress, then one take for each variation: decoded, cut to length, put back into its source."""
         latents = latents[:, : self.line.frames(self.runtime.shape)]
-        for index, wave in enumerate(contexts.decode(self.runtime, latents, self.line.samples)):
+        waves = yield from contexts.decode(self.runtime, latents, self.line.samples)
+        for index, wave in enumerate(waves):
+            if not np.isfinite(wave).all():
+                raise StudioError(LEFT_FORMAT, HOLD_BACK)
             finished, gain = self._finished(wave)
             yield Take(
                 audio=finished,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
@@ -16,8 +17,9 @@ from core.events import Progress
 from core.files import write_whole
 from core.knobs import Json, knobs_of, parse
 from core.plans import Plan, plan_from
+from core.steps import aside, telling
 from core.tables import SAMPLE_RATE
-from library import audio, exports, loudness
+from library import decoder, exports, loudness
 from library.cover import cover_of
 from library.tags import Tags
 from library.tracks import Track
@@ -44,6 +46,9 @@ STEMS_TFLOP = 0.075
 LOOK_INSIDE_TFLOP = 0.1
 """Of one pass over a second of a song through the layers that tell where its words are: XL's, the largest there is."""
 
+WAV24_BYTES, WAV32_BYTES = (2 * width * SAMPLE_RATE for width in (3, 4))
+"""What a second of sound takes in a file."""
+
 NO_TRACK = "must be a song of the library: of a recording nobody knows that"
 NO_WORDS = "must be a song with lyrics"
 NOT_COMPOSED = "must be a song that nano composed: of others nobody knows the notes"
@@ -53,7 +58,8 @@ NOT_COMPOSED = "must be a song that nano composed: of others nobody knows the no
 class Song:
     """What an action works on: a recording of so many seconds, and the track that it is where it is one.
 
-    For actions that look into how a track was made, `job` and `latents` are those that it was made by.
+    For actions that look into how a track was made, `job` and `latents` are those that it was made by; `latents_fault`
+    says why latents that are there are not used.
     """
 
     path: Path
@@ -62,6 +68,7 @@ class Song:
     track: Track | None
     job: Job | None = None
     latents: NDArray[np.float16] | None = None
+    latents_fault: str = ""
 
     @property
     def title(self) -> str:
@@ -129,29 +136,30 @@ class Action:
 
     `make` writes into a folder and yields progress, then one Made. `refusal` says why a song cannot be served; None
     where it can. `weights` names the checkpoint that must be loaded for a song, None where none must. `tflop` is what
-    it computes for each second of the song.
+    it computes for each second of the song, `bytes_per_s` what it writes at the most.
     """
 
     make: Callable[[ActionRequest, Song, Path, Networks], Iterator[Progress | Made]]
     refusal: Callable[[Track | None], str | None] = lambda track: None
     weights: Callable[[Track | None], str | None] = lambda track: None
     tflop: Callable[[ActionRequest], float] = lambda request: 0.0
+    bytes_per_s: int = WAV24_BYTES
 
 
 def _stems(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> Iterator[Progress | Made]:
     """A wav of each part, as floats that nothing clips, and a zip of them all."""
     request, separator, names = cast(StemsRequest, asked), networks.separator, list[str]()
-    whole = audio.load(song.path)
+    whole = yield from _read(song)
     for event in separator.separate(whole, shifts=request.shifts, overlap=request.overlap, seed=STEMS_SEED):
         if isinstance(event, Progress):
             yield event
             continue
         names.append(song.file_name(".wav", event.name))
-        exports.write(folder / names[-1], event.audio, exports.FORMATS["wav32f"], song.tags(event.name))
-    yield Progress("writing", note="packing the stems")
+        yield from _written(folder / names[-1], event.audio, "wav32f", song.tags(event.name))
     packed = song.file_name(".zip", "stems")
     with zipfile.ZipFile(folder / packed, "w", zipfile.ZIP_STORED) as archive:  # sound hardly gets smaller
         for name in names:
+            yield Progress("writing", note="packing the stems")
             archive.write(folder / name, name)
     yield Made(names=[*names, packed], notes=(separator.note,) if separator.note else ())
 
@@ -164,11 +172,12 @@ def _stems_tflop(asked: ActionRequest) -> float:
 def _normalise(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> Iterator[Progress | Made]:
     """A wav at a loudness."""
     request = cast(NormaliseRequest, asked)
-    yield Progress("measuring")
-    louder, done = loudness.normalise(audio.load(song.path), request.lufs, request.ceiling_db)
+    sound = yield from _read(song)
+    louder, done = yield from telling(
+        Progress("measuring"), loudness.normalising(sound, request.lufs, request.ceiling_db)
+    )
     name = song.file_name(".wav", f"{request.lufs:g}lufs")
-    yield Progress("writing")
-    exports.write(folder / name, louder, exports.FORMATS["wav24"], song.tags())
+    yield from _written(folder / name, louder, "wav24", song.tags())
     yield Made(names=[name], facts=_loudness_facts(done), notes=done.notes)
 
 
@@ -187,19 +196,34 @@ def _export(asked: ActionRequest, song: Song, folder: Path, networks: Networks) 
     """A tagged file with a cover."""
     request, facts, notes = cast(ExportRequest, asked), dict[str, Json](), tuple[str, ...]()
     sound = exports.trimmed(
-        audio.load(song.path), request.start_s, request.end_s, request.fade_in_s, request.fade_out_s
+        (yield from _read(song)), request.start_s, request.end_s, request.fade_in_s, request.fade_out_s
     )
     if request.lufs is not None:
-        yield Progress("measuring")
-        sound, done = loudness.normalise(sound, request.lufs, _usual_ceiling_db())
+        measured = loudness.normalising(sound, request.lufs, _usual_ceiling_db())
+        sound, done = yield from telling(Progress("measuring"), measured)
         facts, notes = _loudness_facts(done), done.notes
     kind = exports.FORMATS[request.format]
     name = song.file_name(kind.suffix)
-    cover = cover_of(sound, song.track.seed if song.track else 0)
-    for share in exports.writing(folder / name, sound, kind, song.tags(), cover):
-        yield Progress("writing", step=round(100 * share), total=100)
+    seed = song.track.seed if song.track else 0
+    cover = yield from telling(Progress("writing", note="drawing the cover"), aside(partial(cover_of, sound, seed)))
+    yield from _written(folder / name, sound, request.format, song.tags(), cover)
     facts |= {"format": kind.title, "seconds": round(sound.shape[1] / SAMPLE_RATE, 3)}
     yield Made(names=[name], facts=facts, notes=notes)
+
+
+def _read(song: Song) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Progress; returns the sound of a song `(2, S)`."""
+    told = Progress("listening", note="reading the song")
+    yield told
+    return (yield from telling(told, decoder.loading(song.path)))
+
+
+def _written(
+    path: Path, sound: NDArray[np.float32], kind: str, tags: Tags, cover: bytes | None = None
+) -> Iterator[Progress]:
+    """Progress while a file of that format is written."""
+    for share in exports.writing(path, sound, exports.FORMATS[kind], tags, cover):
+        yield Progress("writing", step=round(100 * share), total=100)
 
 
 def _usual_ceiling_db() -> float:
@@ -293,6 +317,8 @@ def _times(song: Song, networks: Networks) -> Generator[Progress, None, Times]:
                 notes = (f"{missed} lines were not found and stand between their neighbours",) if missed else ()
                 return Times(lines=event.lines, sections=event.sections, how="attention", notes=notes)
         why = "none of them stands out in the song"
+    elif song.latents_fault:
+        why = f"the latents kept beside it were left aside, {song.latents_fault}"
     lines, sections = synced.estimated(str(track.values.get("lyrics") or ""), song.seconds)
     return Times(lines=lines, sections=sections, how="plan", notes=(f"estimated: {why}",))
 
@@ -331,7 +357,8 @@ def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) 
     if not runtime.lyric_heads:
         raise StudioError("It is not known where this checkpoint keeps track of the words.", "Estimate their times.")
     step = yield from last_step(job, plan, latents, runtime)
-    yield Progress("listening", note="finding the words in the song")
+    told = Progress("listening", note="finding the words in the song")
+    yield told
     words, patch = words_of(step.words, runtime.lyric_offsets(step.words)), runtime.shape.patch
     maps = runtime.cross_attention(
         step.x,
@@ -344,7 +371,8 @@ def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) 
     first, stop = step.window[0] // patch, -(-step.window[1] // patch)
     frame_s = patch / runtime.shape.frames_hz
     shown = [each[first:stop].numpy() for each in maps]
-    yield apart(line_times(shown, words, frame_s, start_s=first * frame_s, end_s=step.seconds))
+    times = partial(line_times, shown, words, frame_s, start_s=first * frame_s, end_s=step.seconds)
+    yield apart((yield from telling(told, aside(times))))
 
 
 def apart(times: Sequence[LineTime]) -> SungTimes:
@@ -381,12 +409,21 @@ def _without_words(track: Track | None) -> str | None:
 
 ACTIONS: Mapping[type[ActionRequest], Action] = MappingProxyType(
     {
-        StemsRequest: Action(make=_stems, weights=lambda track: table.SEPARATOR, tflop=_stems_tflop),
+        StemsRequest: Action(
+            make=_stems,
+            weights=lambda track: table.SEPARATOR,
+            tflop=_stems_tflop,
+            bytes_per_s=8 * WAV32_BYTES,  # four stems, and all of them packed
+        ),
         NormaliseRequest: Action(make=_normalise),
-        ExportRequest: Action(make=_export),
-        NotesRequest: Action(make=_notes, refusal=_not_composed),
+        ExportRequest: Action(make=_export, bytes_per_s=WAV32_BYTES),
+        NotesRequest: Action(make=_notes, refusal=_not_composed, bytes_per_s=0),
         LrcRequest: Action(
-            make=_lrc, refusal=_without_words, weights=_looked_into, tflop=lambda request: LOOK_INSIDE_TFLOP
+            make=_lrc,
+            refusal=_without_words,
+            weights=_looked_into,
+            tflop=lambda request: LOOK_INSIDE_TFLOP,
+            bytes_per_s=0,
         ),
     }
 )

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,17 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(refused: OSError) -> str:
+    """Why a disk refuses, without the places that its message names."""
+    return refused.strerror or type(refused).__name__
+
+
+def free_bytes(folder: Path) -> int:
+    """What the disk of a folder, which may be yet to be made, has left."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> Path:

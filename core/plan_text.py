@@ -79,6 +79,8 @@ def fields(text: str) -> dict[str, str]:
         start = _FIELD.fullmatch(line)
         if start:
             name = start[1]
+            if name in raw:
+                raise ValueError(f"must have one line {name[:40]}, not two")
             raw[name] = start[2]
         elif name is not None and line[0] in " \t":
             raw[name] += f"\n{line}"
@@ -106,7 +108,11 @@ def read_output(text: str) -> tuple[dict[str, str], tuple[int, ...]]:
     """
     facts, rest = text.strip(), ""
     if facts.startswith("<think>"):  # elsewhere the tags are words like any other
-        facts, _, rest = facts.removeprefix("<think>").partition("\n</think>")
+        facts, end, rest = facts.removeprefix("<think>").partition("\n</think>")
+        if not end:
+            raise ValueError("must close <think> by </think> on a line of its own")
+        if not facts.strip() and not rest.strip():
+            raise ValueError("must say something between <think> and </think>")
     return fields(facts), tuple(int(code) for code in _CODE_TOKEN.findall(rest))
 
 

@@ -18,12 +18,13 @@ from core.errors import Fault, RequestError, StudioError
 from core.events import Progress
 from core.files import sha256
 from core.knobs import parse, to_json
+from core.tables import SAMPLE_RATE
 from jobs.desk import Desk, Event, gathered
 from jobs.estimates import FALLBACK_SOURCE_S, Cost
 from jobs.models import Models
-from jobs.songs import order_of
+from jobs.songs import latent_shape, ordering
 from jobs.work import Need
-from library import audio
+from library import decoder
 from library.cache import companion_key, fingerprint
 from post_process import ACTIONS, Action, Made, Song
 
@@ -62,10 +63,11 @@ class Actions:
             raise RequestError([Fault(*_whose(request), why)], "Choose another song.")
         needs = _needs(action, song)
         if any(need.role == "song" for need in needs):
-            song, needs = _opened(song, needs, desk)
+            song, needs = yield from _opened(song, needs, desk)
         companions, key = desk.library.companions, _key(request, song, needs)
         there = None if fresh else companions.find(song.sha256, name, key)
         if there is None:
+            desk.library.require_room(round(action.bytes_per_s * song.seconds))
             with companions.begun(song.sha256) as folder:
                 cost = _cost(action, request, song.seconds)
                 work = ActionWork(request=request, song=song, folder=folder, needs=needs, cost=cost)
@@ -88,9 +90,14 @@ def song_of(request: ActionRequest, desk: Desk) -> Song:
     """The song that a request is about. Raises RequestError when there is none, or none that can be read."""
     if request.track is not None:
         track = desk.library.get(request.track, "track")
+        if not desk.library.is_whole(track):
+            fault = Fault(
+                "track", track.id, "must be a song whose audio is what was saved: its file was cut or changed"
+            )
+            raise RequestError([fault], "Make the song anew by its settings, or bring the file in as a recording.")
         return Song(path=track.path, sha256=track.sha256, seconds=track.seconds, track=track)
     assert request.audio is not None
-    header = audio.probe(request.audio)
+    header = decoder.probe(request.audio)
     digest = sha256(request.audio)
     seconds = FALLBACK_SOURCE_S if header.seconds is None else header.seconds
     return Song(path=request.audio, sha256=digest, seconds=seconds, track=desk.library.find_audio(digest))
@@ -116,16 +123,23 @@ def _needs(action: Action, song: Song) -> tuple[Need, ...]:
     return (Need(use, place),)
 
 
-def _opened(song: Song, needs: tuple[Need, ...], desk: Desk) -> tuple[Song, tuple[Need, ...]]:
-    """The song with the job that made it; without it and its needs where that cannot be put together again."""
+def _opened(
+    song: Song, needs: tuple[Need, ...], desk: Desk
+) -> Generator[Progress, None, tuple[Song, tuple[Need, ...]]]:
+    """Progress; returns the song with the job that made it.
+
+    Without it and its needs where that cannot be put together again.
+    """
     assert song.track is not None and song.track.asked_as is not None
     asked = {**song.track.asked(), "seed": song.track.seed, "variations": 1}
     try:
-        job = order_of(parse(song.track.asked_as, asked), desk).work.job
+        order = yield from ordering(parse(song.track.asked_as, asked), desk)
     except StudioError as gone:  # a recording that it was made from, say
         log.info("track %s cannot be looked into: %s", song.track.id, gone)
         return song, ()
-    return dataclasses.replace(song, job=job, latents=desk.library.latents(song.track)), needs
+    shape = latent_shape(needs[-1].place, round(song.track.seconds * SAMPLE_RATE))
+    kept = desk.library.latents(song.track, shape)
+    return dataclasses.replace(song, job=order.work.job, latents=kept.latents, latents_fault=kept.fault), needs
 
 
 def _cost(action: Action, request: ActionRequest, seconds: float) -> Cost:

@@ -16,12 +16,14 @@ from core.events import Progress
 from core.knobs import knobs_of, set_in_vain
 from core.params import PlannerKnobs
 from core.resolve import seeded
+from core.steps import telling
 from jobs import estimates
 from jobs.desk import Desk, Event
 from jobs.estimates import Cost
 from jobs.models import Models
+from jobs.songs import READING
 from jobs.work import Need
-from library import audio
+from library import decoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +87,8 @@ class Drafts:
         self, request: DraftRequest, desk: Desk, stop: threading.Event, *, fresh: bool
     ) -> Generator[Event, None, None]:
         """Progress, then one Draft with its seed."""
-        yield from desk.perform(self._work(request), stop)
+        work = yield from self._work(request)
+        yield from desk.perform(work, stop)
 
     def seconds(self, request: DraftRequest, desk: Desk) -> float:
         """The planner's time; the built-in drafter is quicker than anyone reads."""
@@ -93,8 +96,8 @@ class Drafts:
         cost = estimates.tokens(estimates.DRAFT_TOKENS, planner.checkpoint.parameters) if planner else Cost()
         return cost.seconds(desk.device)
 
-    def _work(self, request: DraftRequest) -> BuiltInWork | ModelWork:
-        """The work of the drafter that serves the request.
+    def _work(self, request: DraftRequest) -> Generator[Progress, None, BuiltInWork | ModelWork]:
+        """Progress while a recording is read; returns the work of the drafter that serves the request.
 
         Raises RequestError for a recording that cannot be used and for knobs that mean nothing to the drafter,
         MissingWeights for a planner that is not installed.
@@ -113,7 +116,8 @@ class Drafts:
         needs: tuple[Need, ...] = (Need("planner", planner),)
         if isinstance(request, UnderstandRequest):
             assert request.src_audio is not None
-            wave = audio.load(request.src_audio, "src_audio")
+            yield READING
+            wave = yield from telling(READING, decoder.loading(request.src_audio, "src_audio"))
             songs = (row for row in find.installed() if table.recipe_of(row.name).planner == "lm")
             ears = next((place for row in songs if (place := find.checkpoint(row.name)).has_codes), None)
             if ears is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from core.errors import OutOfMemory, StudioError
 from core.events import Progress
+from core.steps import telling
 from jobs import estimates
 from jobs.work import Need, Role
 from networks import memory
@@ -47,6 +48,9 @@ OFFLOADED: Mapping[Offload, str] = MappingProxyType(
 )
 """What is told of a song whose weights are not all on the device."""
 
+PULSE_S = 0.1
+"""How often loading is told again; a cancel waits no longer than that, or for one tensor."""
+
 Event = TypeVar("Event")
 log = logging.getLogger(__name__)
 
@@ -78,15 +82,15 @@ class Loaded:
 class Loader:
     """How weights are opened in a role, what they take, and which other roles are never there beside them."""
 
-    open: Callable[[Installed, Machine, Offload], Closable]
+    open: Callable[[Installed, Machine, Offload], Generator[None, None, Closable]]
     weigh: Callable[[Installed, Machine], Weights]
     displaces: tuple[Role, ...]
 
 
-def _open_song(place: Installed, machine: Machine, offload: Offload) -> Runtime:
-    from networks.acestep.open import open_runtime
+def _open_song(place: Installed, machine: Machine, offload: Offload) -> Generator[None, None, Runtime]:
+    from networks.acestep.open import opening
 
-    return open_runtime(
+    return opening(
         place.folder,
         place.companion,
         vae=place.other_vae,
@@ -102,13 +106,13 @@ def _weigh_song(place: Installed, machine: Machine) -> Weights:
     return memory.weights_of_song(place.folder, place.companion, place.other_vae, machine)
 
 
-def _open_planner(place: Installed, machine: Machine, _: Offload) -> LmPlanner:
+def _open_planner(place: Installed, machine: Machine, _: Offload) -> Generator[None, None, LmPlanner]:
     from planner.lm.planner import LmPlanner
 
-    return LmPlanner(_open_language_model(place, machine, None), place.checkpoint.name)
+    return LmPlanner((yield from _open_language_model(place, machine, None)), place.checkpoint.name)
 
 
-def _open_writer(place: Installed, machine: Machine, _: Offload) -> LanguageModel:
+def _open_writer(place: Installed, machine: Machine, _: Offload) -> Generator[None, None, LanguageModel]:
     return _open_language_model(place, machine, WRITER_BITS)
 
 
@@ -116,18 +120,16 @@ def _weigh_language_model(place: Installed, machine: Machine) -> Weights:
     return memory.weights_of_language_model(place.folder, machine)
 
 
-def _open_language_model(place: Installed, machine: Machine, bits: Bits | None) -> LanguageModel:
-    from networks.lm.model import open_language_model
+def _open_language_model(place: Installed, machine: Machine, bits: Bits | None) -> Generator[None, None, LanguageModel]:
+    from networks.lm.model import opening
 
-    return open_language_model(
-        place.folder, runtime=machine.runtime, device=machine.device, dtype=machine.dtype, bits=bits
-    )
+    return opening(place.folder, runtime=machine.runtime, device=machine.device, dtype=machine.dtype, bits=bits)
 
 
-def _open_separator(place: Installed, machine: Machine, _: Offload) -> Separator:
-    from networks.demucs.open import open_separator
+def _open_separator(place: Installed, machine: Machine, _: Offload) -> Generator[None, None, Separator]:
+    from networks.demucs.open import opening
 
-    return open_separator(place.folder, machine.device, digests=place.checkpoint.digests)
+    return opening(place.folder, machine.device, digests=place.checkpoint.digests)
 
 
 def _weigh_separator(place: Installed, _: Machine) -> Weights:
@@ -192,7 +194,8 @@ class Models:
         """
         if self._is_there(need):
             return
-        yield Progress("loading", note=f"loading {need.place.checkpoint.title}")
+        told = Progress("loading", note=f"loading {need.place.checkpoint.title}")
+        yield told
         loader, machine = LOADERS[need.role], self.machine_for(need)
         for role in (need.role, *loader.displaces):
             self._free(role)
@@ -203,7 +206,7 @@ class Models:
         notes = (*self._notes(need), *why) if need.role == "song" else ()
         for note in notes:
             log.warning(note)
-        networks = loader.open(need.place, machine, offload)
+        networks = yield from telling(told, loader.open(need.place, machine, offload), PULSE_S)
         held, coming = (weights.whole, 0.0) if offload == "none" else (0.0, weights.at_once(offload))
         self._loaded[need.role] = Loaded(need, machine, networks, notes, held, coming)
         self.loading_s += time.monotonic() - started

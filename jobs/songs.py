@@ -22,6 +22,7 @@ from core.params import UNHEARD, GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
 from core.resolve import refuse_muted, rendering_of, resolve, unsung
+from core.steps import telling
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.desk import Desk, Event, gathered
@@ -31,14 +32,19 @@ from jobs.plans import GET_CODES, PLANNERS, billions_of
 from jobs.time_left import TimeLeft
 from jobs.titles import name_of_source, title_of
 from jobs.work import Effort, Need
-from library import audio
+from library import decoder
 from library.cache import cache_key, fingerprint
-from library.tracks import Record, Track
+from library.latents import Kept
+from library.tracks import BYTES_PER_S, Found, Record, Track
+from networks.acestep.layouts import layout_of, shape_of
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
     from networks.acestep.job import Job, Recording, Take
     from networks.acestep.lora.adapter import Adapter
+
+READING = Progress("queued", note="reading the recording")
+"""Told before a job stands in the line: what waits may still be dropped."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +86,10 @@ class Order:
     record: Record
     source: str = ""
 
+    def noted(self, *notes: str) -> Order:
+        """The same with more to be said in its tracks."""
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, notes=(*self.record.notes, *notes)))
+
 
 class Songs:
     """Songs of every mode."""
@@ -88,11 +98,14 @@ class Songs:
         self, request: SongRequest, desk: Desk, stop: threading.Event, *, fresh: bool
     ) -> Generator[Event, None, None]:
         """Progress, then the Tracks: those of the library where it has them all, unless they shall be made afresh."""
-        order = order_of(request, desk)
-        known = () if fresh else desk.library.find(order.record.key)
-        if len(known) == request.variations:
-            yield from known
+        order = yield from ordering(request, desk)
+        stored = Found() if fresh else desk.library.whole(order.record.key)
+        if len(stored.whole) == request.variations:
+            yield from stored.whole
             return
+        order = order.noted(*(f"made anew: the audio of {track.id} is not what was saved" for track in stored.damaged))
+        seconds = order.work.job.duration_s(SAMPLE_RATE) or estimates.PLANNED_S
+        desk.library.require_room(round(request.variations * seconds * BYTES_PER_S))
         takes: list[Take] = []
         events = _time_left(order, desk).told(desk.perform(order.work, stop))
         effort = yield from gathered(events, takes)
@@ -106,7 +119,7 @@ class Songs:
         source_s: float | None = None
         needs: tuple[Need, ...] = ()
         with suppress(RequestError):
-            sources = (audio.probe(path).seconds for knob, path in _sources(request) if knob == "src_audio")
+            sources = (decoder.probe(path).seconds for knob, path in _sources(request) if knob == "src_audio")
             source_s = next(sources, None)
         with suppress(StudioError):
             needs = PLANNERS[recipe.planner].needs(request)
@@ -139,17 +152,19 @@ class Settled:
     record: Record
 
 
-def order_of(request: SongRequest, desk: Desk) -> Order:
-    """The request with all that goes with it. Raises StudioErrors for whatever is wrong with it."""
+def ordering(request: SongRequest, desk: Desk) -> Generator[Progress, None, Order]:
+    """Progress while recordings are read; returns the request with all that goes with it.
+
+    Raises StudioErrors for whatever is wrong with it.
+    """
     made = settled(request, desk)
-    job = _job(made.request, made.recipe, made.record.hashes, made.record.vae, desk)
-    job = dataclasses.replace(job, adapters=made.adapters, unplanned=made.unplanned)
+    job, left = yield from _job(made, desk)
     known_s = job.duration_s(SAMPLE_RATE)
     desk.refuse_longer(known_s)
     cost = _cost(made.request, made.recipe, made.needs[:-1], known_s or LONGEST_SUNG_S)
     source = _source_name(made.request, made.record.hashes, desk)
     work = SongWork(job=job, needs=made.needs, cost=cost, longest_s=desk.max_duration_s)
-    return Order(work=work, record=made.record, source=source)
+    return Order(work=work, record=made.record, source=source).noted(*left)
 
 
 def settled(request: SongRequest, desk: Desk) -> Settled:
@@ -210,8 +225,11 @@ def _without_codes(request: SongRequest, recipe: Recipe, place: Installed, plann
     return f"{lack}: rendered from the words alone. {GET_CODES}" if planners else ""
 
 
-def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> Iterator[Track]:
-    """The tracks of the takes; one line in the log."""
+def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> Iterator[Progress | Track]:
+    """The tracks of the takes, then Progress for each that the disk refused; one line in the log.
+
+    Raises StudioError when it refused them all.
+    """
     job, seconds = order.work.job, takes[0].audio.shape[1] / SAMPLE_RATE
     record = dataclasses.replace(
         order.record,
@@ -219,12 +237,21 @@ def _saved(order: Order, takes: Sequence[Take], effort: Effort, desk: Desk) -> I
         seconds_taken=effort.seconds,
         tflop=_cost(job.request, job.recipe, order.work.needs, seconds).arithmetic(desk.device),
         peak_gb=effort.peak_gb,
-        notes=(*effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
+        notes=(*order.record.notes, *effort.notes, *filter(None, [unsung(job.request, job.recipe)])),
     )
+    refused: dict[int, StudioError] = {}
     for number, take in enumerate(takes):
-        track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
+        try:
+            track = desk.library.save(take.audio, take.latents, _recorded(record, take, number, order.source))
+        except StudioError as error:
+            refused[number] = error
+            continue
         desk.pace.add(track)
         yield track
+    if len(refused) == len(takes):
+        raise refused[0]
+    for number, why in refused.items():
+        yield Progress("saving", note=f"take {number + 1} of {len(takes)} is lost: {why.message}")
     facts = (record.mode, record.checkpoint, job.seeds[0], len(takes) * seconds, effort.seconds, effort.peak_gb)
     log.info("%s with %s, seed %d: %.1f s of audio in %.1f s, peak memory %.1f GB", *facts)
 
@@ -259,28 +286,48 @@ def _sources(request: SongRequest) -> Iterator[tuple[str, Path]]:
 def _hashes(request: SongRequest) -> dict[str, str]:
     """SHA-256 of the request's recordings by knob. Raises RequestError for what their headers tell is unusable."""
     for name, path in _sources(request):
-        audio.probe(path, name)
+        decoder.probe(path, name)
     return {name: sha256(path) for name, path in _sources(request)}
 
 
-def _job(request: SongRequest, recipe: Recipe, hashes: Mapping[str, str], vae: str, desk: Desk) -> Job:
-    """The job with its recordings read. Raises RequestError when one is unusable or the window lies outside it.
+def _job(made: Settled, desk: Desk) -> Generator[Progress, None, tuple[Job, list[str]]]:
+    """Progress; returns the job with its recordings read, and what is to be said of those.
 
-    Latents that were kept beside a track are of use to the same VAE alone.
+    Raises RequestError when one is unusable or the window lies outside it. Latents that were kept beside a track are of
+    use to the same VAE alone, and only where they are that track's.
     """
     from networks.acestep.job import Job, Recording
 
     recordings: dict[str, Recording] = {}
-    for name, path in _sources(request):
-        recording = Recording(audio=audio.load(path, name))
-        if track := desk.library.find_audio(hashes[name]):
-            latents, known = desk.library.latents(track) if track.vae == vae else None, known_from(track.plan)
-            recording = dataclasses.replace(recording, known=known, latents=latents, gain=track.gain)
+    left: list[str] = []
+    for name, path in _sources(made.request):
+        yield READING
+        recording = Recording(audio=(yield from telling(READING, decoder.loading(path, name))))
+        if track := desk.library.find_audio(made.record.hashes[name]):
+            kept = Kept(None)
+            if name == "src_audio" and track.vae == made.record.vae:
+                kept = desk.library.latents(track, latent_shape(made.needs[-1].place, recording.audio.shape[1]))
+            if kept.fault:
+                left.append(f"the latents kept beside {track.id} were left aside: {kept.fault}")
+            known = known_from(track.plan)
+            recording = dataclasses.replace(recording, known=known, latents=kept.latents, gain=track.gain)
         recordings[name] = recording
-    source = recordings.get("src_audio")
-    job = Job(request=request, recipe=recipe, source=source, reference=recordings.get("reference_audio"))
+    job = Job(
+        request=made.request,
+        recipe=made.recipe,
+        source=recordings.get("src_audio"),
+        reference=recordings.get("reference_audio"),
+        adapters=made.adapters,
+        unplanned=made.unplanned,
+    )
     job.duration_s(SAMPLE_RATE)
-    return job
+    return job, left
+
+
+def latent_shape(place: Installed, samples: int) -> tuple[int, int]:
+    """The shape `(T, C)` of the latents of a song of so many samples."""
+    shape = shape_of(layout_of(place.folder, place.companion, place.other_vae).configs)
+    return shape.frames_of(samples), shape.channels
 
 
 def _deciding(request: SongRequest) -> dict[str, Json]:

@@ -21,6 +21,7 @@ import soxr
 from core.errors import Fault, RequestError
 from core.files import write_whole
 from core.tables import LONGEST_S, SAMPLE_RATE
+from library.containers import cut_off, wav_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,9 @@ RATES_HZ = (8_000, 192_000)
 SHORTEST_S = 0.5
 SILENCE_DB = -80.0
 """A recording whose peak stays below this many dBFS holds nothing to work on."""
+
+_UNTOLD_FRAMES = 2**60
+"""libsndfile counts so many and more in a FLAC that does not say how long it is; FFmpeg reads it to its end."""
 
 _FULL_SCALE = 2**23
 _COMPLETE = 0.9
@@ -56,6 +60,9 @@ ITU-R BS.775 for the ear-level channels in front and around; those above and bel
 
 MOST_UNPLACED = 8
 """So many channels have a usual order where a file does not say where they stand."""
+
+ANOTHER = "Choose another recording."
+"""What to do about one that is of no use."""
 
 Tag = Literal["title", "artist", "comment", "date", "genre", "software"]
 
@@ -167,10 +174,20 @@ def _naming(path: Path, field: str) -> Iterator[None]:
     try:
         yield
     except _Broken as broken:
-        raise RequestError([Fault(field, path.name, str(broken))], "Choose another recording.") from None
-    except (soundfile.SoundFileError, av.error.FFmpegError, OSError) as error:
-        rule = "must be a complete audio file (wav, flac, mp3, ogg, m4a, ...)"
-        raise RequestError([Fault(field, path.name, rule)], "Choose another recording.") from error
+        raise RequestError([Fault(field, path.name, str(broken))], ANOTHER) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged file a decoder may raise anything
+        rule = f"must be a complete audio file (wav, flac, mp3, ogg, m4a, ...){_told_of(path)}"
+        raise RequestError([Fault(field, path.name, rule)], ANOTHER) from error
+
+
+def _told_of(path: Path) -> str:
+    """What a wav that nobody reads says of its samples."""
+    with contextlib.suppress(OSError):
+        if told := wav_format(path):
+            return f"; this wav's samples are of the format {told}"
+    return ""
 
 
 def _probe(path: Path) -> Header:
@@ -178,6 +195,8 @@ def _probe(path: Path) -> Header:
         raise _Broken("must be a file that exists")
     if path.stat().st_size == 0:
         raise _Broken("must not be empty: it has 0 bytes")
+    if missing := cut_off(path):
+        raise _Broken(missing)
     header = _soundfile_header(path) or _av_header(path)
     if not RATES_HZ[0] <= header.sample_rate <= RATES_HZ[1]:
         raise _Broken(f"must be sampled at {RATES_HZ[0]} to {RATES_HZ[1]} Hz, not at {header.sample_rate} Hz")
@@ -197,7 +216,7 @@ def _soundfile_header(path: Path) -> Header | None:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, TypeError):
         return None
-    if info.channels > 2:
+    if info.channels > 2 or info.frames >= _UNTOLD_FRAMES:
         return None
     return Header(sample_rate=info.samplerate, channels=info.channels, seconds=info.frames / info.samplerate)
 
@@ -210,6 +229,8 @@ def _av_header(path: Path) -> Header:
         elif container.duration:
             seconds = container.duration / av.time_base
         codec = stream.codec_context
+        if codec is None or not codec.channels:
+            raise _Broken(f"must hold sound in a codec that is known here{_told_of(path)}")
         _positions(codec.layout)
         return Header(sample_rate=codec.sample_rate, channels=codec.channels, seconds=seconds)
 

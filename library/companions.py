@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import StudioError
-from core.files import in_use, write_whole
+from core.files import in_use, reason, write_whole
 from core.knobs import Json
 
 SHEET = "companion.json"
@@ -84,7 +84,10 @@ class Companions:
             with in_use(self.root):
                 yield folder
         except OSError as error:
-            raise StudioError("What was made could not be saved.", "Make room on the disk and ask again.") from error
+            log.error("what was made could not be saved: %s", error)
+            raise StudioError(
+                f"What was made could not be saved: {reason(error)}.", "Make room on the disk and ask again."
+            ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent)

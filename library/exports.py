@@ -32,8 +32,8 @@ SHORTEST_S = 0.1
 _ROUNDING_S = 0.01
 """Lengths are shown in hundredths: an end so little behind the song's is the song's."""
 
-_CHUNK = 10 * SAMPLE_RATE
-"""Samples encoded at a time; libsndfile's Vorbis encoder keeps all that it is given at once on the stack."""
+_CHUNK, _PART = 10 * SAMPLE_RATE, 2 * SAMPLE_RATE
+"""Samples made ready at a time, and encoded: libsndfile's Vorbis encoder keeps all that it is given on the stack."""
 
 _RIFF_NAMES = MappingProxyType({"title": "TITLE", "comment": "DESCRIPTION", "date": "DATE"})
 """Facts that RIFF has a field for, by libsndfile's name."""
@@ -162,7 +162,7 @@ def write(path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes 
 def writing(
     path: Path, audio: Waveform, format: Format, tags: Tags, cover: bytes | None = None
 ) -> Generator[float, None, None]:
-    """Write as `write` does, and yield the share that is encoded every 10 s; closed before its end, it writes nothing.
+    """Write as `write` does, and yield the share that is encoded every 2 s; closed before its end, it writes nothing.
 
     Ten minutes of mp3 or opus take a processor half a minute, of the rest seconds.
     """
@@ -187,7 +187,7 @@ def writing(
                 if text:
                     setattr(file, name, text)
         done = 0
-        for samples in _samples(audio, format.bits):
+        for samples in (part for chunk in _samples(audio, format.bits) for part in _parts(chunk)):
             file.write(samples.T)
             done += samples.shape[1]
             yield done / audio.shape[1]
@@ -252,6 +252,10 @@ def _samples(audio: Waveform, bits: int | None) -> Iterator[NDArray[np.int32] | 
         for chunk in chunks:
             triangular = noise.random(chunk.shape) - noise.random(chunk.shape)
             yield as_integers(chunk + triangular / 2 ** (bits - 1), bits)
+
+
+def _parts(chunk: NDArray[np.int32] | Waveform) -> Iterator[NDArray[np.int32] | Waveform]:
+    return (chunk[:, start : start + _PART] for start in range(0, chunk.shape[1], _PART))
 
 
 def _has_no_more_than(audio: Waveform, bits: int) -> bool:

@@ -8,13 +8,15 @@ they need, so that a gain is tried without filtering the recording again and ten
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.errors import Fault, RequestError
+from core.steps import aside, finished
 from core.tables import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def measure(audio: Waveform) -> Loudness:
     Raises RequestError for the field "audio" where there is nothing to measure: samples that are not finite, less than
     0.4 seconds, nothing above the meter's gate of -70 LUFS.
     """
-    return _checked(audio).loudness()
+    return finished(_checked(audio)).loudness()
 
 
 def integrated(audio: Waveform) -> float:
@@ -116,10 +118,17 @@ def integrated(audio: Waveform) -> float:
     Raises RequestError as `measure` does.
     """
     _check(audio)
-    return _audible(_lufs(_weighted(audio)))
+    return _audible(_lufs(finished(_weighted(audio))))
 
 
 def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform, Normalisation]:
+    """As `normalising`, at once."""
+    return finished(normalising(audio, lufs, ceiling_db))
+
+
+def normalising(
+    audio: Waveform, lufs: float, ceiling_db: float
+) -> Generator[None, None, tuple[Waveform, Normalisation]]:
     """The recording `(2, S)` at an integrated loudness in LUFS whose true peaks stay under a ceiling in dBTP.
 
     One gain for all of it, and where peaks would pass the ceiling a limiter that both sides share: it looks 5 ms
@@ -131,14 +140,14 @@ def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform
     A recording that stays below the loudness with that much reduction gets the least gain that comes as near as any.
     Raises RequestError as `measure` does.
     """
-    scan = _checked(audio)
+    scan = yield from _checked(audio)
     before = scan.loudness()
     target, ceiling = lufs, ceiling_db - _MARGIN_DB
     for _ in range(_ATTEMPTS):
-        gain_db, within_reach = _gain_for(scan, target, ceiling)
+        gain_db, within_reach = yield from aside(partial(_gain_for, scan, target, ceiling))
         reduction = _reduction(scan.peaks, gain_db, ceiling)
-        changed = _apply(audio, gain_db, reduction)
-        after = _Scan(_peaks(changed), _weighted(changed)).loudness()
+        changed = yield from _applied(audio, gain_db, reduction)
+        after = (yield from _scanned(changed)).loudness()
         missed, over = after.lufs - lufs, after.true_peak_db - ceiling_db
         if over <= 0 and (abs(missed) <= TOLERANCE_LU / 2 or not within_reach):
             break
@@ -147,8 +156,8 @@ def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform
         ceiling -= max(over, 0.0)
     if over > 0:
         gain_db -= over + _MARGIN_DB
-        changed = _apply(audio, gain_db, reduction)
-        after = _Scan(_peaks(changed), _weighted(changed)).loudness()
+        changed = yield from _applied(audio, gain_db, reduction)
+        after = (yield from _scanned(changed)).loudness()
     reached = abs(after.lufs - lufs) <= TOLERANCE_LU
     facts = Normalisation(
         before=before,
@@ -161,12 +170,17 @@ def normalise(audio: Waveform, lufs: float, ceiling_db: float) -> tuple[Waveform
     return changed, facts
 
 
-def _checked(audio: Waveform) -> _Scan:
+def _checked(audio: Waveform) -> Generator[None, None, _Scan]:
     """What there is to know of a recording that has a loudness; RequestError for one that has none."""
     _check(audio)
-    scan = _Scan(_peaks(audio), _weighted(audio))
+    scan = yield from _scanned(audio)
     _audible(_lufs(scan.weighted))
     return scan
+
+
+def _scanned(audio: Waveform) -> Generator[None, None, _Scan]:
+    peaks = yield from _peaks(audio)
+    return _Scan(peaks, (yield from _weighted(audio)))
 
 
 def _check(audio: Waveform) -> None:
@@ -189,16 +203,17 @@ def _fault(value: object, rule: str) -> RequestError:
     return RequestError([Fault("audio", value, rule)], "Choose another recording.")
 
 
-def _peaks(audio: Waveform) -> Floats:
+def _peaks(audio: Waveform) -> Generator[None, None, Floats]:
     """The true peaks `(N,)` of a recording over both sides, read chunk by chunk."""
     peaks = np.zeros(-(-audio.shape[1] // _STEP))
     for start in range(0, audio.shape[1], _CHUNK):
         chunk = _true_peaks(audio, start)
         peaks[start // _STEP :][: chunk.size] = chunk
+        yield
     return peaks
 
 
-def _weighted(audio: Waveform) -> Floats:
+def _weighted(audio: Waveform) -> Generator[None, None, Floats]:
     """Root mean squares `(2, N)` after K-weighting, read chunk by chunk; a last step is filled with silence."""
     from scipy.signal import sosfilt
 
@@ -209,6 +224,7 @@ def _weighted(audio: Waveform) -> Floats:
         span = slice(start // _STEP, start // _STEP - -chunk.shape[1] // _STEP)
         filtered, state = sosfilt(_K_WEIGHTING, chunk.astype(np.float64), zi=state)
         weighted[:, span] = np.sqrt(_in_steps(np.square(filtered), _STEP).mean(axis=-1))
+        yield
     return weighted
 
 
@@ -313,7 +329,7 @@ def _reduction(peaks: Floats, gain_db: float, ceiling_db: float) -> Floats:
     return smooth
 
 
-def _apply(audio: Waveform, gain_db: float, reduction: Floats) -> Waveform:
+def _applied(audio: Waveform, gain_db: float, reduction: Floats) -> Generator[None, None, Waveform]:
     """The recording turned up and limited."""
     gains = _linear(gain_db - reduction)
     middles = (np.arange(gains.size) + 0.5) * _STEP - 0.5
@@ -323,6 +339,7 @@ def _apply(audio: Waveform, gain_db: float, reduction: Floats) -> Waveform:
         steps = slice(max(start // _STEP - 1, 0), end // _STEP + 2)
         curve = np.interp(np.arange(start, end), middles[steps], gains[steps])
         changed[:, start:end] = audio[:, start:end] * curve
+        yield
     return changed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.files import sha256
-from library import audio
+from library import decoder
 from library.tracks import NAME_CHARS, Library, Record, Track
 
 
@@ -15,7 +15,7 @@ def bring_in(library: Library, path: Path, field: str = "recording") -> Track:
     It is called by the name of its file. Raises RequestError, with `field` as the name of the fault, for what cannot be
     read, and StudioError when the disk refuses.
     """
-    waveform = audio.load(path, field)
+    waveform = decoder.load(path, field)
     title = " ".join(path.stem.replace("_", " ").split())[:NAME_CHARS] or "Recording"
     record = Record(mode="recording", title=title, checkpoint="", seed=0, hashes={"file": sha256(path)})
     return library.save(waveform, None, record)

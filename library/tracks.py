@@ -12,31 +12,29 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
 
 import numpy as np
 import soundfile
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-from safetensors.numpy import save as to_safetensors
 
 from core.errors import Fault, RequestError, StudioError
-from core.files import in_use, sha256, write_whole
+from core.files import free_bytes, in_use, reason, sha256, write_whole
 from core.knobs import Json, Knob, knobs_of, readable, to_json
 from core.params import SONG_MODES, SongRequest
 from core.plans import plan_text
 from core.tables import PRODUCT, SAMPLE_RATE, Origin
-from library import audio, peaks
+from library import audio, latents, peaks
 from library.cache import code_version
 from library.companions import Companions
 from library.index import FILES, ID, Entry, Index, Matches, Query, Weight
+from library.latents import Kept
 from library.shares import KEY
 from library.trash import Trash
 
@@ -57,6 +55,9 @@ NEW_PART = ".new.wav"
 
 TRASH = "trash"
 """The folder of what was deleted and can be brought back, beside the tracks."""
+
+BYTES_PER_S = 2 * 3 * SAMPLE_RATE + 8_000
+"""What a second of a song takes on the disk: two channels of 24 bits, and its latents."""
 
 UNDO_S = 3600.0
 """How long a deleted track can be brought back while the studio runs."""
@@ -189,6 +190,17 @@ class _PlanFacts(TypedDict, total=False):
     codes: str
 
 
+class Found(NamedTuple):
+    """The tracks that a request made, one for each take, and those whose audio is not what was saved."""
+
+    whole: tuple[Track, ...] = ()
+    damaged: tuple[Track, ...] = ()
+
+
+_Seen = tuple[int, int, int, str]
+"""Size, time and place of a file as it was read, and the SHA-256 that was asked for."""
+
+
 class Library:
     """The tracks in a folder, which is made when the first one is saved.
 
@@ -203,6 +215,8 @@ class Library:
         self.trash = Trash(root / TRASH, SUFFIXES)
         self._index = Index(root, self._entry, _indexed(root), (each.name for each in dataclasses.fields(Track)))
         self._unreadable: set[Path] = set()
+        self._whole: dict[str, _Seen] = {}
+        self._damaged: dict[str, _Seen] = {}
 
     def of(self, owner: str, lent: Container[str] = ()) -> Library:
         """The library as that owner sees it: his tracks alone, and to look at also those whose ids are lent to him."""
@@ -233,20 +247,27 @@ class Library:
             with in_use(self.root):
                 return self._save(waveform, latents, record)
         except OSError as error:
+            log.error("a song could not be saved: %s", error)
             raise StudioError(
-                f"The song could not be saved: {error}.", "Make room or choose another folder."
+                f"The song could not be saved: {reason(error)}.", "Make room or choose another folder."
             ) from error
 
-    def _save(self, waveform: Waveform, latents: Latents | None, record: Record) -> Track:
+    def require_room(self, bytes: int) -> None:
+        """Raise StudioError where the disk has no room for so much, before any work is done for it."""
+        free = free_bytes(self.root)
+        if bytes > free:
+            needed = f"what is asked for takes {bytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            raise StudioError(f"The disk has no room: {needed}.", "Make room, or ask for less.")
+
+    def _save(self, waveform: Waveform, rows: Latents | None, record: Record) -> Track:
         created = datetime.now(UTC)
         identity = f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         path = self.root / f"{identity}.wav"
         try:
-            if latents is not None:
-                write_whole(
-                    path.with_suffix(".safetensors"), to_safetensors({"latents": latents.astype("f2", order="C")})
-                )
             audio.save_wav(path, waveform, _tags(record))
+            digest = sha256(path)
+            if rows is not None:
+                latents.write(path.with_suffix(".safetensors"), rows, digest)
             track = Track(
                 **{each.name: getattr(record, each.name) for each in dataclasses.fields(Record)},
                 id=identity,
@@ -254,7 +275,7 @@ class Library:
                 created=created,
                 seconds=waveform.shape[1] / SAMPLE_RATE,
                 peak=float(np.abs(waveform).max(initial=0.0)),
-                sha256=sha256(path),
+                sha256=digest,
                 code=code_version(),
                 peaks=peaks.of(waveform),
                 owner=self._owner or "",
@@ -297,10 +318,44 @@ class Library:
 
     def find(self, key: str) -> tuple[Track, ...]:
         """The tracks made by the request with that cache key, in the order of their takes, the newest of each."""
+        return self._newest_takes(filter(self.owns, self._index.made_by(key)))
+
+    def whole(self, key: str) -> Found:
+        """The same of the tracks whose audio is what was saved, and those that stand in their way because it is not."""
+        made = [*filter(self.owns, self._index.made_by(key))]
+        whole, damaged = self._newest_takes(filter(self.is_whole, made)), []
+        if len(whole) < len({track.take for track in made}):
+            damaged = [track for track in self._newest_takes(made) if track not in whole]
+        return Found(whole, tuple(damaged))
+
+    @staticmethod
+    def _newest_takes(tracks: Iterable[Track]) -> tuple[Track, ...]:
         takes: dict[int, Track] = {}
-        for track in filter(self.owns, self._index.made_by(key)):
+        for track in tracks:
             takes.setdefault(track.take, track)
         return tuple(takes[take] for take in sorted(takes))
+
+    def is_whole(self, track: Track) -> bool:
+        """Whether the audio of a track is what was saved, to the byte; where it is not, the log says so once.
+
+        A file that has neither another size nor another time than when it was read is not read again: a song of ten
+        minutes takes a fifth of a second.
+        """
+        try:
+            stat = track.path.stat()
+            seen = (stat.st_size, stat.st_mtime_ns, stat.st_ino, track.sha256)
+            if self._whole.get(track.id) == seen:
+                return True
+            if sha256(track.path) == track.sha256:
+                self._whole[track.id] = seen
+                return True
+        except OSError as error:
+            log.warning("audio of track %s cannot be read: %s", track.id, error)
+            return False
+        if self._damaged.get(track.id) != seen:
+            self._damaged[track.id] = seen
+            log.warning("audio of track %s is not what was saved: it is not served any more", track.id)
+        return False
 
     def find_audio(self, sha256: str) -> Track | None:
         """The track whose wav file has that hash: how a song that comes back as a source is recognised."""
@@ -372,15 +427,14 @@ class Library:
         if not self._index.sounding(track.sha256):
             self.companions.remove(track.sha256)
 
-    def latents(self, track: Track) -> Latents | None:
-        """The latents `(T, C)` that the track was decoded from; None when there are none or they cannot be read."""
-        if not track.latents_path.is_file():
-            return None
-        try:
-            return load_file(track.latents_path)["latents"]
-        except (OSError, KeyError, SafetensorError) as error:
-            log.warning("latents of track %s cannot be read: %s", track.id, error)
-            return None
+    def latents(self, track: Track, shape: tuple[int, int] | None = None) -> Kept:
+        """The latents `(T, C)` that the track was decoded from; those of another song or shape are left aside."""
+        kept = latents.read(track.latents_path, track.sha256, shape)
+        if kept.latents is not None and not 0 < track.gain <= 1:
+            kept = Kept(None, f"the song is said to be {track.gain:g} times what they decode to")
+        if kept.fault:
+            log.warning("latents of track %s left aside: %s", track.id, kept.fault)
+        return kept
 
     def adopt(self, path: Path) -> Track | None:
         """The track of a song whose sidecar was never written, as a recording; None where its audio is not whole.
@@ -457,7 +511,8 @@ def _refusing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StudioError(f"{what}: {error}.", "Make room, or look who else uses the folder.") from error
+        log.error("%s: %s", what, error)
+        raise StudioError(f"{what}: {reason(error)}.", "Make room, or look who else uses the folder.") from error
 
 
 def _tags(record: Record) -> Mapping[audio.Tag, str]:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,10 +30,10 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """The end of a generator, as a value that can cross threads."""
+    """The end of a generator, with what it returns, as a value that can cross threads."""
 
-
-_END = _End()
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class _Worker(threading.Thread):
@@ -104,16 +105,31 @@ def _answer(future: Future[R], call: Callable[[], R]) -> None:
         del future, call  # as in `run`
 
 
-def iterate(make_generator: Callable[[], Generator[Item, Any, Any]]) -> Generator[Item, None, None]:
-    """Yield the items of a generator that is made, advanced and closed in the MLX thread.
+def iterate(
+    make_generator: Callable[[], Generator[Item, Any, R]],
+    within: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Generator[Item, None, R]:
+    """Yield the items of a generator that is made, advanced and closed in the MLX thread; returns what it returns.
 
-    It advances when its consumer asks for an item, so that several generators alternate. When the consumer stops or is
-    abandoned, the generator is closed where it waits.
+    It advances when its consumer asks for an item, so that several generators alternate, each step `within` a context
+    of its own. When the consumer stops or is abandoned, the generator is closed where it waits.
     """
     generator = run(make_generator)
     try:
-        while not isinstance(item := run(next, generator, _END), _End):
+        while not isinstance(item := run(_advanced, generator, within), _End):
             yield item
+        result: R = item.value
+        return result
     finally:
         if not _thread().ended:
             run(generator.close)
+
+
+def _advanced(
+    generator: Generator[Item, Any, Any], within: Callable[[], AbstractContextManager[object]]
+) -> Item | _End:
+    with within():
+        try:
+            return next(generator)
+        except StopIteration as end:
+            return _End(end.value)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
 from core.lyrics import LyricsRequest, Tone
 from core.music import NO_LANGUAGE, NO_WORDS, Music
 from core.plans import length_from_words
+from core.steps import aside, telling
 from core.tables import BPM, LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
-from library import audio
+from library import decoder
 from library.analysis import listen
 from lyrics.brief import subject_of
 from lyrics.builtin_writer import SongWriter
@@ -103,13 +105,15 @@ class BuiltinDrafter:
         yield Draft(music=music, author=DRAFTER, seed=seed, notes=tuple(notes))
 
     def understand(self, request: UnderstandRequest, seed: int) -> Iterator[Progress | Draft]:
-        """One Progress, then tempo and key, where they are found; listening draws nothing.
+        """Progress, then tempo and key, where they are found; listening draws nothing.
 
         Raises RequestError for no usable audio.
         """
         assert request.src_audio is not None
-        yield Progress("listening", note="listening")
-        known = listen(audio.load(request.src_audio, "src_audio"), SAMPLE_RATE)
+        told = Progress("listening", note="listening")
+        yield told
+        sound = yield from telling(told, decoder.loading(request.src_audio, "src_audio"))
+        known = yield from telling(told, aside(partial(listen, sound, SAMPLE_RATE)))
         yield Draft(music=known.music, author=LISTENER, notes=(NOTHING_BUT_FACTS,))
 
 

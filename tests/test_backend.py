@@ -81,7 +81,7 @@ def samples_of(path: Path) -> NDArray[np.int32]:
 
 def test_a_song_is_saved_with_its_latents_and_everything_needed_to_make_it_again(shared: Studio, song: Track) -> None:
     assert soundfile.info(song.path).frames == 10 * RATE
-    latents = shared.library.latents(song)
+    latents = shared.library.latents(song).latents
     assert latents is not None and latents.dtype == np.float16
     assert (song.seed, song.checkpoint, song.values["inference_steps"]) == (3, "nano", 2)
     assert song.plan["planner"] == "composer"

@@ -92,6 +92,12 @@ def test_a_page_elsewhere_reads_nothing_and_starts_nothing(
     assert httpx.get(f"{app.url}/config", headers={"origin": app.url}, timeout=60).status_code == 200
 
 
+def test_a_studio_fetches_nothing_for_whoever_asks(app: App) -> None:
+    for path in ("file=http://127.0.0.1:1/x", "file=HTTPS%3A//x.example/y", "proxy=http://127.0.0.1:1/x", "deep_link"):
+        answer = httpx.get(f"{app.url}/gradio_api/{path}", timeout=60)
+        assert answer.status_code in (403, 404) and answer.json()["error"], path
+
+
 def test_who_guesses_passwords_waits_longer_each_time_and_others_do_not() -> None:
     now, asked = [0.0], []
 

@@ -77,7 +77,7 @@ def test_audio_and_latents_on_disk_are_those_that_were_saved(shelf: Library) -> 
     saved = shelf.save(song(), latents(), record())
     on_disk = soundfile.read(saved.path, dtype="float32")[0].T
     assert np.abs(on_disk - song()).max() <= 2**-24
-    found = shelf.latents(saved)
+    found = shelf.latents(saved).latents
     assert found is not None and found.dtype == np.float16
     assert np.array_equal(found, latents())
     assert names(shelf) == [f"{saved.id}.{ending}" for ending in ("json", "safetensors", "wav")]
@@ -85,15 +85,15 @@ def test_audio_and_latents_on_disk_are_those_that_were_saved(shelf: Library) -> 
 
 def test_latents_that_do_not_lie_in_rows_are_saved_by_value(shelf: Library) -> None:
     sideways = latents().T
-    found = shelf.latents(shelf.save(song(), sideways, record()))
+    found = shelf.latents(shelf.save(song(), sideways, record())).latents
     assert found is not None and np.array_equal(found, sideways)
 
 
 def test_a_track_may_have_no_latents_or_broken_ones(shelf: Library, caplog: pytest.LogCaptureFixture) -> None:
     bare, broken = shelf.save(song(), None, record()), shelf.save(song(), latents(), record())
     broken.latents_path.write_bytes(broken.latents_path.read_bytes()[:40])
-    assert shelf.latents(bare) is None
-    assert shelf.latents(broken) is None
+    assert shelf.latents(bare) == (None, "")
+    assert shelf.latents(broken).latents is None
     assert [line.levelname for line in caplog.records] == ["WARNING"]
 
 

@@ -111,7 +111,7 @@ def song_of(studio: Studio, **values: Any) -> tuple[Track, list[str]]:
 
 
 def latents_of(studio: Studio, track: Track) -> Any:
-    latents = studio.library.latents(track)
+    latents = studio.library.latents(track).latents
     assert latents is not None
     return latents
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from core.params import LM_KNOBS, SONG_MODES, UNHEARD, SongRequest
 from core.plans import Known
 from core.recipes import Recipe
 from core.resolve import resolve
+from core.steps import finished
 from jobs import estimates
 from networks.acestep import scenes as contexts
 from networks.acestep.job import Job, Recording, Take
@@ -199,10 +200,14 @@ def test_a_song_that_is_too_loud_is_turned_down_and_its_gain_is_told(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loud = contexts.decode
-    monkeypatch.setattr(contexts, "decode", lambda *parts: [40 * wave for wave in loud(*parts)])
+
+    def louder(*parts: Any) -> Generator[Progress, None, list[Any]]:
+        return [40 * wave for wave in (yield from loud(*parts))]
+
+    monkeypatch.setattr(contexts, "decode", louder)
     take = take_of(runtime, "generate")
     assert np.abs(take.audio).max() == pytest.approx(1.0)
-    (decoded,) = contexts.decode(runtime, contexts.kept(take.latents, runtime), take.audio.shape[1])
+    (decoded,) = finished(contexts.decode(runtime, contexts.kept(take.latents, runtime), take.audio.shape[1]))
     np.testing.assert_allclose(take.gain * decoded, take.audio, atol=0.05)
 
 
@@ -379,7 +384,7 @@ def test_another_source_gives_another_cover(runtime: Runtime) -> None:
 
 def test_the_contexts_are_those_the_model_was_trained_on(runtime: Runtime) -> None:
     frames, channels = 40, runtime.shape.channels
-    source = contexts.encode(runtime, [noise(frames * runtime.shape.hop / RATE)])
+    source = finished(contexts.encode(runtime, [noise(frames * runtime.shape.hop / RATE)]))
     silence = runtime.silence(frames)
 
     words = contexts.from_words(runtime, frames)

@@ -97,7 +97,7 @@ def codes_of(track: Track) -> list[int]:
 
 
 def latents_of(studio: Studio, track: Track) -> Any:
-    latents = studio.library.latents(track)
+    latents = studio.library.latents(track).latents
     assert latents is not None
     return latents
 

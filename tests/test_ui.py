@@ -22,11 +22,13 @@ from core.errors import Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
 from core.params import MODES, SONG_MODES, UNHEARD
+from core.paths import nano_folder
 from core.plans import Plan
 from core.recipes import Recipe, WriterRecipe
 from core.requests import REQUESTS
 from core.tables import GROUPS, KEYSCALES, Mode
 from library.tracks import Record, Track
+from networks.acestep.lora.adapter import layer_name, linear_shapes
 from networks.machine import Machine
 from ui import adapters, page, reasons, recordings, tracks, widgets
 from ui.faults import Place, in_words, sentence
@@ -371,7 +373,9 @@ def adapter_file(folder: Path) -> Path:
     module = "base_model.model.layers.0.self_attn.q_proj"
     folder.mkdir(parents=True)
     path = folder / "warm, old.safetensors"
-    save_file({f"{module}.lora_A.weight": np.ones((4, 8), "f"), f"{module}.lora_B.weight": np.ones((8, 4), "f")}, path)
+    out, into = linear_shapes(nano_folder())[layer_name(module)]
+    tensors = {"lora_A": np.ones((4, into), "f"), "lora_B": np.ones((out, 4), "f")}
+    save_file({f"{module}.{part}.weight": tensor for part, tensor in tensors.items()}, path)
     return path
 
 

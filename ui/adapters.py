@@ -10,11 +10,12 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
+from checkpoints import find
 from core.adapters import AdapterChoice, read_choices, write_choices
 from core.errors import AdapterError
 from core.tables import Mode
-from networks.acestep.lora.adapter import describe
-from networks.acestep.lora.presets import gather, presets
+from networks.acestep.lora.adapter import Adapter, check_fit, describe, linear_shapes
+from networks.acestep.lora.presets import gather, locate, presets
 from ui.endpoints import QUIET
 from ui.panes import plain_text
 
@@ -54,6 +55,7 @@ def add_files(text: str, files: Sequence[str]) -> tuple[str, str]:
     """The list with the uploaded adapter in it and what it is; the list as it was and the reason when it is refused."""
     try:
         adapter = describe(gather([Path(file) for file in files], Path(get_upload_folder())))
+        _check_fit(adapter)
         about = f"{adapter.form} ({adapter.kind}), rank {adapter.rank}"
         facts = f"{about}, {adapter.bytes / 1e6:.1f} MB, {adapter.sha256[:8]}"
         return _with(text, str(adapter.path)), f"Added {adapter.title}: {facts}"
@@ -64,9 +66,23 @@ def add_files(text: str, files: Sequence[str]) -> tuple[str, str]:
 def add_preset(text: str, name: str) -> tuple[str, str]:
     """The list with a preset in it, and a line that says so."""
     try:
+        _check_fit(describe(locate(name)))
         return _with(text, name), f"Added {name}"
-    except ValueError as refused:
+    except (AdapterError, ValueError) as refused:
         return text, f"Not added: {refused}"
+
+
+def _check_fit(adapter: Adapter) -> None:
+    """Raise AdapterError for an adapter that none of the checkpoints on this machine could use."""
+    refusals = []
+    for row in find.installed():
+        try:
+            check_fit(adapter, linear_shapes(find.checkpoint(row.name).folder))
+            return
+        except AdapterError as unfit:
+            refusals.append(unfit)
+    if refusals:
+        raise refusals[0]
 
 
 def _with(text: str, name: str) -> str:

@@ -12,7 +12,7 @@ import tooltips
 from core.errors import RequestError
 from core.knobs import AUTO, Json, Knob, parse
 from core.tables import SAMPLE_RATE
-from library import audio, loudness
+from library import audio, decoder, loudness
 from library.tracks import Track
 from ui import decks, tracks
 from ui.endpoints import Endpoints, Updates
@@ -98,7 +98,7 @@ class Comparer:
         if source is None:
             return {"refusal": SOURCE_GONE}
         try:
-            heard = audio.load(source)
+            heard = decoder.load(source)
         except RequestError as unreadable:
             return {"refusal": str(unreadable)}
         window, gains = window_of(track), [0.0, 0.0]
@@ -123,7 +123,7 @@ class Comparer:
             while len(self._lufs) >= KEPT:
                 self._lufs.pop(next(iter(self._lufs)), None)
             try:
-                self._lufs[track.sha256] = _measured(audio.load(track.path))
+                self._lufs[track.sha256] = _measured(decoder.load(track.path))
             except RequestError:  # it is silent
                 self._lufs[track.sha256] = None
         return self._lufs[track.sha256]

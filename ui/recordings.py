@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from core.errors import RequestError
 from core.tables import DURATION_S
-from library import audio
+from library import decoder
 from ui.endpoints import QUIET, Endpoints, Updates
 from ui.faults import Place, places_of
 from ui.streams import failure_update
@@ -46,9 +46,9 @@ def refusal(knob: str, path: str | None) -> RequestError | None:
     if path is None:
         return None
     try:
-        seconds = audio.probe(Path(path), knob).seconds
+        seconds = decoder.probe(Path(path), knob).seconds
         if seconds is None or seconds <= DURATION_S[1]:
-            audio.load(Path(path), knob)
+            decoder.load(Path(path), knob)
     except RequestError as refused:
         return refused
     return None

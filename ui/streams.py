@@ -66,8 +66,10 @@ def _songs(events: Sequence[Event]) -> Iterator[Outputs]:
     """Each take's sound file and metadata, the first take in the end."""
     takes = [event for event in events if isinstance(event, Track)]
     ids = [take.id for take in takes]
+    lost = [event.note for event in events if isinstance(event, Progress) and event.stage == "saving" and event.note]
     for take in reversed(takes):
-        yield str(take.path), tracks.metadata(take, ids), f"saved · {tracks.clock(take.seconds)} of music"
+        line = " · ".join(["saved", f"{tracks.clock(take.seconds)} of music", *lost])
+        yield str(take.path), tracks.metadata(take, ids), line
 
 
 def _more_words(values: Outputs, event: Event) -> Outputs:

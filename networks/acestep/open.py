@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from core.errors import StudioError
+from core.steps import aside, finished
 from networks.acestep.runtime import Runtime
 from networks.machine import Bits, DType, Offload, RuntimeName, default_runtime, import_mlx
 
@@ -20,7 +24,33 @@ def open_runtime(
     bits: Bits | None = None,
     offload: Offload = "none",
 ) -> Runtime:
-    """Load the checkpoint in `folder`, of either layout, into a runtime.
+    """As `opening`, at once."""
+    return finished(
+        opening(
+            folder,
+            companion,
+            vae=vae,
+            runtime=runtime,
+            device=device,
+            dtype=dtype,
+            bits=bits,
+            offload=offload,
+        )
+    )
+
+
+def opening(
+    folder: Path,
+    companion: Path | None = None,
+    *,
+    vae: Path | None = None,
+    runtime: RuntimeName | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+    bits: Bits | None = None,
+    offload: Offload = "none",
+) -> Generator[None, None, Runtime]:
+    """Load the checkpoint in `folder`, of either layout, into a runtime, with steps between which it can be closed.
 
     `companion` holds the VAE and the text encoder of a checkpoint in upstream's original layout; `vae` is the folder of
     a VAE to use instead. None chooses for the machine; `bits` quantises the DiT's layers, which only MLX can do, and
@@ -30,7 +60,7 @@ def open_runtime(
     """
     if (runtime or default_runtime(device).runtime) == "mlx":
         try:
-            import_mlx()
+            yield from aside(import_mlx)
         except ImportError as missing:
             raise StudioError(f"MLX cannot be used here: {missing}.", "Choose the runtime torch.") from missing
         if offload != "none":
@@ -38,11 +68,13 @@ def open_runtime(
                 "MLX shares its memory with the host: offloading frees none.",
                 "Leave --offload away, or choose --bits 8.",
             )
-        from networks.acestep.mlx.runtime import open_mlx_runtime
+        yield from aside(partial(import_module, f"{__package__}.mlx.runtime"))
+        from networks.acestep.mlx import runtime as mlx
 
-        return open_mlx_runtime(folder, companion, vae=vae, device=device, dtype=dtype, bits=bits)
+        return (yield from mlx.opening(folder, companion, vae=vae, device=device, dtype=dtype, bits=bits))
     if bits is not None:
         raise StudioError("Quantised layers need the runtime mlx.", "Leave --bits away, or choose --runtime mlx.")
-    from networks.acestep.torch.runtime import open_torch_runtime
+    yield from aside(partial(import_module, f"{__package__}.torch.runtime"))
+    from networks.acestep.torch import runtime as torch_runtime
 
-    return open_torch_runtime(folder, companion, vae=vae, device=device, dtype=dtype, offload=offload)
+    return (yield from torch_runtime.opening(folder, companion, vae=vae, device=device, dtype=dtype, offload=offload))

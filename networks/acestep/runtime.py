@@ -7,7 +7,7 @@ Importing this module loads no framework; `networks.acestep.open` does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,7 @@ from core.tables import SAMPLE_RATE
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from core.events import Progress
     from networks.acestep.lora.adapter import Adapter
     from networks.machine import DeviceKind
 
@@ -96,6 +97,14 @@ class Runtime(Protocol):
         """The waveform `(B, 2, T * hop)` of latents `(B, T, C)`; in tiles, as `encode`."""
         ...
 
+    def encoding(self, waveform: Tensor) -> Generator[Progress, None, Tensor]:
+        """As `encode`, with Progress between two tiles, where it can be closed."""
+        ...
+
+    def decoding(self, latents: Tensor) -> Generator[Progress, None, Tensor]:
+        """As `decode`, with Progress between two tiles, where it can be closed."""
+        ...
+
     def silence(self, frames: int) -> Tensor:
         """Latents `(1, frames, C)` of silence."""
         ...
@@ -106,6 +115,10 @@ class Runtime(Protocol):
         Conditions that were made before are stale. Raises AdapterError, before anything changes, for one that does
         not fit or cannot be read.
         """
+        ...
+
+    def adapting(self, adapters: Sequence[Adapter]) -> Generator[None, None, None]:
+        """As `set_adapters`, with a step after each layer that was read. Closed before its end, it changes nothing."""
         ...
 
     def condition(

@@ -18,12 +18,13 @@ from core.recipes import Recipe
 from networks.acestep.runtime import reference_excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from core.events import Progress
     from networks.acestep.runtime import Runtime
 
 Window = tuple[int, int]
@@ -33,25 +34,28 @@ LEFT_TO_MODEL = 2.0
 """The mask in every frame, inside a window and outside, that upstream's `chunk_mask_mode` auto means."""
 
 
-def encode(runtime: Runtime, waves: Sequence[NDArray[np.float32]]) -> Tensor:
-    """Latents `(B, T, C)` of waveforms `(2, S)` of one length."""
-    return runtime.encode(torch.stack([torch.from_numpy(wave) for wave in waves]))
+def encode(runtime: Runtime, waves: Sequence[NDArray[np.float32]]) -> Generator[Progress, None, Tensor]:
+    """Progress between two tiles; returns the latents `(B, T, C)` of waveforms `(2, S)` of one length."""
+    return (yield from runtime.encoding(torch.stack([torch.from_numpy(wave) for wave in waves])))
 
 
-def decode(runtime: Runtime, latents: Tensor, samples: int) -> list[NDArray[np.float32]]:
-    """Waveforms `(2, samples)` of latents `(B, T, C)`."""
-    return [wave[:, :samples].cpu().numpy() for wave in runtime.decode(latents)]
+def decode(runtime: Runtime, latents: Tensor, samples: int) -> Generator[Progress, None, list[NDArray[np.float32]]]:
+    """Progress between two tiles; returns the waveforms `(2, samples)` of latents `(B, T, C)`."""
+    waves = yield from runtime.decoding(latents)
+    return [wave[:, :samples].cpu().numpy() for wave in waves]
 
 
-def codes_of(runtime: Runtime, wave: NDArray[np.float32]) -> tuple[int, ...]:
-    """The audio codes of a waveform `(2, S)`: all that a planner gets of it."""
-    codes: list[int] = runtime.latents_to_codes(encode(runtime, [wave]))[0].tolist()
+def codes_of(runtime: Runtime, wave: NDArray[np.float32]) -> Generator[Progress, None, tuple[int, ...]]:
+    """Progress between two tiles; returns the audio codes of a waveform `(2, S)`: all that a planner gets of it."""
+    latents = yield from encode(runtime, [wave])
+    codes: list[int] = runtime.latents_to_codes(latents)[0].tolist()
     return tuple(codes)
 
 
-def reference(runtime: Runtime, wave: NDArray[np.float32]) -> Tensor:
-    """Latents `(1, T, C)` of the excerpt of a waveform `(2, S)` from which the timbre is taken."""
-    return runtime.encode(reference_excerpt(torch.from_numpy(wave), runtime.shape.sample_rate)[None])
+def reference(runtime: Runtime, wave: NDArray[np.float32]) -> Generator[Progress, None, Tensor]:
+    """Progress between two tiles; returns the latents `(1, T, C)` of what of a waveform gives the timbre."""
+    excerpt = reference_excerpt(torch.from_numpy(wave), runtime.shape.sample_rate)
+    return (yield from runtime.encoding(excerpt[None]))
 
 
 def kept(latents: NDArray[np.float16], runtime: Runtime, before: int = 0) -> Tensor:

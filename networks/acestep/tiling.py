@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from operator import mul
+from typing import TypeVar
+
+from core.events import Progress, Stage
+
+Item = TypeVar("Item")
+Part = TypeVar("Part")
 
 TILE_S = 10
 """Seconds of audio per tile: about 1 GB of activations in float32 for the 169 M parameter VAE."""
@@ -54,3 +60,17 @@ def tiles(frames: int, size: int, margin: int) -> Iterator[Tile]:
     edges = [round(index * frames / count) for index in range(count + 1)]
     for start, stop in pairwise(edges):
         yield Tile(start, stop, max(0, start - margin), min(frames, stop + margin))
+
+
+def tiled(
+    stage: Stage, items: Sequence[Item], cut: Sequence[Tile], make: Callable[[Item, Tile], Part]
+) -> Generator[Progress, None, list[list[Part]]]:
+    """Progress between two tiles; returns what `make` gives of every tile of each item."""
+    made: list[list[Part]] = []
+    for number, item in enumerate(items):
+        made.append([])
+        for index, tile in enumerate(cut):
+            if done := number * len(cut) + index:
+                yield Progress(stage, done, len(items) * len(cut))
+            made[-1].append(make(item, tile))
+    return made

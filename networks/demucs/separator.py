@@ -49,11 +49,11 @@ class Separator(Protocol):
     def separate(
         self, audio: Waveform, *, shifts: int, overlap: float, seed: int
     ) -> Generator[Progress | Stem, None, None]:
-        """An event after each segment, then the stems of `audio` `(2, S)`, one by one in the order of `STEMS`.
+        """Events between segments and channels, and the stems of `audio` `(2, S)` in the order of `STEMS`.
 
         `shifts` passes over the song, each moved by a random part of half a second, are averaged; 0 makes one pass
         that is not moved and draws nothing. `overlap` is the part, below 1, that a segment shares with the next. The
-        same `seed` gives the same samples. Closing the generator stops between two segments. Memory does not hold the
+        same `seed` gives the same samples. Closing the generator stops between two of them. Memory does not hold the
         stems together: they lie in a temporary file of 32 bytes a sample until they are handed over. Raises
         StudioError when the disk refuses it.
         """

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from core.errors import StudioError
 from core.events import Progress
+from core.files import reason
+from core.steps import telling
 from core.tables import SAMPLE_RATE
 from networks.demucs import stored
 from networks.demucs.separator import STEMS, Stem
@@ -77,7 +79,8 @@ class TorchSeparator:
         """Events of the segments, then the stems of `audio` `(2, S)`."""
         network = self._open_network()
         margin = int(MOST_SHIFT_S * network.samplerate) if shifts else 0
-        mix = _padded(audio, network.samplerate, margin)
+        told = Progress("separating", note="bringing the song to the rate of the network")
+        mix = yield from telling(told, _padded(audio, network.samplerate, margin))
         length = mix.shape[-1] - 2 * margin
         mean, deviation = _normalise(mix[..., margin : margin + length])
         passes = _passes(mix, shifts, margin, seed)
@@ -101,6 +104,7 @@ class TorchSeparator:
                     part *= deviation
                     part += mean
                     row[:] = _fitted(_resampled(part, network.samplerate, SAMPLE_RATE), len(row))
+                    yield Progress("separating", total, total, note=f"the {name}")
                 yield Stem(name, stem)
 
     def peak_gb(self) -> float:
@@ -184,13 +188,14 @@ def _normalise(mix: Tensor) -> tuple[Waveform, Waveform]:
     return mean.numpy(), deviation.numpy()
 
 
-def _padded(audio: Waveform, rate: int, margin: int) -> Tensor:
+def _padded(audio: Waveform, rate: int, margin: int) -> Generator[None, None, Tensor]:
     """The song `(1, 2, margin + S + margin)` at the network's rate between two stretches of silence."""
     channels = (_resampled(channel, SAMPLE_RATE, rate) for channel in audio)
     first = next(channels)
     padded = torch.zeros(1, len(audio), margin + len(first) + margin)
     for number, samples in enumerate(itertools.chain([first], channels)):
         padded[0, number, margin : margin + len(samples)] = torch.from_numpy(samples)
+        yield
     return padded
 
 
@@ -266,6 +271,6 @@ def _disk_errors() -> Iterator[None]:
         yield
     except OSError as refused:
         raise StudioError(
-            f"The stems cannot be kept while they are made: {refused}.",
-            f"Make room in {tempfile.gettempdir()}, or set TMPDIR to a folder on another disk.",
+            f"The stems cannot be kept while they are made: {reason(refused)}.",
+            "Make room for temporary files, or set TMPDIR to a folder on another disk.",
         ) from refused

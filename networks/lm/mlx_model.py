@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,19 +26,22 @@ PREFILL_TOKENS = 512
 """Tokens of a prompt that are read at once: attention over all of a long one would take gigabytes."""
 
 
-def open_mlx_model(folder: Path, *, dtype: DType | None = None, bits: Bits | None = None) -> MlxModel:
-    """Load the language model in `folder` on MLX; `dtype` None leaves the weights in the format they are stored in.
+def opening(folder: Path, *, dtype: DType | None = None, bits: Bits | None = None) -> Generator[None, None, MlxModel]:
+    """Load the language model in `folder` on MLX, parameter by parameter.
 
-    `bits` quantises the weights. Raises CheckpointError for a folder that holds none.
+    A `dtype` of None leaves the weights in the format they are stored in, `bits` quantises them. Raises
+    CheckpointError for a folder that holds none.
     """
     vocabulary = open_vocabulary(folder)
-    return MlxModel(mlx_thread.run(_load, folder, dtype, bits), vocabulary)
+    network = yield from mlx_thread.iterate(partial(_loading, folder, dtype, bits))
+    return MlxModel(network, vocabulary)
 
 
-def _load(folder: Path, dtype: DType | None, bits: Bits | None) -> Any:
+def _loading(folder: Path, dtype: DType | None, bits: Bits | None) -> Generator[None, None, Any]:
     """The network, its weights in memory. Weights that are quantised already stay as they are."""
     import mlx.core as mx
     from mlx.nn.layers.quantized import quantize
+    from mlx.utils import tree_flatten
     from mlx_lm.utils import load_model
 
     try:
@@ -47,7 +51,10 @@ def _load(folder: Path, dtype: DType | None, bits: Bits | None) -> Any:
             network.set_dtype(getattr(mx, dtype))
         if bits is not None and "quantization" not in config:
             quantize(network, group_size=GROUP_SIZE, bits=bits)
-        mx.eval(network.parameters())
+        parameters: Any = tree_flatten(network.parameters())
+        for _, array in parameters:
+            mx.eval(array)
+            yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as broken:
         raise unloadable(folder) from broken
     return network

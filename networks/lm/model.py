@@ -6,11 +6,14 @@ frameworks serve the same sampler. Importing this module loads no framework; `op
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from networks.machine import default_runtime
+from core.steps import aside, finished
+from networks.machine import default_runtime, import_mlx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,15 +72,31 @@ def open_language_model(
     dtype: DType | None = None,
     bits: Bits | None = None,
 ) -> LanguageModel:
-    """Load the causal language model in `folder`, as transformers' `save_pretrained` writes it.
+    """As `opening`, at once."""
+    return finished(opening(folder, runtime=runtime, device=device, dtype=dtype, bits=bits))
+
+
+def opening(
+    folder: Path,
+    *,
+    runtime: RuntimeName | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+    bits: Bits | None = None,
+) -> Generator[None, None, LanguageModel]:
+    """Load the causal language model in `folder`, as transformers' `save_pretrained` writes it, in steps.
 
     None chooses for the machine. `bits` quantises the weights, on MLX; torch runs them as they are. Raises
     CheckpointError for a folder that holds none.
     """
-    if (runtime or default_runtime(device).runtime) == "mlx":
-        from networks.lm.mlx_model import open_mlx_model
+    name = runtime or default_runtime(device).runtime
+    if name == "mlx":
+        yield from aside(import_mlx)
+    yield from aside(partial(import_module, f"{__package__}.{name}_model"))
+    if name == "mlx":
+        from networks.lm import mlx_model
 
-        return open_mlx_model(folder, dtype=dtype, bits=bits)
-    from networks.lm.torch_model import open_torch_model
+        return (yield from mlx_model.opening(folder, dtype=dtype, bits=bits))
+    from networks.lm import torch_model
 
-    return open_torch_model(folder, device=device, dtype=dtype)
+    return (yield from torch_model.opening(folder, device=device, dtype=dtype))

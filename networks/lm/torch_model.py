@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from networks.machine import DType, RuntimeName
 
 
-def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | None = None) -> TorchModel:
+def opening(
+    folder: Path, *, device: str | None = None, dtype: DType | None = None
+) -> Generator[None, None, TorchModel]:
     """Load the language model in `folder`; `device` and `dtype` as in `open_device` and `dtype_on`.
 
-    Raises CheckpointError for a folder that holds none, and StudioError for a device that the machine lacks.
+    It is read from the disk in one step and brought to the device module by module. Raises CheckpointError for a folder
+    that holds none, and StudioError for a device that the machine lacks.
     """
     target = open_device(device)
     vocabulary = open_vocabulary(folder)
+    yield
     disable_progress_bar()  # of loading, drawn on stderr, where the studio draws its own
     try:
         check_family(folder)
@@ -48,7 +52,11 @@ def open_torch_model(folder: Path, *, device: str | None = None, dtype: DType | 
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as broken:
         raise unloadable(folder) from broken
     _check(network, report, vocabulary, folder)
-    return TorchModel(network.eval().to(target), vocabulary, target)
+    for module in network.eval().modules():
+        yield
+        if not list(module.children()):
+            module.to(target)
+    return TorchModel(network.to(target), vocabulary, target)
 
 
 def _check(network: nn.Module, report: dict[str, set[str]], vocabulary: Vocabulary, folder: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 
 from core.events import Progress
 from core.params import SongRequest
 from core.plans import Known, Plan, Span, length_from_words, open_plan
+from core.steps import aside, telling
 from planner.composer.score import SHORTEST_S, Brief, compose, sketch
 
 LISTENED = "tempo and key of the source were found by listening"
@@ -22,8 +24,9 @@ class ComposerPlanner:
     name = "composer"
 
     def plan(self, request: SongRequest, seed: int, span: Span) -> Iterator[Progress | Plan]:
-        """One Progress, then the Plan with its guide over the span."""
-        yield Progress("planning", note="composing")
+        """Progress, then the Plan with its guide over the span."""
+        told = Progress("planning", note="composing")
+        yield told
         known = span.surroundings or Known()
         duration_s = length_from_words(request.lyrics) if span.duration_s is None else span.duration_s
         plan = open_plan(request, duration_s, known)
@@ -31,10 +34,9 @@ class ComposerPlanner:
         music = dataclasses.replace(
             plan.music, bpm=score.bpm, keyscale=score.keyscale, timesignature=str(score.timesignature)
         )
+        guide = yield from telling(told, aside(partial(sketch, score)))
         notes = (score.summary(), *([LISTENED] if known.listened else ()))
-        yield dataclasses.replace(
-            plan, music=music, planner=self.name, notes=notes, score=score.digest(), guide=sketch(score)
-        )
+        yield dataclasses.replace(plan, music=music, planner=self.name, notes=notes, score=score.digest(), guide=guide)
 
 
 def brief_of(request: SongRequest, seed: int, known: Known, start_s: float) -> Brief:

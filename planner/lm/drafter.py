@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
@@ -86,8 +87,17 @@ class LmDrafter:
 
 def heard(wave: NDArray[np.float32], runtime: Runtime) -> Generator[Progress, None, tuple[int, ...]]:
     """Progress; returns the audio codes of a recording `(2, S)`, of as much as a song may be long."""
-    yield Progress("listening", note="listening")
-    return contexts.codes_of(runtime, wave)[: CODES_PER_S * DURATION_S[1]]
+    told = Progress("listening", note="listening")
+    yield told
+    steps = contexts.codes_of(runtime, wave)
+    with closing(steps):
+        while True:
+            try:
+                done = next(steps)
+            except StopIteration as end:
+                codes: tuple[int, ...] = end.value
+                return codes[: CODES_PER_S * DURATION_S[1]]
+            yield dataclasses.replace(told, step=done.step, total=done.total)
 
 
 def _form(tables: TokenTables, given: Mapping[str, Fact], lyrics_tokens: int) -> Decoding[tuple[dict[str, Fact], str]]:

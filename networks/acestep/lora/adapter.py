@@ -3,8 +3,9 @@
 An adapter adds `scale` times a matrix `(out, in)` to the weight of a linear layer, `scale` being alpha / rank as it was
 trained. LoRA makes that matrix of `up @ down`, LoKr (arXiv 2309.14859) of the Kronecker product of w1 and w2, LoHa
 (arXiv 2108.06098) of the product of two low-rank matrices, number by number; DoRA scales what comes out of any of them
-to a magnitude of its own. Everything here is read from headers; only the runtime reads the matrices. Refusals are
-AdapterErrors, raised before a network is touched.
+to a magnitude of its own. What fits is read from headers,
+and the numbers are looked through once; only the runtime loads the matrices. Refusals are AdapterErrors, raised before
+a network is touched.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ MAGNITUDE = "magnitude"
 _ALPHA = "alpha"
 
 LARGEST_BYTES = 500_000_000
+LARGEST_NUMBER = 65_504.0
+"""The largest that float16 holds: the numbers of a trained adapter are below 100."""
+LARGEST_SCALE = 10_000.0
+_LOOKED_THROUGH: set[str] = set()
+"""The SHA-256 of files whose numbers were all looked at: half a second for the largest, once for each."""
 HIGHEST_RANK = 256
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """The two files of a PEFT folder."""
@@ -156,10 +162,11 @@ class Adapter:
 
 
 def describe(path: Path) -> Adapter:
-    """The adapter in a .safetensors file or a PEFT folder, read from its header in milliseconds, and its hash.
+    """The adapter in a .safetensors file or a PEFT folder, read from its header, and its hash.
 
     Raises AdapterError for whatever cannot be applied, whichever the checkpoint: too large, a pickle, truncated, a
-    rank above `HIGHEST_RANK`, a kind that is not supported, a matrix that is missing or misshapen.
+    rank above `HIGHEST_RANK`, a kind that is not supported, a matrix that is missing or misshapen, numbers that are not
+    finite or that no training leaves.
     """
     try:
         return _described(path)
@@ -186,7 +193,25 @@ def _described(path: Path) -> Adapter:
     plain = next((layer.module for layer in layers if training.decomposed and not layer.magnitude_of), None)
     if plain:
         raise AdapterError(f"{path.name} was trained with DoRA and lacks the {MAGNITUDE} of {plain}.", AGAIN)
-    return Adapter(title=path.name, path=weights, kind=_kind(header), bytes=size, sha256=sha256(weights), layers=layers)
+    digest = sha256(weights)
+    made = Adapter(title=path.name, path=weights, kind=_kind(header), bytes=size, sha256=digest, layers=layers)
+    if digest not in _LOOKED_THROUGH:
+        _check_numbers(made, header)
+        _LOOKED_THROUGH.add(digest)
+    return made
+
+
+def _check_numbers(adapter: Adapter, header: Header) -> None:
+    """Raise AdapterError for numbers that are not finite, and for those that no training leaves."""
+    for layer in adapter.layers:
+        if abs(layer.scale) > LARGEST_SCALE:
+            raise AdapterError(f"{adapter.title} gives {layer.module} the factor {layer.scale:g}.", AGAIN)
+        for key in layer.keys.values():
+            largest = header.largest(key)
+            if not math.isfinite(largest):
+                raise not_finite(adapter, layer)
+            if largest > LARGEST_NUMBER:
+                raise AdapterError(f"{adapter.title} holds numbers as large as {largest:.3g} in {layer.module}.", AGAIN)
 
 
 def layer_name(module: str) -> str:

@@ -26,6 +26,10 @@ _LONGEST_HEADER = 10_000_000
 """Bytes; an adapter's has tens of thousands. What claims more is another format, or meant to exhaust the memory."""
 
 
+_READ_BYTES = 1 << 24
+"""Read of a tensor at a time: a multiple of every number's size."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One tensor of a file: its number format, its shape, and its first byte and the one after its last."""
@@ -44,6 +48,17 @@ class Header:
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str]
 
+    def largest(self, key: str) -> float:
+        """The largest magnitude in a tensor of floats; NaN or infinite where one of its numbers is. Raises OSError."""
+        entry, largest = self.entries[key], 0.0
+        with self.path.open("rb") as file:
+            file.seek(entry.start)
+            left = entry.stop - entry.start
+            while raw := file.read(min(left, _READ_BYTES)):
+                left -= len(raw)
+                largest = max(largest, _magnitude(raw, entry.dtype), key=lambda each: (math.isnan(each), each))
+        return largest
+
     def scalar(self, key: str) -> float:
         """The value of a tensor of one element; raises AdapterError when it has more, or is no finite number."""
         entry = self.entries[key]
@@ -58,6 +73,13 @@ class Header:
         if not math.isfinite(value):
             raise AdapterError(f"{self.path.name} gives no finite number as {key}.", AGAIN)
         return value
+
+
+def _magnitude(raw: bytes, dtype: str) -> float:
+    numbers = np.frombuffer(raw, _FORMATS[dtype])
+    if dtype == "BF16":
+        return float(((numbers & 0x7FFF).max().astype("<u4") << 16).view("<f4"))  # NaN's bits are above infinity's
+    return float(np.abs(numbers).max())
 
 
 def read_header(path: Path) -> Header:

@@ -6,7 +6,7 @@ is quantised keeps its adapters in full.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -52,8 +52,8 @@ class AdaptedDit:
         self._shapes: dict[str, LinearShape] = {layer_name(path): _shape(linear) for path, linear in linears}
         self._bases: dict[str, nn.Module] = {}
 
-    def apply(self, adapters: Sequence[Adapter]) -> None:
-        """Run the DiT with these adapters and no others, each by its weight.
+    def applying(self, adapters: Sequence[Adapter]) -> Generator[None, None, None]:
+        """Run the DiT with these adapters and no others, each by its weight; a step after each layer that was read.
 
         Adapters of weight 0 are left out: with them the DiT is its base, bit for bit. Every file is checked and read
         before the DiT is touched. Raises AdapterError for one that does not fit or cannot be read.
@@ -68,6 +68,7 @@ class AdaptedDit:
                 for layer, parts in _parts(adapter):
                     path = self._paths[layer.name]
                     additions.setdefault(path, []).append(_addition(layer, parts, bases[path], adapter.weight, dtype))
+                    yield
         self._replace(self._bases)
         self._bases = {path: bases[path] for path in additions}
         self._replace({path: AdaptedLinear(bases[path], several) for path, several in additions.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from networks.acestep.mlx.lora import AdaptedDit
 from networks.acestep.mlx.vae import Vae
 from networks.acestep.mlx.weights import Model, fill, read_bundle, read_parameters
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Head
-from networks.acestep.tiling import TILE_S, receptive_frames, tiles
+from networks.acestep.tiling import TILE_S, Tile, receptive_frames, tiles
 from networks.acestep.tokenizer import Ids
 from networks.acestep.weights import REPAIR
 from networks.machine import GROUP_SIZE, Bits
@@ -70,6 +70,7 @@ class Networks:
     """The loaded networks. Arrays that come back are float32, apart from codes."""
 
     def __init__(self, layout: Layout, formats: NumberFormats, bits: Bits | None, *, compiled: bool) -> None:
+        """The networks with weights that are still to be read, by `reading`."""
         mx.set_cache_limit(CACHE_BYTES)
         self.shape = shape_of(layout.configs)
         self._parts = build(layout.configs)
@@ -80,39 +81,50 @@ class Networks:
         self._adapted = AdaptedDit(self._dit)
         if bits is not None:
             _quantise(self._dit, bits)
-        for model in self._parts.values():
-            read_parameters(model)
-        mx.clear_cache()
-        if VAE in self._parts:
-            self._parts[VAE].drop_idle_units()
-            self._margin = receptive_frames(layout.configs[VAE]["downsampling_ratios"])
+        self._margin = receptive_frames(layout.configs[VAE]["downsampling_ratios"]) if VAE in self._parts else 0
         self._compiled = compiled
-        self._forward = self._made_forward()
-        self._silence: Floats = np.array(self._parts["condition_encoder"].silence_latent)
+        self._forward: Any = None
+        self._silence: Floats = np.empty(0, np.float32)
 
-    def encode(self, waveform: Floats) -> Floats:
-        """Latents `(1, T, C)` of a waveform `(1, T * hop, 2)`."""
-        vae, hop, latents = self._vae(), self.shape.hop, []
-        for tile in tiles(waveform.shape[1] // hop, self._tile, self._margin):
-            latents.append(np.array(vae.encode(mx.array(waveform[:, tile.source(hop)]))[:, tile.result()]))
+    @classmethod
+    def opening(
+        cls, layout: Layout, formats: NumberFormats, bits: Bits | None, *, compiled: bool
+    ) -> Generator[None, None, Networks]:
+        """The networks, ready to run, with a step after each parameter that was read."""
+        networks = cls(layout, formats, bits, compiled=compiled)
+        for model in networks._parts.values():
+            for _ in read_parameters(model):
+                yield
         mx.clear_cache()
-        return np.concatenate(latents, axis=1)
+        if VAE in networks._parts:
+            networks._parts[VAE].drop_idle_units()
+        networks._forward = networks._made_forward()
+        networks._silence = np.array(networks._parts["condition_encoder"].silence_latent)
+        return networks
 
-    def decode(self, latents: Floats) -> Floats:
-        """The waveform `(1, T * hop, 2)` of latents `(1, T, C)`."""
-        vae, hop, waves = self._vae(), self.shape.hop, []
-        for tile in tiles(latents.shape[1], self._tile, self._margin):
-            waves.append(np.array(vae.decode(mx.array(latents[:, tile.source()]))[:, tile.result(hop)]))
+    def tiles(self, frames: int) -> list[Tile]:
+        """How the VAE works through so many frames."""
+        return list(tiles(frames, round(TILE_S * self.shape.frames_hz), self._margin))
+
+    def encode(self, waveform: Floats, tile: Tile) -> Floats:
+        """A tile of the latents `(1, T, C)` of a waveform `(1, T * hop, 2)`."""
+        latents = np.array(self._vae().encode(mx.array(waveform[:, tile.source(self.shape.hop)]))[:, tile.result()])
         mx.clear_cache()
-        return np.concatenate(waves, axis=1)
+        return latents
+
+    def decode(self, latents: Floats, tile: Tile) -> Floats:
+        """A tile of the waveform `(1, T * hop, 2)` of latents `(1, T, C)`."""
+        wave = np.array(self._vae().decode(mx.array(latents[:, tile.source()]))[:, tile.result(self.shape.hop)])
+        mx.clear_cache()
+        return wave
 
     def silence(self, frames: int) -> Floats:
         """Latents `(1, frames, C)` of silence, the stored ones repeated as often as needed."""
         return np.tile(self._silence, (1, -(-frames // self._silence.shape[1]), 1))[:, :frames]
 
-    def set_adapters(self, adapters: Sequence[Adapter]) -> None:
-        """Run the DiT with these adapters and no others."""
-        self._adapted.apply(adapters)
+    def adapting(self, adapters: Sequence[Adapter]) -> Generator[None, None, None]:
+        """Run the DiT with these adapters and no others, with a step after each layer that was read."""
+        yield from self._adapted.applying(adapters)
         self._forward = self._made_forward()
 
     def condition(self, items: Sequence[tuple[Ids, Ids, Floats | None]]) -> MlxCondition:
@@ -177,10 +189,6 @@ class Networks:
         """Latents `(B, N * frames_per_code, C)` of audio codes `(B, N)`."""
         states = self._parts["audio_tokenizer"].quantizer.states(mx.array(codes.astype(np.int32)))
         return np.array(self._parts["audio_token_detokenizer"](states))
-
-    @property
-    def _tile(self) -> int:
-        return round(TILE_S * self.shape.frames_hz)
 
     def _vae(self) -> Vae:
         vae: Vae = self._parts[VAE]

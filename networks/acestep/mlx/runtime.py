@@ -7,7 +7,7 @@ handles of conditions cross it, nothing else.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import StudioError
+from core.events import Progress
+from core.steps import finished
 from networks import mlx_thread
 from networks.acestep.conditions import distinct_items
 from networks.acestep.layouts import TEXT, TOKENIZER, VAE, Layout, layout_of, lyric_heads, missing_codes, missing_part
@@ -26,6 +28,7 @@ from networks.acestep.lora.adapter import Adapter
 from networks.acestep.mlx.dit import MlxCondition
 from networks.acestep.mlx.networks import Floats, Networks, NumberFormats
 from networks.acestep.runtime import Condition, Head
+from networks.acestep.tiling import Tile, tiled
 from networks.acestep.tokenizer import PromptTokenizer, Span
 from networks.machine import Bits, DeviceKind, DType, RuntimeName
 
@@ -36,7 +39,7 @@ METAL = "mps"
 """What the studio calls Apple's GPU, whichever framework uses it."""
 
 
-def open_mlx_runtime(
+def opening(
     folder: Path,
     companion: Path | None = None,
     *,
@@ -44,8 +47,10 @@ def open_mlx_runtime(
     device: str | None = None,
     dtype: DType | None = None,
     bits: Bits | None = None,
-) -> MlxRuntime:
-    """Load the checkpoint in `folder` on MLX; None takes the GPU if there is one, and float16 there, float32 on a CPU.
+) -> Generator[None, None, MlxRuntime]:
+    """Load the checkpoint in `folder` on MLX, parameter by parameter.
+
+    None takes the GPU if there is one, and float16 there, float32 on a CPU.
 
     `bits` quantises the DiT's layers. Raises CheckpointError for weights that are not the checkpoint's, and StudioError
     for a device that is not there.
@@ -63,7 +68,8 @@ def open_mlx_runtime(
     layout = layout_of(folder, companion, vae)
     tokenizer = PromptTokenizer(layout.tokenizer_file) if layout.tokenizer_file else None
     mlx_device = mx.cpu if kind == "cpu" else mx.gpu
-    networks = mlx_thread.run(_on, mlx_device, partial(Networks, layout, formats, bits, compiled=kind == METAL))
+    made = partial(Networks.opening, layout, formats, bits, compiled=kind == METAL)
+    networks = yield from mlx_thread.iterate(made, within=partial(mx.stream, mlx_device))
     return MlxRuntime(networks, layout, tokenizer, cast(DeviceKind, kind))
 
 
@@ -90,18 +96,32 @@ class MlxRuntime:
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Latents `(B, T, C)` of waveforms `(B, 2, S)`, item by item in tiles."""
+        return finished(self.encoding(waveform))
+
+    def encoding(self, waveform: Tensor) -> Generator[Progress, None, Tensor]:
+        """Latents `(B, T, C)` of waveforms `(B, 2, S)`, with Progress between two tiles."""
         if VAE not in self._parts:
             raise missing_part(VAE)
         frames = self.shape.frames_of(waveform.shape[-1])
         padded = F.pad(waveform, (0, frames * self.shape.hop - waveform.shape[-1])).transpose(1, 2)
-        return torch.cat([_tensor(self._run(Networks.encode, _array(item))) for item in padded.split(1)])
+        items = [_array(item) for item in padded.split(1)]
+        rows = yield from tiled("encoding", items, self._tiles(frames), partial(self._run, Networks.encode))
+        return torch.cat([_tensor(np.concatenate(row, axis=1)) for row in rows])
 
     def decode(self, latents: Tensor) -> Tensor:
         """Waveforms `(B, 2, T * hop)` of latents `(B, T, C)`, item by item in tiles."""
+        return finished(self.decoding(latents))
+
+    def decoding(self, latents: Tensor) -> Generator[Progress, None, Tensor]:
+        """Waveforms `(B, 2, T * hop)` of latents `(B, T, C)`, with Progress between two tiles."""
         if VAE not in self._parts:
             raise missing_part(VAE)
-        waves = [_tensor(self._run(Networks.decode, _array(item))) for item in latents.split(1)]
-        return torch.cat(waves).transpose(1, 2).contiguous()
+        items = [_array(item) for item in latents.split(1)]
+        rows = yield from tiled("decoding", items, self._tiles(latents.shape[1]), partial(self._run, Networks.decode))
+        return torch.cat([_tensor(np.concatenate(row, axis=1)) for row in rows]).transpose(1, 2).contiguous()
+
+    def _tiles(self, frames: int) -> list[Tile]:
+        return self._run(Networks.tiles, frames)
 
     def silence(self, frames: int) -> Tensor:
         """Latents `(1, frames, C)` of silence."""
@@ -109,8 +129,15 @@ class MlxRuntime:
 
     def set_adapters(self, adapters: Sequence[Adapter]) -> None:
         """Run the DiT with these adapters and no others; the same ones again cost nothing."""
+        finished(self.adapting(adapters))
+
+    def adapting(self, adapters: Sequence[Adapter]) -> Generator[None, None, None]:
+        """Run the DiT with these adapters and no others, with a step after each layer that was read."""
         if self._adapters != tuple(adapters):
-            self._run(Networks.set_adapters, adapters)
+            networks = self._networks
+            assert networks is not None
+            made = partial(networks.adapting, adapters)
+            yield from mlx_thread.iterate(made, within=partial(mx.stream, self._mlx_device))
             self._adapters = tuple(adapters)
 
     def condition(
@@ -192,8 +219,12 @@ class MlxRuntime:
         mlx_thread.run(_free, networks)
 
     def _run(self, call: Callable[..., R], *args: object) -> R:
-        mlx_device = mx.cpu if self.device_kind == "cpu" else mx.gpu
-        return mlx_thread.run(_on, mlx_device, call, self._networks, *args)
+        return mlx_thread.run(_on, self._mlx_device, call, self._networks, *args)
+
+    @property
+    def _mlx_device(self) -> mx.DeviceType:
+        device: mx.DeviceType = mx.cpu if self.device_kind == "cpu" else mx.gpu
+        return device
 
 
 def _peak_bytes() -> int:

@@ -78,10 +78,11 @@ def parameters_of(model: Model) -> list[tuple[str, mx.array]]:
     return cast(list[tuple[str, mx.array]], tree_flatten(model.parameters()))
 
 
-def read_parameters(model: Model) -> None:
-    """Read the module's parameters into memory, one after the other."""
-    for _, array in parameters_of(model):
+def read_parameters(model: Model) -> Iterator[str]:
+    """Read the module's parameters into memory; the path of each once it is there."""
+    for path, array in parameters_of(model):
         mx.eval(array)
+        yield path
 
 
 def _axes_of(model: Model) -> dict[str, tuple[int, int, int]]:

@@ -8,7 +8,7 @@ weight falls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -43,8 +43,8 @@ class AdaptedLinear(nn.Module):
         return output
 
 
-def apply_adapters(dit: Dit, adapters: Sequence[Adapter], at_hand: AtHand = nullcontext) -> None:
-    """Run the DiT with these adapters and no others, each by its weight.
+def apply_adapters(dit: Dit, adapters: Sequence[Adapter], at_hand: AtHand = nullcontext) -> Generator[None, None, None]:
+    """Run the DiT with these adapters and no others, each by its weight; a step after each layer that was read.
 
     Adapters of weight 0 are left out: with them the DiT is its base, bit for bit. Every file is checked and read before
     the DiT is touched. Raises AdapterError for one that does not fit or cannot be read.
@@ -60,9 +60,10 @@ def apply_adapters(dit: Dit, adapters: Sequence[Adapter], at_hand: AtHand = null
         if adapter.weight > 0:
             for layer, parts in _parts(adapter, dit.device):
                 linear = linears[layer.name][1]
-                with at_hand(linear):
+                with at_hand(linear), torch.no_grad():
                     addition = _addition(layer, parts, linear.weight, adapter.weight)
                 additions.setdefault(layer.name, []).append(addition)
+                yield
     for name, (path, linear) in linears.items():
         dit.set_submodule(path, AdaptedLinear(linear, additions[name]) if name in additions else linear)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from transformers.models.qwen3 import Qwen3Config, Qwen3Model
 
 from core.errors import CheckpointError
+from core.steps import finished
 from networks.acestep.layouts import LYRIC_HEADS, SILENCE_KEY, TEXT, VAE, Bundle, Config, layout_of, read_silence
-from networks.acestep.torch.weights import build, fill, read_tensors
+from networks.acestep.torch.weights import build, filling, read_tensors
 from networks.acestep.weights import REPAIR
 
 Network = Any
@@ -65,6 +66,13 @@ class Parts:
 def load_parts(
     folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype, vae: Path | None = None
 ) -> Parts:
+    """As `loading_parts`, at once."""
+    return finished(loading_parts(folder, companion, device, dtype, vae))
+
+
+def loading_parts(
+    folder: Path, companion: Path | None, device: torch.device, dtype: torch.dtype, vae: Path | None = None
+) -> Generator[None, None, Parts]:
     """The modules of the checkpoint in `folder`, whichever its layout; its VAE is that in `vae` if it is given.
 
     Raises CheckpointError naming the tensors that are missing, left over or misshapen.
@@ -74,7 +82,7 @@ def load_parts(
     layout = layout_of(folder, companion, vae)
     modules: dict[str, Network] = {}
     for bundle in layout.bundles:
-        modules |= load_bundle(bundle, device, dtype)
+        modules |= yield from loading_bundle(bundle, device, dtype)
     if VAE in modules and device.type != "meta":  # there, no unit has values to compare with zero
         _simplify(modules[VAE])
     return Parts(layout.configs, **modules, tokenizer_file=layout.tokenizer_file)
@@ -82,8 +90,16 @@ def load_parts(
 
 def load_bundle(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> dict[str, Network]:
     """The modules of parts that lie together, by part."""
+    return finished(loading_bundle(bundle, device, dtype))
+
+
+def loading_bundle(
+    bundle: Bundle, device: torch.device, dtype: torch.dtype
+) -> Generator[None, None, dict[str, Network]]:
+    """The modules of parts that lie together, by part, with a step after each tensor."""
     modules = build_parts(bundle.configs)
-    fill(modules, _tensors(bundle), {part: torch.float32 if part == VAE else dtype for part in modules}, device)
+    dtypes = {part: torch.float32 if part == VAE else dtype for part in modules}
+    yield from filling(modules, _tensors(bundle), dtypes, device)
     return modules
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.events import Progress
+from core.steps import finished
 from networks.acestep.conditions import distinct_items
 from networks.acestep.layouts import TEXT, VAE, lyric_heads, missing_codes, missing_part, reads_timbre_token, shape_of
 from networks.acestep.lora.adapter import Adapter
 from networks.acestep.runtime import SILENT_REFERENCE_FRAMES, Condition, Head
-from networks.acestep.tiling import TILE_S, receptive_frames, tiles
+from networks.acestep.tiling import TILE_S, Tile, receptive_frames, tiled, tiles
 from networks.acestep.tokenizer import Ids, PromptTokenizer, Span
 from networks.acestep.torch.dit import (
     PositionTables,
@@ -29,7 +31,7 @@ from networks.acestep.torch.dit import (
 )
 from networks.acestep.torch.lora import apply_adapters
 from networks.acestep.torch.offload import Offloaded
-from networks.acestep.torch.parts import Network, Parts, load_parts
+from networks.acestep.torch.parts import Network, Parts, loading_parts
 from networks.machine import DeviceKind, DType, Offload, RuntimeName
 from networks.torch_device import all_digits, dtype_on, free_memory, open_device, peak_gb
 
@@ -37,7 +39,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def open_torch_runtime(
+def opening(
     folder: Path,
     companion: Path | None = None,
     *,
@@ -45,8 +47,8 @@ def open_torch_runtime(
     device: str | None = None,
     dtype: DType | None = None,
     offload: Offload = "none",
-) -> TorchRuntime:
-    """Load the checkpoint in `folder` on torch; `device` and `dtype` as in `open_device` and `dtype_on`.
+) -> Generator[None, None, TorchRuntime]:
+    """Load the checkpoint on torch, tensor by tensor; `device` and `dtype` as in `open_device` and `dtype_on`.
 
     With `offload` its weights stay in the host's memory, and the device holds what is at work: a part, or of the DiT a
     layer.
@@ -56,7 +58,7 @@ def open_torch_runtime(
     target = open_device(device)
     number_format = dtype_on(target, dtype)
     there = target if offload == "none" else torch.device("cpu")
-    parts = load_parts(folder, companion, there, number_format, vae)
+    parts = yield from loading_parts(folder, companion, there, number_format, vae)
     return TorchRuntime(parts, target, number_format, offload)
 
 
@@ -101,36 +103,40 @@ class TorchRuntime:
         """Where the networks run."""
         return cast(DeviceKind, self.device.type)
 
-    @_without_gradients
     def encode(self, waveform: Tensor) -> Tensor:
         """Latents `(B, T, C)` of waveforms `(B, 2, S)`, item by item in tiles."""
+        return finished(self.encoding(waveform))
+
+    def encoding(self, waveform: Tensor) -> Generator[Progress, None, Tensor]:
+        """Latents `(B, T, C)` of waveforms `(B, 2, S)`, with Progress between two tiles."""
         hop = self.shape.hop
         frames = self.shape.frames_of(waveform.shape[-1])
         padded = F.pad(waveform, (0, frames * hop - waveform.shape[-1]))
-        return torch.cat([self._encode(item) for item in padded.split(1)])
-
-    def _encode(self, waveform: Tensor) -> Tensor:
-        vae, hop, latents = self._vae(), self.shape.hop, []
-        for tile in tiles(waveform.shape[-1] // hop, self._tile, self._margin):
-            part = waveform[..., tile.source(hop)].to(self.device, torch.float32)
-            with all_digits():
-                mode = vae.encode(part).latent_dist.mode().transpose(1, 2)
-            latents.append(mode[:, tile.result()])
-        return torch.cat(latents, dim=1)
+        rows = yield from tiled("encoding", padded.split(1), self._tiles(frames), self._encode)
+        return torch.cat([torch.cat(row, dim=1) for row in rows])
 
     @_without_gradients
+    def _encode(self, waveform: Tensor, tile: Tile) -> Tensor:
+        part = waveform[..., tile.source(self.shape.hop)].to(self.device, torch.float32)
+        with all_digits():
+            mode: Tensor = self._vae().encode(part).latent_dist.mode().transpose(1, 2)
+        return mode[:, tile.result()]
+
     def decode(self, latents: Tensor) -> Tensor:
         """Waveforms `(B, 2, T * hop)` of latents `(B, T, C)`, item by item in tiles."""
-        return torch.cat([self._decode(item) for item in latents.split(1)])
+        return finished(self.decoding(latents))
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        vae, hop, waves = self._vae(), self.shape.hop, []
-        for tile in tiles(latents.shape[1], self._tile, self._margin):
-            part = latents[:, tile.source()].to(self.device, torch.float32)
-            with all_digits():
-                wave = vae.decode(part.transpose(1, 2)).sample
-            waves.append(wave[..., tile.result(hop)])
-        return torch.cat(waves, dim=-1)
+    def decoding(self, latents: Tensor) -> Generator[Progress, None, Tensor]:
+        """Waveforms `(B, 2, T * hop)` of latents `(B, T, C)`, with Progress between two tiles."""
+        rows = yield from tiled("decoding", latents.split(1), self._tiles(latents.shape[1]), self._decode)
+        return torch.cat([torch.cat(row, dim=-1) for row in rows])
+
+    @_without_gradients
+    def _decode(self, latents: Tensor, tile: Tile) -> Tensor:
+        part = latents[:, tile.source()].to(self.device, torch.float32)
+        with all_digits():
+            wave: Tensor = self._vae().decode(part.transpose(1, 2)).sample
+        return wave[..., tile.result(self.shape.hop)]
 
     @_without_gradients
     def silence(self, frames: int) -> Tensor:
@@ -139,12 +145,15 @@ class TorchRuntime:
         repeats = -(-frames // stored.shape[1])
         return stored.repeat(1, repeats, 1)[:, :frames].float()
 
-    @_without_gradients
     def set_adapters(self, adapters: Sequence[Adapter]) -> None:
         """Run the DiT with these adapters and no others; the same ones again cost nothing."""
+        finished(self.adapting(adapters))
+
+    def adapting(self, adapters: Sequence[Adapter]) -> Generator[None, None, None]:
+        """Run the DiT with these adapters and no others, with a step after each layer that was read."""
         if self._adapters != tuple(adapters):
             self._adapters = None  # unknown until all of them are in place
-            apply_adapters(self._used(self.parts.transformer), adapters, self._at_hand)
+            yield from apply_adapters(self._used(self.parts.transformer), adapters, self._at_hand)
             self._adapters = tuple(adapters)
 
     @_without_gradients
@@ -287,13 +296,9 @@ class TorchRuntime:
             raise missing_part(VAE)
         return self._used(self.parts.vae)
 
-    @property
-    def _tile(self) -> int:
-        return round(TILE_S * self.shape.frames_hz)
-
-    @property
-    def _margin(self) -> int:
-        return receptive_frames(self._vae().config.downsampling_ratios)
+    def _tiles(self, frames: int) -> list[Tile]:
+        margin = receptive_frames(self._vae().config.downsampling_ratios)
+        return list(tiles(frames, round(TILE_S * self.shape.frames_hz), margin))
 
 
 class _WithSpecialToken(nn.Module):

@@ -7,7 +7,7 @@ never holds more than the model in that type and the pages of the file being rea
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from core.errors import CheckpointError
+from core.steps import finished
 from networks.acestep.weights import REPAIR, ExpectedTensors
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -47,7 +48,17 @@ def fill(
     dtypes: Mapping[str, torch.dtype],
     device: torch.device,
 ) -> None:
-    """Give the modules the tensors, whose keys read `module.path`.
+    """As `filling`, at once."""
+    finished(filling(modules, tensors, dtypes, device))
+
+
+def filling(
+    modules: Mapping[str, nn.Module],
+    tensors: Iterable[tuple[str, Tensor]],
+    dtypes: Mapping[str, torch.dtype],
+    device: torch.device,
+) -> Generator[None, None, None]:
+    """Give the modules the tensors, whose keys read `module.path`; a step after each.
 
     Buffers of a free length (the silence) take the length that is stored. Raises CheckpointError naming the keys
     that are missing, left over or misshapen.
@@ -61,6 +72,7 @@ def fill(
             part, _, path = key.partition(".")
             dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
             _assign(modules[part], path, tensor.to(dtype=dtype).to(device))
+        yield
     expected.check()
     for module in modules.values():
         module.to(device=device)
