@@ -28,8 +28,13 @@ CLOSED = (
     "deep_link",
     "custom_component",
     "component_server",
+    "stream/",
+    "run-history",
 )
 """What Gradio offers beside and this page has no use for: it fetches, writes or runs something for whoever asks."""
+
+WRITING = ("POST", "PUT", "PATCH", "DELETE")
+UPLOAD = "upload"
 
 NO_ENDPOINT = "must be an endpoint of this studio, as /gradio_api/info tells them"
 FAILED = "The studio failed; its log says why."
@@ -52,13 +57,21 @@ class Endpoints:
 class BadRequests:
     """Passes each request on that Gradio can read, and sees to it that each that fails is told why.
 
-    `is_open` says whether a session has anything to be told. `endpoints` are read at the first call.
+    `is_open` says whether a session has anything to be told, `is_called` whether a call by its event has. `endpoints`
+    are asked for at each call.
     """
 
-    def __init__(self, app: Server, endpoints: Callable[[], Endpoints], is_open: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        app: Server,
+        endpoints: Callable[[], Endpoints],
+        is_open: Callable[[str], bool],
+        is_called: Callable[[str], bool],
+    ) -> None:
         self._app = app
         self._endpoints = endpoints
         self._is_open = is_open
+        self._is_called = is_called
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,7 +80,7 @@ class BadRequests:
             return
         _, api, route = scope["path"].partition(API)
         refused = self._refused(scope, route) if api else None
-        if refused is None and api and scope["method"] == "POST" and _is_call(route):
+        if refused is None and api and scope["method"] in WRITING and not route.startswith(UPLOAD):
             body = await _body(receive)
             refused = (
                 (413, "The body is too long: recordings are uploaded.") if body is None else self._odd(route, body)
@@ -94,6 +107,9 @@ class BadRequests:
             query = parse_qs(scope["query_string"].decode("latin-1"))
             if not self._is_open(query.get("session_hash", [""])[0]):
                 return 404, "session_hash: must be a session that waits for an answer"
+        event = route.rstrip("/").rpartition("/")[2]
+        if scope["method"] == "GET" and route.startswith("call/") and not self._is_called(event):
+            return 404, "event_id: must be that of a call whose answer was not fetched yet"
         return None
 
     def _odd(self, route: str, body: bytes) -> Refusal | None:
@@ -104,6 +120,8 @@ class BadRequests:
             return 400, "The body must be JSON."
         if not isinstance(asked, dict):
             return 400, "The body must be a JSON object."
+        if not _is_call(route):
+            return None
         kind, _, name = route.strip("/").partition("/")
         known = self._endpoints()
         if name.startswith("v2/"):

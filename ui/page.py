@@ -22,7 +22,7 @@ from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
 from ui.first_paint import FirstPaint
-from ui.gradio_start import is_waiting
+from ui.gradio_start import is_told_of, is_waiting
 from ui.handlers import Handlers
 from ui.kept_files import KeptFiles
 from ui.login import LogIns
@@ -106,7 +106,15 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     blocks.serving = {
         "middleware": [
             (LogIns, (), {}),
-            (BadRequests, (lambda: _endpoints(blocks), lambda session: is_waiting(blocks, session)), {}),
+            (
+                BadRequests,
+                (
+                    lambda: _endpoints(blocks),
+                    lambda session: is_waiting(blocks, session),
+                    lambda event: is_told_of(blocks, event),
+                ),
+                {},
+            ),
             (KeptFiles, (studio.library.root.absolute(),), {}),
             (CancelCalls, (_canceller(blocks, handlers),), {}),
             (FirstPaint, (markup,), {}),
