@@ -35,7 +35,7 @@ HOSTED = bool(os.environ.get("SPACE_ID"))
 THREADS = 40
 """Threads for what is no job, as Gradio has them."""
 
-CLEAN_STOP_S = 4.0
+CLEAN_STOP_S = 3.0
 """So long a stop waits for the running step to end and for what is finished to be saved."""
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 import tooltips
 from backend import Settings, Studio
 from core.adapters import read_choices
-from core.errors import Cancelled, Fault, RequestError
+from core.errors import Busy, Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
 from core.params import MODES, SONG_MODES, UNHEARD
@@ -536,6 +536,25 @@ def test_a_running_job_is_stopped_by_its_own_session_only(jobs: Jobs) -> None:
     jobs.stop("mine")
     with pytest.raises(Cancelled):
         list(mine)
+
+
+def test_one_cancel_ends_all_that_a_session_has_in_the_line_and_who_has_too_much_in_it_is_told(
+    studio: Studio,
+) -> None:
+    bounded = Studio(dataclasses.replace(studio.settings, max_jobs_per_session=3))
+    jobs, asked = Jobs(bounded), {"prompt": "rain", "duration_s": 60}
+    mine = [jobs.run("generate", asked, "me") for _ in range(3)]
+    for job in mine:
+        next(job)
+    with pytest.raises(Busy, match="You have 3 jobs at work or in the line: no more than 3 at once"):
+        list(jobs.run("generate", asked, "me"))
+    other = jobs.run("lyrics", RAIN, "you")
+    assert any(isinstance(event, TextDelta) for event in other)
+    jobs.stop("me")
+    for job in mine:
+        with pytest.raises(Cancelled):
+            list(job)
+    bounded.close()
 
 
 def test_a_page_that_is_left_loses_no_job_and_its_browser_finds_it_again(studio: Studio) -> None:
