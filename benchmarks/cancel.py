@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from backend import Settings, Studio
 from core.actions import ACTIONS
 from core.drafts import UnderstandRequest

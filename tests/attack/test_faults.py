@@ -1,4 +1,4 @@
-"""Faults of every class at every stage of a song's road: nothing is lost, nothing is left, and the next song is made."""
+"""Faults of every class at every stage of a song's road: nothing is lost or left, and the next song is made."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from core.errors import StudioError
 from core.events import Progress
 from core.knobs import parse
 from core.params import GenerateRequest
-from jobs import models, songs
+from jobs import songs
 from library import audio, latents, peaks
 from library.tracks import Track
+from networks import memory
 from networks.acestep import sampler, scenes
 
 pytestmark = pytest.mark.usefixtures("tiny_nano")
@@ -43,7 +44,7 @@ FAULTS: tuple[Callable[[], BaseException], ...] = (
 )
 STAGES: dict[str, tuple[Any, str]] = {
     "ordering": (songs, "settled"),
-    "loading": (models.memory, "weights_of_song"),
+    "loading": (memory, "weights_of_song"),
     "planning": (pipeline, "open_plan"),
     "encoding": (scenes, "masked"),
     "denoising": (sampler, "draw_noise"),
