@@ -55,13 +55,13 @@ def sound_of(preview: Preview) -> np.ndarray[Any, np.dtype[np.float32]]:
 @pytest.mark.parametrize("mode", ["generate", "edit"])  # an edit by flow starts from its source
 def test_a_song_with_previews_is_the_song_without_them(runtime: Runtime, mode: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(pipeline, "SHARE", 100.0)  # whatever this machine takes for them
-    values: dict[str, Any] = {"inference_steps": 6} | ({"edit_mode": "flow"} if mode == "edit" else {})
+    values: dict[str, Any] = {"inference_steps": 3} | ({"edit_mode": "flow"} if mode == "edit" else {})
     events = list(pipeline.render(job_of(mode, **values), runtime, None, Previews(count=2, seconds=2)))
     heard = [event for event in events if isinstance(event, Preview)]
     take = next(event for event in events if isinstance(event, Take))
     plain = take_of(runtime, mode, **values)
     assert np.array_equal(take.audio, plain.audio) and np.array_equal(take.latents, plain.latents)
-    assert [(preview.step, preview.total) for preview in heard] == [(2, 6), (4, 6)]
+    assert [(preview.step, preview.total) for preview in heard] == [(1, 3), (2, 3)]
     start, stop = (sample / runtime.shape.sample_rate for sample in take.window)
     for preview in heard:
         assert preview.seconds == 2 and len(preview.peaks) == COLUMNS
@@ -71,7 +71,7 @@ def test_a_song_with_previews_is_the_song_without_them(runtime: Runtime, mode: s
 
 def test_what_is_heard_comes_nearer_to_the_song(runtime: Runtime, monkeypatch: Any) -> None:
     monkeypatch.setattr(pipeline, "SHARE", 100.0)
-    *events, take = pipeline.render(job_of("generate", inference_steps=8), runtime, None, Previews(count=7, seconds=10))
+    *events, take = pipeline.render(job_of("generate", inference_steps=5), runtime, None, Previews(count=4, seconds=10))
     assert isinstance(take, Take)
     drawn = [np.array(event.peaks) for event in events if isinstance(event, Preview)]
     columns = np.array_split(np.abs(take.audio / take.gain).max(axis=0), COLUMNS)

@@ -18,7 +18,7 @@ from backend import Studio
 from core.drafts import Draft
 from core.errors import Cancelled
 from core.knobs import AUTO, Knob, parse
-from core.params import MODES
+from core.params import MODES, UNHEARD
 from core.plans import length_from_words, within
 from core.tables import Mode
 from library.shares import Shares
@@ -83,7 +83,7 @@ def test_every_setting_of_a_form_comes_through_a_link_and_nothing_of_this_machin
     values |= {"adapters": "/home/somebody/warm.safetensors = 0.8"} if "adapters" in known else {}
     text = settings.encode(Settings(mode=mode, values=values))
     told = settings.decode(text)
-    here = {name for name, knob in known.items() if knob.kind == "audio"} | {"adapters"}
+    here = {name for name, knob in known.items() if knob.kind == "audio"} | {"adapters", *UNHEARD}
     assert (told.mode, told.values) == (mode, {name: value for name, value in values.items() if name not in here})
     kept, dropped = settings.checked(mode, told.values, no_file)
     assert dropped == [] and kept.keys() == told.values.keys()
@@ -127,7 +127,7 @@ def test_what_a_request_would_refuse_is_left_out_and_named_in_one_line(starts: S
         "duration_s": None,
     }
     updates, said, song = starts.answer({"kind": "link", "text": carrying("generate", values)})
-    told = {name: updates["generate", name] for name in settings.fields("generate")}
+    told = {name: updates["generate", name] for name in settings.fields("generate") if name not in UNHEARD}
     assert {name: told[name] for name in ("prompt", "keyscale", "duration_s")} == {
         "prompt": NASTY,
         "keyscale": "C# minor",
@@ -147,6 +147,8 @@ def test_a_preset_fills_its_form_and_leaves_the_others_and_what_was_kept_fills_a
     kept = {"lyrics": {"brief": "rain"}, "edit": {"segment_end_s": 3, "src_audio": "/etc/passwd"}, "no mode": {"x": 1}}
     updates, said, _ = starts.answer({"kind": "restore", "modes": kept})
     assert updates == {("lyrics", "brief"): "rain", ("edit", "segment_end_s"): 3}
+    anew, _, _ = starts.answer({"kind": "preset", "mode": "generate", "values": {}})
+    assert {name for _, name in anew} == settings.fields("generate").keys() - UNHEARD  # who listens goes on listening
     assert starts.answer({"kind": "preset", "mode": "no mode", "values": {}}) == ({}, "", None)
     assert starts.answer({"kind": "example", "number": 99}) == ({}, "", None)
 

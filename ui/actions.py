@@ -12,13 +12,13 @@ from gradio.components import Component
 
 import tooltips
 from core.actions import ACTIONS, ActionName, ExportFormat
-from core.knobs import knobs_of
+from core.knobs import Value, knobs_of
 from core.tables import GROUPS
 from library import exports as formats
 from library.companions import Companion
 from library.tracks import Track
 from networks.demucs.separator import STEMS
-from ui import decks, listen
+from ui import choices, decks, listen
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.handlers import Handlers
 from ui.widgets import Setting, make
@@ -92,18 +92,10 @@ def build(handlers: Handlers, words: gr.HTML) -> ActionTools:
 def _exports() -> gr.HTML:
     """A button for each format; the value is the one that was pressed."""
     names: tuple[ExportFormat, ...] = get_args(ExportFormat)
-    each = "".join(
-        f'<button type="button" data-format="{name}" title="{formats.FORMATS[name].title}">{name}</button>'
-        for name in names
-    )
     words, _ = tooltips.title(EXPORT)
-    return gr.HTML(
-        None,
-        html_template=f'<div class="exports" role="group" aria-label="{words}"><span>{words}</span>{each}</div>',
-        js_on_load="studio.exports(element, props, trigger)",
-        apply_default_css=False,
-        elem_id="exports",
-    )
+    titles: dict[str, str] = {name: formats.FORMATS[name].title for name in names}
+    each: dict[str, Value] = {name: name for name in names}
+    return choices.build(words, each, "exports", titles=titles, caption=words, elem_id="exports")
 
 
 def _widgets(name: ActionName, handlers: Handlers) -> dict[str, Component]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,6 @@ class Page:
     def handlers(self) -> Handlers:
         """What the page asks of the studio."""
         return self.endpoints.handlers
-
-    def recall_by(self, picked: Callable[..., Any], whose: Component, js: str | None = None) -> None:
-        """Let an event bring back a song and the settings that made it; `whose` or what `js` sends says which.
-
-        That is an id, or {id, takes, turn}: with the ids of its takes, and whether the rail turns to its mode.
-        """
-        _recall(self, picked, whose, js)
 
     def history_update(self, own: Sequence[str] | None, current: str | None) -> object:
         """The update of the history: as new as the library, with the line that is picked."""
@@ -230,6 +223,12 @@ def _history_update(page: Page, own: Sequence[str] | None, current: str | None =
     return gr.update(choices=choices, value=value, visible=bool(choices))
 
 
+def _followed(form: Form) -> dict[str, Component]:
+    """The widgets, by knob, on which hangs what a song costs and what the others mean."""
+    knobs = [knob for knob in knobs_of(MODES[form.mode]) if not widgets.is_words(knob) or knob.name in TELLING]
+    return {knob.name: form.widgets[knob.name] for knob in knobs}
+
+
 def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, renewals: Sequence[Any]) -> None:
     """Let the buttons say what a song will cost, and each knob whether it means anything now, or why not.
 
@@ -237,8 +236,7 @@ def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, 
     other weights than before.
     """
     mode, weights_knob = form.mode, widgets.weights_knob(form.mode)
-    knobs = [knob for knob in knobs_of(MODES[mode]) if not widgets.is_words(knob) or knob.name in TELLING]
-    watched = {knob.name: form.widgets[knob.name] for knob in knobs}
+    watched = _followed(form)
     tuned = [knob for knob in knobs_of(MODES[mode]) if knob.kind != "audio" and knob.name != weights_knob]
 
     def follow(shown: Mapping[str, Any], **values: Any) -> Updates:
@@ -252,6 +250,7 @@ def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, 
     gr.on(
         [*(_event(widget, "change") for widget in watched.values()), *renewals],
         follow,
+        js="(...told) => studio.touched(told)",
         inputs_kwargs={"shown": form.heading, **watched},
         outputs=[*runs, form.heading],
         trigger_mode="always_last",
@@ -358,33 +357,30 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
     return {**_song_updates(page, track, takes), **sound}
 
 
-def _recall(page: Page, picked: Callable[..., Any], whose: Component, js: str | None) -> None:
-    song, fields = page.song, page.widgets
+def _recalled(
+    page: Page, asked: Mapping[str, Any], lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None
+) -> Updates:
+    """The updates that bring back a song and the settings that made it.
 
-    def recall(which: object, lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None) -> Updates:
-        asked = which if isinstance(which, dict) else {"id": which, "turn": True}
-        track, among = page.handlers.by_id(str(asked.get("id"))), page.handlers.among(own)
-        if track is None or not (among is None or track.id in among):
-            return gr.skip()
-        named = asked.get("takes")
-        if isinstance(named, list) and among is not None:
-            named = [each for each in named if each in among]
-        beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
-        return {
-            **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
-            **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
-            **_settings(page, track, lock, fields),
-        }
-
-    held = page.held
-    kept = picked(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    inputs = [whose, song.lock, song.metadata, page.own]
-    done = kept.then(recall, inputs=inputs, js=js, outputs=[*_whole_outputs(page), *held], **AT_ONCE)
-    done.then(None, js="(...held) => studio.recalled(held)", inputs=held, **QUIET)
+    `asked` is its id, with the ids of its takes where they are known, and whether the rail turns to its mode.
+    """
+    track, among = page.handlers.by_id(str(asked.get("id"))), page.handlers.among(own)
+    if track is None or not (among is None or track.id in among):
+        return {}
+    named = asked.get("takes")
+    if isinstance(named, list) and among is not None:
+        named = [each for each in named if each in among]
+    beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
+    return {
+        **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
+        **({page.rail: track.mode} if asked.get("turn") and track.asked_as else {}),
+        **_settings(page, track, lock),
+    }
 
 
-def _settings(page: Page, track: Track, lock: str, fields: Mapping[tuple[str, str], Component]) -> Updates:
+def _settings(page: Page, track: Track, lock: str) -> Updates:
     """The updates that put what made a track into the form of its mode."""
+    fields = page.widgets
     settings = page.handlers.settings(track)
     # With its seed the next run would make the same song; a locked one stays as it is.
     if lock == LOCK and "seed" in settings:
@@ -398,9 +394,8 @@ def _settings(page: Page, track: Track, lock: str, fields: Mapping[tuple[str, st
 def _history(page: Page) -> None:
     """A line of the history brings back the song and the settings that made it; a reload brings back the list."""
     song = page.song
-    page.recall_by(page.history.input, page.history)
-    held = page.held
-    page.endpoints.progress.undo(None, js="(...held) => studio.undone(held)", inputs=held, outputs=held, **QUIET)
+    page.history.input(None, js="(id) => studio.recall(id, null, true)", inputs=page.history, **QUIET)
+    page.endpoints.progress.undo(None, js="() => studio.undone()", outputs=page.held, **QUIET)
 
     def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
         return {page.own: list(own or ()), page.history: _history_update(page, own, current)}
@@ -447,20 +442,32 @@ def _history(page: Page) -> None:
 
 def _starts(page: Page) -> None:
     """The forms are filled as the hub asks, which can be undone; links are made; the browser keeps it all."""
-    answers = starts.Starts(page.handlers, page.widgets, page.rail)
-    held, said = page.held, page.endpoints.progress
+    answers, song = starts.Starts(page.handlers, page.widgets, page.rail), page.song
 
-    def fill(asked: Mapping[str, Any]) -> Updates:
-        updates, words, song = answers.answer(asked)
-        track = page.handlers.by_id(song) if song else None
-        shown = _whole_song(page, track, [track.id]) if track else {}
-        return {**updates, **shown, **({said: words} if words else {})} or gr.skip()
+    def fill(
+        asked: Mapping[str, Any], lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None
+    ) -> Updates:
+        if asked.get("kind") == "song":
+            return _recalled(page, asked, lock, shown, own) or gr.skip()
+        updates, words, identity = answers.answer(asked)
+        track = page.handlers.by_id(identity) if identity else None
+        result = _whole_song(page, track, [track.id]) if track else {}
+        said = {page.endpoints.progress: words} if words else {}
+        return {**updates, **result, **said} or gr.skip()
 
-    kept = page.hub.release(None, js="(...held) => studio.keep(held)", inputs=held, **QUIET)
-    done = kept.then(fill, inputs=page.hub, outputs=[*held, *_whole_outputs(page), said], **AT_ONCE)
-    done.then(None, js="(...held) => studio.started(held)", inputs=held, **QUIET)
-    starts.keep_forms(page.forms, page.widgets)
-    starts.wire_links(answers, page.hub, page.song.share, [page.song.metadata, page.own], page.widgets)
+    done = page.hub.release(
+        fill,
+        js="(asked, lock, shown, own) => [asked, lock, shown, studio.owned(own)]",
+        inputs=[page.hub, song.lock, song.metadata, page.own],
+        outputs=[*page.held, *_whole_outputs(page), page.endpoints.progress],
+        **AT_ONCE,
+    )
+    done.then(None, js="() => studio.started()", **QUIET)
+    # A knob that its form follows says so there: every event of every component lengthens the page's start.
+    followed = {widget for form in page.forms.values() for widget in _followed(form).values()}
+    others = [_event(widget, "change") for widget in page.widgets.values() if widget not in followed]
+    starts.keep_forms(page.hub, page.held, others)
+    starts.wire_links(answers, page.hub, song.share, [song.metadata, page.own])
 
 
 def _words_actions(page: Page) -> None:

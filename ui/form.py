@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,15 +15,15 @@ import tooltips
 from core.knobs import Knob, Value, knobs_of
 from core.params import MODES
 from core.tables import GROUPS, Mode
-from ui import adapters, bars, drafts, plans, reasons, widgets
+from ui import adapters, bars, choices, drafts, plans, reasons, widgets
 from ui.adapters import AdapterTools
 from ui.drafts import DraftTools
 from ui.endpoints import QUIET
 from ui.plans import PlanTools
 from ui.widgets import AnyRecipe, Setting
 
-CHIPS: Mapping[str, Sequence[tuple[str, Value]]] = {
-    "duration_s": (("10 s", 10), ("30 s", 30), ("1 min", 60), ("2 min", 120), ("4 min", 240), ("auto", None)),
+CHIPS: Mapping[str, Mapping[str, Value]] = {
+    "duration_s": {"10 s": 10, "30 s": 30, "1 min": 60, "2 min": 120, "4 min": 240, "auto": None},
 }
 """Values that one click sets, under the widget of the knob."""
 
@@ -84,13 +83,13 @@ def _fold_id(mode: Mode, group: str) -> str:
 def build(
     mode: Mode,
     recipe: AnyRecipe,
-    choices: Mapping[str, Sequence[str]],
+    offered: Mapping[str, Sequence[str]],
     *,
     weights: str,
     idle: Mapping[str, str] = MappingProxyType({}),
     visible: bool,
 ) -> Form:
-    """The form inside the open layout; `choices` are what the knobs of those names offer on this machine.
+    """The form inside the open layout; `offered` is what the knobs of those names can be on this machine.
 
     `weights` are those that it stands for while none are named, with that recipe; `idle` are the knobs that mean
     nothing while all are at their default, with the reason.
@@ -116,11 +115,11 @@ def build(
                 region = _region()
             with gr.Row(elem_classes=["wide" if wide else "pair"]):
                 for knob in names:
-                    _add(knob, placed, _setting(knob, base, choices, step=True))
+                    _add(knob, placed, _setting(knob, base, offered, step=True))
                 if openers and wide:
                     draft_tools = drafts.build(*openers, recipe)
         folded = [knob for knob in knobs if knob not in steps]
-        adapter_tools, plan_tools = _folds(mode, folded, placed, base, choices)
+        adapter_tools, plan_tools = _folds(mode, folded, placed, base, offered)
     return Form(
         mode=mode,
         column=column,
@@ -138,7 +137,7 @@ def _folds(
     knobs: Sequence[Knob],
     placed: dict[str, Component],
     base: Setting,
-    choices: Mapping[str, Sequence[str]],
+    offered: Mapping[str, Sequence[str]],
 ) -> tuple[AdapterTools | None, PlanTools | None]:
     """The tools for adapters and for plans, once every knob that is not a step stands in its fold."""
     adapter_tools, plan_tools = None, None
@@ -148,7 +147,7 @@ def _folds(
             fold = gr.Accordion(summary, open=False, elem_id=_fold_id(mode, group))
             with fold, gr.Row(elem_classes=["pair"]):
                 for knob in folded:
-                    _add(knob, placed, _setting(knob, base, choices, step=False))
+                    _add(knob, placed, _setting(knob, base, offered, step=False))
                 if group == "adapters":
                     adapter_tools = adapters.build(mode)
                 if any(knob.name == "plan" for knob in folded):
@@ -166,8 +165,8 @@ def _steps(knobs: Sequence[Knob]) -> list[Knob]:
     return sorted(steps, key=lambda knob: (last.get(knob.name, 0), knob.kind != "audio", knob.name not in REGION))
 
 
-def _setting(knob: Knob, base: Setting, choices: Mapping[str, Sequence[str]], *, step: bool) -> Setting:
-    return dataclasses.replace(base, step=step, choices=choices.get(knob.name))
+def _setting(knob: Knob, base: Setting, offered: Mapping[str, Sequence[str]], *, step: bool) -> Setting:
+    return dataclasses.replace(base, step=step, choices=offered.get(knob.name))
 
 
 def _add(knob: Knob, placed: dict[str, Component], setting: Setting) -> None:
@@ -183,14 +182,8 @@ def _add(knob: Knob, placed: dict[str, Component], setting: Setting) -> None:
             widgets.caption(knob, setting)
         placed[knob.name] = widgets.make(knob, setting)
         if knob.name in CHIPS:
-            _chips(placed[knob.name], CHIPS[knob.name])
-
-
-def _chips(target: Component, values: Sequence[tuple[str, Value]]) -> None:
-    with gr.Row(elem_classes=["chips"]):
-        for words, value in values:
-            chip = gr.Button(words, size="sm", min_width=0)
-            chip.click(None, js=f"() => {json.dumps(value)}", outputs=target, **QUIET)
+            chips = choices.build(tooltips.of(setting.mode, knob.name)[0], CHIPS[knob.name], "chips")
+            chips.select(None, js="(value) => value", inputs=chips, outputs=placed[knob.name], **QUIET)
 
 
 def _region() -> gr.HTML:

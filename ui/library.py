@@ -111,7 +111,6 @@ def _wire(page: Page, shelf: gr.HTML, handlers: Handlers) -> None:
     shelf.expand(lambda ids, own: gr.update(drawn=views.drawn(ids, own)), **drawing, outputs=shelf, **READING)
     asking = {"js": "(_, own) => [studio.doubted(), studio.owned(own)]", "inputs": [shelf, page.own]}
     shelf.retry(lambda one, own: gr.update(replay=views.replay(one, own)), **asking, outputs=shelf, **QUIET)
-    page.recall_by(shelf.select, shelf, js="(_, lock, shown, own) => [studio.picked(), lock, shown, studio.owned(own)]")
 
 
 class Shelf:

@@ -17,7 +17,7 @@ from core.adapters import read_choices, write_choices
 from core.drafts import InspireRequest
 from core.errors import RequestError
 from core.knobs import Json, Knob, Value, knobs_of, parse
-from core.params import MODES
+from core.params import MODES, UNHEARD
 from core.tables import Mode
 from networks.acestep.lora.presets import presets
 from ui import drafts
@@ -54,10 +54,13 @@ def defaults(mode: Mode) -> dict[str, Value]:
 
 
 def differing(mode: Mode, values: Mapping[str, object]) -> dict[str, Json]:
-    """What is not at its default, apart from what lies on this machine alone: recordings, and adapters by path."""
+    """What is not at its default, apart from what lies on this machine alone: recordings, and adapters by path.
+
+    How one listens while a song is made is no setting of it.
+    """
     told: dict[str, Json] = {}
     for name, knob in fields(mode).items():
-        if knob.kind == "audio" or name not in values:
+        if knob.kind == "audio" or name in UNHEARD or name not in values:
             continue
         try:
             value = knob.parse(values[name])

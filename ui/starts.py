@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from core.knobs import Value
-from core.params import MODES
+from core.params import MODES, UNHEARD
 from core.tables import Mode
 from library.shares import Shares
 from ui import drafts, settings
@@ -27,25 +27,28 @@ from ui.settings import LINE, Settings
 
 
 def build_hub() -> gr.HTML:
-    """The hub, inside the open layout. Its `forms` are what the forms hold at first; `link` is a link just made."""
+    """The hub, inside the open layout. Its `forms` are what the forms hold at first; `link` is a link just made.
+
+    `unheard` are the knobs that are no settings of a song.
+    """
     return gr.HTML(
         None,
         html_template="",
         js_on_load="studio.hub(props, trigger, watch)",
         elem_id="hub",
         forms={mode: settings.defaults(mode) for mode in MODES},
+        unheard=list(UNHEARD),
         ideas=[example.name for example in examples()],
         link={},
     )
 
 
 def fields(forms: Mapping[Mode, Form]) -> dict[tuple[str, str], Component]:
-    """Every widget that a start may fill, by mode and knob."""
+    """Every widget that a start may fill, by mode and knob, in the order of `settings.fields`."""
     found: dict[tuple[str, str], Component] = {}
     for mode, form in forms.items():
-        found |= {(mode, name): widget for name, widget in form.widgets.items()}
-    for mode, form in forms.items():
-        found |= {(mode, LINE): form.drafts.own["inspire"]} if form.drafts else {}
+        line = {LINE: form.drafts.own["inspire"]} if form.drafts else {}
+        found |= {(mode, name): widget for name, widget in {**form.widgets, **line}.items()}
     return found
 
 
@@ -82,7 +85,8 @@ class Starts:
 
     def _whole(self, mode: Mode, values: Mapping[str, Value]) -> Updates:
         """The updates of a form that holds these values and nothing else."""
-        return self._filled(mode, {**settings.defaults(mode), **values})
+        anew = {name: value for name, value in settings.defaults(mode).items() if name not in UNHEARD}
+        return self._filled(mode, {**anew, **values})
 
     def _restored(self, modes: Mapping[str, Any]) -> Updates:
         updates: Updates = {}
@@ -131,33 +135,26 @@ def _dropped(mode: Mode, names: Sequence[str]) -> str:
     return f"Left out, for it does not fit this studio: {', '.join(told)}." if told else ""
 
 
-def keep_forms(forms: Mapping[Mode, Form], widgets: Mapping[tuple[str, str], Component]) -> None:
-    """Let the browser keep what the forms hold, without asking the server."""
-    for mode in forms:
-        own = [widget for (of, _), widget in widgets.items() if of == mode]
-        changes = [getattr(widget, "change") for widget in own]  # noqa: B009  Gradio gives classes theirs at run time
-        js = f'(...held) => studio.kept("{mode}", held)'
-        gr.on(changes, None, js=js, inputs=own, trigger_mode="always_last", **QUIET)
+def keep_forms(hub: gr.HTML, held: Sequence[Component], changes: Sequence[Any]) -> None:
+    """Let the browser keep what the forms hold, without asking the server.
+
+    After any of `changes`, and whenever the hub wants to know, the page asks once for what all the components hold.
+    """
+    gr.on(list(changes), None, js="() => studio.touched([])", trigger_mode="multiple", **QUIET)
+    hub.tick(None, js="(...held) => studio.told(held)", inputs=list(held), trigger_mode="multiple", **QUIET)
 
 
-def wire_links(
-    starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Component], held: Mapping[tuple[str, str], Component]
-) -> None:
+def wire_links(starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Component]) -> None:
     """Let the hub make links of forms, and the button under a song one of it.
 
-    `song` is its metadata and which songs are this browser's own; `held` is what the forms hold.
+    `song` is its metadata and which songs are this browser's own.
     """
 
-    def of_form(asked: Mapping[str, Any], *values: object) -> object:
-        told = dict(zip(held, values, strict=True))
-        mode: Mode = asked["mode"]
-        return gr.update(
-            link={
-                "mode": mode,
-                "turn": asked.get("turn"),
-                "text": starts.link(mode, {n: v for (m, n), v in told.items() if m == mode}),
-            }
-        )
+    def of_form(asked: Mapping[str, Any]) -> object:
+        match asked:
+            case {"mode": mode, "values": dict(values)} if mode in MODES:
+                return gr.update(link={"mode": mode, "turn": asked.get("turn"), "text": starts.link(mode, values)})
+        return gr.skip()
 
-    hub.submit(of_form, inputs=[hub, *held.values()], outputs=hub, **AT_ONCE)
+    hub.submit(of_form, inputs=hub, outputs=hub, **AT_ONCE)
     share.release(starts.link_of, inputs=list(song), outputs=share, **AT_ONCE)

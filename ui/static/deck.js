@@ -352,5 +352,5 @@
     };
   }
 
-  Object.assign(window.studio, { Mix, Deck, board, made, button, changes });
+  Object.assign(window.studio, { Deck, board, made, button, changes });
 })();

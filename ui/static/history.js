@@ -7,6 +7,7 @@
 
   let before = null; // what the forms held before songs were recalled
   let after = null; // and what the last of them put there
+  let now = null; // what they hold as it is to be undone
   let isElsewhere = false; // whether another song was picked while a job ran
   let note = null;
   let ofSong = ""; // what there is to say of a recalled song
@@ -34,7 +35,7 @@
   }
 
   /** What the forms held before, but for what was changed by hand since. */
-  function undone(now) {
+  function undone() {
     const values = now.map((value, i) => (same(value, after[i]) ? before[i] : value));
     before = null;
     tell(false);
@@ -44,7 +45,10 @@
   function undoable(element, trigger) {
     note = element.querySelector(".recalled");
     ofSong = note.querySelector("p").textContent;
-    note.querySelector("button").addEventListener("click", () => trigger("undo"));
+    note.querySelector("button").addEventListener("click", async () => {
+      now = await studio.collect();
+      trigger("undo");
+    });
   }
 
   /** The song that the user has turned to since the job began; null where its own song is awaited. */

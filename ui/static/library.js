@@ -13,7 +13,6 @@
   const query = { words: "", mode: "", checkpoint: "", favourite: false, limit: PAGE };
   let deed = null;
   let uploads = [];
-  let choice = null;
   let doubt = null;
   let wanting = []; // songs whose waveforms are not drawn yet
   let current = null; // the row that the keyboard is on
@@ -24,7 +23,6 @@
   const sought = () => ({ ...query, weigh: true });
   const acted = () => ({ ...deed, query: sought() });
   const brought = () => ({ deed: "import", paths: uploads, query: sought() });
-  const picked = () => choice;
   const doubted = () => doubt;
   const undrawn = () => wanting;
 
@@ -207,8 +205,7 @@
 
     function openSong(id, takes, turn = false) {
       window.studio.turn();
-      choice = { id, takes, turn };
-      trigger("select");
+      window.studio.recall(id, takes, turn);
       const line = rowOf(id);
       if (line) step(line);
     }
@@ -413,5 +410,5 @@
     addEventListener("focus", () => element.checkVisibility() && ask());
   }
 
-  Object.assign(window.studio, { library, sought, acted, brought, picked, doubted, undrawn });
+  Object.assign(window.studio, { library, sought, acted, brought, doubted, undrawn });
 })();

@@ -102,10 +102,19 @@
     window.studio.tell([]);
   }
 
+  /** A row of small buttons: the value is that of the one that was pressed. */
+  function choices(element, props, trigger) {
+    element.addEventListener("click", ({ target }) => {
+      if (!("choice" in target.dataset)) return;
+      props.value = JSON.parse(target.dataset.choice);
+      trigger("select");
+    });
+  }
+
   /** Updates of a list of panes, each given by the modes in which it is seen. */
   function panes(mode, shownIn) {
     return shownIn.map((modes) => ({ __type__: "update", visible: modes.includes(mode) }));
   }
 
-  window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes };
+  window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes, choices };
 })();

@@ -7,7 +7,7 @@
   const PRESETS = "ace-music-studio-presets";
   const SIZE = "ace-music-studio-form-size";
   const LINK = "#s=";
-  const WRITE_MS = 400; // what is typed is written when the user pauses
+  const WRITE_MS = 200; // what is typed is written when the user pauses
   const LOST_MS = 15_000; // an answer that takes longer does not come
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -40,18 +40,27 @@
   /** Calls a function once the hub is there. */
   const there = (act) => (hubs ? act() : whenThere.push(act));
 
-  function next() {
+  async function next() {
     if (asked && Date.now() - asked.since < LOST_MS) return;
     asked = waiting.shift() ?? null;
     if (!asked) return;
     asked.since = Date.now();
-    hubs.props.value = asked.what;
-    hubs.trigger(asked.event);
+    const { what, event } = asked;
+    const held = await collect();
+    if (event === "release" && what.kind !== "restore") studio.keep(held);
+    hubs.props.value = event === "submit" ? { ...what, values: differing(what.mode, false) } : what;
+    hubs.trigger(event);
   }
 
   function ask(what, words = "", event = "release") {
     waiting.push({ what, words, event });
     next();
+  }
+
+  /** Brings back a song and the settings that made it; `turn` leads to its form too. */
+  function recall(id, takes, turn) {
+    there(() => ask({ kind: "song", id, takes, turn }));
+    return [];
   }
 
   function answered() {
@@ -62,11 +71,11 @@
   }
 
   /** The forms stand as the hub asked: offers to undo it. */
-  function started(held) {
+  function started() {
     const { what, words } = answered() ?? { what: {}, words: "" };
     if (what.kind === "restore") isReady = true;
-    else studio.recalled(held, words);
-    if (what.kind === "link" || what.values?.prompt || what.values?.lyrics) full();
+    else collect().then((held) => studio.recalled(held, words || undefined));
+    if (what.kind === "link" || what.turn || what.values?.prompt || what.values?.lyrics) full();
     return [];
   }
 
@@ -103,29 +112,53 @@
   function differing(mode, withFiles) {
     const first = hubs.props.forms[mode];
     const plain = (value) => (value && typeof value === "object" ? (withFiles && value.path) || null : value ?? null);
-    const told = Object.entries(now[mode] ?? {}).map(([name, value]) => [name, plain(value)]);
+    const settings = Object.entries(now[mode] ?? {}).filter(([name]) => !hubs.props.unheard.includes(name));
+    const told = settings.map(([name, value]) => [name, plain(value)]);
     const empty = (value) => (value === "" ? null : value ?? null); // a number field says either
     return Object.fromEntries(told.filter(([name, value]) => !same(empty(value), empty(first[name]))));
   }
 
+  const written = load(FORMS, {}); // as this tab knows it: another one may have written other forms since
+
   function write() {
-    const modes = load(FORMS, {});
-    for (const mode of Object.keys(now)) modes[mode] = differing(mode, true);
-    store(FORMS, modes);
+    const mine = Object.keys(now).map((mode) => [mode, differing(mode, true)]);
+    const changed = mine.filter(([mode, values]) => !same(values, written[mode] ?? {}));
+    if (!changed.length) return;
+    Object.assign(written, Object.fromEntries(changed));
+    store(FORMS, { ...load(FORMS, {}), ...Object.fromEntries(changed) });
   }
 
-  /** Keeps what a form holds in this browser. */
-  function kept(mode, held) {
-    there(() => {
-      const names = Object.keys(hubs.props.forms[mode]);
-      now[mode] = Object.fromEntries(names.map((name, i) => [name, held[i]]));
-      if (!isReady) return;
-      clearTimeout(writer);
-      writer = setTimeout(write, WRITE_MS);
+  let asking = []; // who waits to be told what the forms hold
+
+  /** What the mode and the forms hold, in the order in which they can be set. */
+  function collect() {
+    return new Promise((tell) => {
+      asking.push(tell);
+      if (asking.length === 1) hubs.trigger("tick");
     });
+  }
+
+  /** The page tells what the forms hold, after the mode. */
+  function told(held) {
+    let at = 1;
+    for (const [mode, first] of Object.entries(hubs.props.forms)) {
+      now[mode] = Object.fromEntries(Object.keys(first).map((name) => [name, held[at++]]));
+    }
+    const waiters = asking;
+    asking = [];
+    waiters.forEach((tell) => tell(held));
     return [];
   }
-  addEventListener("pagehide", () => isReady && hubs && write());
+
+  /** Keeps what the forms hold in this browser, after something in them has changed; hands its argument on. */
+  function touched(values) {
+    if (isReady) {
+      clearTimeout(writer);
+      writer = setTimeout(() => collect().then(write), WRITE_MS);
+    }
+    return values;
+  }
+  addEventListener("pagehide", () => isReady && collect().then(write));
 
   // ---- the simple form and the full one
 
@@ -143,7 +176,6 @@
     return [];
   };
 
-  document.addEventListener("change", ({ target }) => target.closest?.("#history") && full());
   document.addEventListener("click", ({ target }) => target.closest?.("#use-lyrics, #reuse-plan") && full());
 
   // ---- the bar under the heading of a form
@@ -210,7 +242,8 @@
       if (hasFocus) fold.querySelector("summary").focus(); // what had it is gone
     };
 
-    function save(name) {
+    async function save(name) {
+      await collect();
       const preset = { name, values: differing(mode, false) };
       const list = own();
       const at = list.findIndex((each) => each.name === name);
@@ -294,5 +327,5 @@
     watch("value", show);
   }
 
-  Object.assign(window.studio, { hub, bar, kept, started, full, share });
+  Object.assign(window.studio, { hub, bar, collect, told, touched, recall, started, full, share });
 })();

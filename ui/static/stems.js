@@ -48,15 +48,5 @@
     show();
   }
 
-  /** A button for each format: the value is the one that was pressed. */
-  function exports(element, props, trigger) {
-    element.addEventListener("click", ({ target }) => {
-      const { format } = target.dataset;
-      if (!format) return;
-      props.value = format;
-      trigger("select");
-    });
-  }
-
-  Object.assign(window.studio, { stems, exports });
+  Object.assign(window.studio, { stems });
 })();
