@@ -67,6 +67,15 @@ def probe(path: Path, field: str = "audio") -> Header:
     return Header(**header)
 
 
+def started() -> Generator[None, None, None]:
+    """Steps until a process is there that answers at once."""
+    with _at_hand() as process:
+        try:
+            yield from process.ask("probe", ROOT)
+        except (EOFError, TimeoutError):
+            process.left = 0  # what is asked next will tell
+
+
 def load(path: Path, field: str = "audio") -> Waveform:
     """As `library.audio.load`."""
     return finished(loading(path, field))

@@ -16,13 +16,12 @@ import pytest
 
 import pipeline
 from backend import Studio
-from core import files
 from core.errors import StudioError
 from core.events import Progress
 from core.knobs import parse
 from core.params import GenerateRequest
 from jobs import songs
-from library import audio, latents, peaks
+from library import audio, latents, peaks, tracks
 from library.tracks import Track
 from networks import memory
 from networks.acestep import sampler, scenes
@@ -52,7 +51,7 @@ STAGES: dict[str, tuple[Any, str]] = {
     "writing": (audio, "save_wav"),
     "latents": (latents, "write"),
     "drawing": (peaks, "of"),
-    "sidecar": (files, "sha256"),
+    "sidecar": (tracks, "write_whole"),
 }
 """Where a fault is put in, by what stands in the road there."""
 
