@@ -157,6 +157,9 @@ def ordering(request: SongRequest, desk: Desk) -> Generator[Progress, None, Orde
 
     Raises StudioErrors for whatever is wrong with it.
     """
+    if any(_sources(request)):
+        yield READING
+        yield from telling(READING, decoder.started())
     made = settled(request, desk)
     job, left = yield from _job(made, desk)
     known_s = job.duration_s(SAMPLE_RATE)
