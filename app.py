@@ -74,17 +74,22 @@ def open_to_strangers(options: argparse.Namespace) -> bool:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """How the studio starts; strangers open no adapters but presets and uploads."""
+    """How the studio starts; strangers open no adapters but presets and uploads.
+
+    Raises RequestError for a number of replicas that is none.
+    """
     from gradio.utils import get_upload_folder
 
     from backend import Settings
     from cli import main as cli
     from cli.server import STRANGERS_JOBS
+    from jobs.cluster import replicas_of
 
     is_open = open_to_strangers(options)
     return Settings(
         checkpoint=options.checkpoint,
         machine=cli.machine_of(dict(vars(options))),
+        replicas=replicas_of(options.replicas, options.cluster),
         adapter_homes=(Path(get_upload_folder()),) if is_open else None,
         max_queue=options.max_queue,
         max_jobs_per_session=options.max_jobs_per_session or (STRANGERS_JOBS if is_open else None),

@@ -15,8 +15,11 @@ from core.errors import Busy, StudioError
 from core.paths import outputs_folder
 from core.recipes import Recipe
 from core.requests import REQUESTS, Request
+from jobs import cluster
+from jobs.cluster import Replicas
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
+from jobs.models import Models
 from jobs.replay import Replay, replay
 from jobs.replica import LONGEST_LINE, Replica, State
 from jobs.songs import usual_needs
@@ -33,12 +36,14 @@ class Settings:
     """How the studio was started; None chooses for the machine.
 
     `adapter_homes` are the folders in which a request may name adapters beside the presets; None allows any file,
-    which is not for a page that strangers use. `max_queue` jobs wait or are done at the most, `max_jobs_per_session`
-    of one owner, and none makes or reads more than `max_duration_s` of music; None sets no bound.
+    which is not for a page that strangers use. `replicas` are those that do the work instead of this process.
+    `max_queue` jobs wait or are done by one device at the most, `max_jobs_per_session` of one owner, and none makes or
+    reads more than `max_duration_s` of music; None sets no bound.
     """
 
     checkpoint: str | None = None
     machine: Machine = field(default_factory=Machine)
+    replicas: Replicas | None = None
     outputs: Path = field(default_factory=outputs_folder)
     adapter_homes: tuple[Path, ...] | None = () if os.environ.get("SPACE_ID") else None
     max_queue: int = LONGEST_LINE
@@ -56,8 +61,16 @@ class Status:
     note: str = ""
 
 
+def _replica_of(settings: Settings) -> Replica:
+    """Where the work of the studio is done. Raises StudioError for replicas that cannot be had."""
+    if settings.replicas is None:
+        return Replica(Models(settings.machine), longest=settings.max_queue)
+    outputs = str(settings.outputs.absolute())
+    return cluster.opened(settings.replicas, settings.machine, outputs, settings.max_queue)
+
+
 class Studio:
-    """Runs requests, one at a time over all modes, and keeps what they made.
+    """Runs requests, one at a time on each device over all modes, and keeps what they made.
 
     Weights are loaded by the first job that needs them and stay until others take their place. `weights` are those on
     the disk: what there is, and what is brought, verified and removed meanwhile.
@@ -66,7 +79,7 @@ class Studio:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.library = Library(self.settings.outputs)
-        self._replica = Replica(self.settings.machine, self.settings.max_queue)
+        self._replica = _replica_of(self.settings)
         self.weights = Weights(self._replica.models.device_kind)
         self._desk = Desk(
             library=self.library,

@@ -131,6 +131,20 @@ OPTIONS: tuple[Option, ...] = (
         unset="the best that is installed",
         help="the weights to run on",
     ),
+    Option(
+        name="replicas",
+        read=str,
+        metavar="N",
+        unset="this process alone",
+        help="so many jobs at once, each on a device of its own; 2-8: at least 2, up to 8 as jobs wait (scale.md)",
+    ),
+    Option(
+        name="cluster",
+        read=str,
+        metavar="ADDRESS",
+        unset="this machine",
+        help="the Ray cluster whose machines the replicas run on",
+    ),
 )
 
 

@@ -77,7 +77,7 @@ class LeaseRefused(StudioError):
 
 
 class LeaseEnded(StudioError):
-    """A shared GPU that was taken away before the job was done, however long a lease was asked for."""
+    """A device that was lost before the job was done, and once more when it was asked for again."""
 
 
 class Busy(StudioError):

@@ -1,15 +1,18 @@
-"""The lease of a shared GPU: the one function that does work, and the one retry when a lease runs out.
+"""The lease of a device: the one function that does work, the ways to where it runs, and the one retry.
 
-Only a Space on ZeroGPU leases; elsewhere the function runs in the process that calls it.
+Work is done in the process that asks, on a Space under a lease of its GPU, or by a replica elsewhere (jobs/cluster.py).
+What is lost on its way is asked for once more.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from core.errors import LeaseEnded, LeaseRefused, StudioError
 from core.events import Progress, Sign
@@ -46,6 +49,10 @@ class Begun:
     """The first event of leased work: the GPU is there."""
 
 
+Step: TypeAlias = Begun | Sign | Product | Effort | StudioError
+"""What the leased function tells: first that it has begun, last what it took, or the error that ended it."""
+
+
 def _lease_s(work: Work[object], models: int, stretch: float) -> int:
     """Seconds of GPU time to ask for; called with the arguments of the leased function, before it."""
     ahead = Models.numbered(models).needs
@@ -54,9 +61,7 @@ def _lease_s(work: Work[object], models: int, stretch: float) -> int:
 
 
 @gpu_lease(duration=_lease_s)
-def _leased(
-    work: Work[Product], models: int, stretch: float
-) -> Iterator[Begun | Sign | Product | Effort | StudioError]:
+def _leased(work: Work[Product], models: int, stretch: float) -> Iterator[Step[Product]]:
     """Do the work with the models of that number, and tell last what it took.
 
     On ZeroGPU this runs in a process of its own, which was forked when some earlier job began and holds what it has
@@ -79,24 +84,95 @@ def _leased(
         yield known or StudioError(f"{type(error).__name__}: {error}", "The log says more.")
 
 
-def leased(work: Work[Product], models: Models) -> Generator[Sign | Product, None, Effort]:
-    """The events of the work, done under a lease where the GPU is shared; returns what it took.
+class Way(Protocol):
+    """How work gets to the device that does it.
 
-    A lease that ends while the work goes on is asked for once more, twice as long; the products that were yielded are
-    not yielded again. Raises LeaseRefused when there is no GPU to be had, LeaseEnded when the longest lease was too
-    short.
+    `waiting` and `there` are told before work begins and once it has, empty where nobody waits. `again` is noted of
+    work that was lost and done once more, `lost` is said when that was lost too.
+    """
+
+    waiting: str
+    there: str
+    again: str
+    lost: str
+
+    def steps(self, work: Work[Product], stretch: float, stop: threading.Event) -> Iterator[Step[Product]]:
+        """What the leased function tells. Raises Cancelled where it waits and `stop` is set."""
+        ...
+
+    def verdict(self, error: Exception, remedy: str, *, begun: bool) -> Exception | None:
+        """What is to be raised for an error of the way itself; None when the work was lost and is asked for again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device."""
+        ...
+
+
+class Here:
+    """In the process that asks, with its models."""
+
+    waiting = there = again = lost = ""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def steps(self, work: Work[Product], stretch: float, stop: threading.Event) -> Iterator[Step[Product]]:
+        """What the leased function tells."""
+        return _leased(work, self._models.number, stretch)
+
+    def verdict(self, error: Exception, remedy: str, *, begun: bool) -> Exception | None:
+        """The error itself."""
+        return error
+
+    def close(self) -> None:
+        """Free the weights."""
+        self._models.free()
+
+
+class OnZeroGpu(Here):
+    """In a process that holds a leased GPU for as long as it was asked for, or a little longer."""
+
+    waiting = "waiting for a GPU"
+    there = "a GPU is there"
+    lost = "The GPU was taken away before the job was done."
+
+    def verdict(self, error: Exception, remedy: str, *, begun: bool) -> Exception | None:
+        """The refusal, in the words of Spaces, before a GPU was granted; later it is the end of the lease.
+
+        Nothing else ends a leased process, and the leased function raises nothing.
+        """
+        if not begun and getattr(error, "title", None) != GRANTED_TITLE:
+            return LeaseRefused(str(getattr(error, "message", error)), f"{remedy} {REFUSED}")
+        return None
+
+
+def way_of(models: Models) -> Way:
+    """How work gets to those models from the process that made them."""
+    return OnZeroGpu(models) if ON_ZERO_GPU else Here(models)
+
+
+def leased(
+    work: Work[Product], way: Way, stop: threading.Event | None = None
+) -> Generator[Sign | Product, None, Effort]:
+    """The events of the work, done that way; returns what it took.
+
+    Work that is lost while it goes on is asked for once more, under a lease that is twice as long; the products that
+    were yielded are not yielded again. Raises LeaseRefused when there is no device to be had, LeaseEnded when the work
+    was lost twice.
     """
     given = 0
+    notes: tuple[str, ...] = ()
     for stretch in ATTEMPTS:
         skipped, begun, effort = given, False, None
-        if ON_ZERO_GPU:
-            yield Progress("queued", note="waiting for a GPU")
+        if way.waiting:
+            yield Progress("queued", note=way.waiting)
         try:
-            for event in _leased(work, models.number, stretch):
+            for event in way.steps(work, stretch, stop or threading.Event()):
                 if isinstance(event, Begun):
                     begun = True
-                    if ON_ZERO_GPU:
-                        yield Progress("loading", note="a GPU is there")  # who cancelled while waiting is heard here
+                    if way.there:
+                        yield Progress("loading", note=way.there)  # who cancelled while waiting is heard here
                 elif isinstance(event, StudioError):
                     raise event
                 elif isinstance(event, Effort):
@@ -109,15 +185,15 @@ def leased(work: Work[Product], models: Models) -> Generator[Sign | Product, Non
                     given += 1
                     yield event
             assert effort is not None
-            return effort
+            return dataclasses.replace(effort, notes=(*effort.notes, *notes))
         except StudioError:
             raise
         except Exception as error:
-            # The leased function raises nothing: what arrives here is what Spaces has to say. Before a GPU was granted
-            # that is a refusal; later it is the end of the lease, since nothing else ends a leased process.
-            if not ON_ZERO_GPU:
+            verdict = way.verdict(error, work.remedy, begun=begun)
+            if verdict is error:
                 raise
-            if not begun and getattr(error, "title", None) != GRANTED_TITLE:
-                raise LeaseRefused(str(getattr(error, "message", error)), f"{work.remedy} {REFUSED}") from error
-            log.warning("the lease of the GPU ended before the work did: %s", error)
-    raise LeaseEnded("The GPU was taken away before the job was done.", work.remedy)
+            if verdict is not None:
+                raise verdict from error
+            log.warning("the work was lost before it was done: %s", error)
+            notes = (way.again,) if way.again else ()
+    raise LeaseEnded(way.lost, work.remedy)

@@ -151,14 +151,16 @@ LOADERS: Mapping[Role, Loader] = MappingProxyType(
 class Models:
     """The networks of one device, each in its role. Several of these live in one process without knowing each other.
 
-    `number` names it within the process and within those that are forked from it.
+    `number` names it within the process and within those that are forked from it. `units` says whether the processor
+    multiplies bfloat16 by itself; None asks that of this machine.
     """
 
     _numbers: ClassVar = itertools.count()
     _open: ClassVar[weakref.WeakValueDictionary[int, Models]] = weakref.WeakValueDictionary()
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, units: bool | None = None) -> None:
         self.machine = machine
+        self._units = units
         self.number = next(self._numbers)
         self._loaded: dict[Role, Loaded] = {}
         self._happened: list[str] = []
@@ -279,7 +281,11 @@ class Models:
 
     def _halves(self) -> bool:
         """Whether songs are rendered on a processor that is several times faster in bfloat16 than in float32."""
-        return self.machine.chosen.runtime == "torch" and self.device_kind() == "cpu" and has_bfloat16_units()
+        return self.machine.chosen.runtime == "torch" and self.device_kind() == "cpu" and self.units()
+
+    def units(self) -> bool:
+        """Whether the processor multiplies bfloat16 by itself."""
+        return has_bfloat16_units() if self._units is None else self._units
 
     def _notes(self, need: Need) -> Iterator[str]:
         """What is not as it usually is about a song's networks, for the log and for the track."""

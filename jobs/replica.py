@@ -1,4 +1,4 @@
-"""A replica: one device with what is loaded on it, and the line in which jobs wait for it."""
+"""A replica: a device with what is loaded on it, or several of them elsewhere, and the line in which jobs wait."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Literal, TypeVar
 
 from core.errors import Cancelled
 from core.events import Progress, Sign
-from jobs.lease import leased
+from jobs.lease import Way, leased, way_of
 from jobs.line import Line, Place
 from jobs.models import Models
 from jobs.passing import passing
 from jobs.work import Effort, Need, Work
-from networks.machine import Machine
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +30,19 @@ Product = TypeVar("Product")
 
 
 class Replica:
-    """Does one piece of work at a time; `state` and `note` tell what it is at."""
+    """Does one piece of work at a time on each of its devices; `state` and `note` tell what was last seen of one.
 
-    def __init__(self, machine: Machine, longest: int = LONGEST_LINE) -> None:
-        self.models = Models(machine)
+    `models` are those of this process. Where work goes another `way`, they stay empty and speak for the machines there,
+    of which so many are `at_once` at work. `longest` is the line before one device.
+    """
+
+    def __init__(self, models: Models, way: Way | None = None, at_once: int = 1, longest: int = LONGEST_LINE) -> None:
+        self.models = models
         self.state: State = "idle"
         self.note = ""
-        self._line = Line(longest)
+        self._way = way or way_of(models)
+        self._at_work, self._lock = 0, threading.Lock()
+        self._line = Line(longest + at_once - 1, at_once)
 
     def perform(
         self, work: Work[Product], stop: threading.Event, owner: str = ""
@@ -54,10 +59,17 @@ class Replica:
         seconds = work.cost.seconds(self.models.device_kind())
         with self._line.place(owner=owner, seconds=seconds) as place:
             yield from _waited(place, stop)
+            self._count(1)
             try:
                 watch: Callable[[Sign | Product], Iterator[Sign | Product]] = self._watch
-                return (yield from passing(leased(work, self.models), watch))
+                return (yield from passing(leased(work, self._way, stop), watch))
             finally:
+                self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._at_work += more
+            if not self._at_work:
                 self.state, self.note = ("ready" if self.models.roles else "idle"), ""
 
     def _watch(self, event: Sign | Product) -> Iterator[Sign | Product]:
@@ -75,9 +87,9 @@ class Replica:
             self.state = "ready"
 
     def close(self) -> None:
-        """Wait for the work that is at it, then free the weights."""
+        """Wait for the work that is at it, then let go of the device."""
         with self._line.turn():
-            self.models.free()
+            self._way.close()
 
 
 def _waited(place: Place, stop: threading.Event) -> Generator[Progress, None, None]:

@@ -206,7 +206,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setenv("ACE_MODELS_DIR", str(weights))
     monkeypatch.setattr(loading, "PULSE_S", 0.0)  # a tiny checkpoint is there before it could be told twice
-    replica = Replica(Machine(runtime="torch", device="cpu"))
+    replica = Replica(loading.Models(Machine(runtime="torch", device="cpu")))
     yield Desk(library=Library(tmp_path / "outputs"), replica=replica, checkpoint="xl-turbo")
     replica.close()
 

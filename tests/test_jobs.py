@@ -18,7 +18,7 @@ from core.requests import REQUESTS
 from jobs.desk import Event
 from jobs.estimates import Cost
 from jobs.kinds import KINDS
-from jobs.lease import leased
+from jobs.lease import leased, way_of
 from jobs.models import Models
 from jobs.work import Need
 from library.tracks import Track
@@ -124,13 +124,13 @@ def test_songs_take_turns_and_one_that_waits_knows_its_place_and_ends_at_once_wh
 
 
 def test_work_yields_its_products_and_tells_what_to_do_when_memory_runs_out() -> None:
-    models = Models(CPU)
-    assert [event for event in leased(Count(), models) if isinstance(event, TextDelta)] == [
+    way = way_of(Models(CPU))
+    assert [event for event in leased(Count(), way) if isinstance(event, TextDelta)] == [
         TextDelta("one"),
         TextDelta("two"),
     ]
     with pytest.raises(OutOfMemory, match=r"Count less far\."):
-        list(leased(Count(fails=True), models))
+        list(leased(Count(fails=True), way))
 
 
 def test_costs_add_up_and_learn_from_what_was_seen() -> None:

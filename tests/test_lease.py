@@ -44,7 +44,7 @@ from dataclasses import dataclass
 from core.errors import StudioError
 from core.events import Progress, TextDelta
 from jobs.estimates import Cost
-from jobs.lease import leased
+from jobs.lease import leased, way_of
 from jobs.models import Models
 from networks.machine import Machine
 
@@ -75,7 +75,7 @@ def told(deaths, fails=False, refused=False):
     open(path, "w").write(str(deaths))
     words, error = "", None
     try:
-        for event in leased(Countdown(path, fails), models):
+        for event in leased(Countdown(path, fails), way_of(models)):
             words += event.text if isinstance(event, TextDelta) else ""
     except StudioError as raised:
         error = [type(raised).__name__, raised.message, raised.hint]
