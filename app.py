@@ -6,17 +6,18 @@ A first word that is no option belongs to the command line's one-shot jobs (see 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import ipaddress
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backend import Settings
+    from backend import Settings, Studio
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -31,13 +32,20 @@ os.environ.setdefault("ZEROGPU_MMAP_AUTOPRUNE_PATTERN", "/nothing")
 HOSTED = bool(os.environ.get("SPACE_ID"))
 """Whether this is a Hugging Face Space: strangers share it, and a proxy stands in front."""
 
-PORT = 7860
-MAX_UPLOAD = "1gb"
+THREADS = 40
+"""Threads for what is no job, as Gradio has them."""
+
+CLEAN_STOP_S = 3.0
+"""So long a stop waits for the running step to end and for what is finished to be saved."""
+
+log = logging.getLogger(__name__)
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the server."""
     from cli import main as cli
+    from cli import server
+    from jobs.replica import LONGEST_LINE
 
     options = argparse.ArgumentParser(
         prog="studio",
@@ -45,16 +53,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="One-shot jobs: studio generate | cover | extend | edit | lyrics | plan | draft | enhance | understand, "
         "each with --help.",
     )
-    options.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
-    options.add_argument("--host", default="0.0.0.0" if HOSTED else "127.0.0.1", help="default: this machine only")
-    options.add_argument("--share", action="store_true", help="make a public link through Gradio's servers")
-    options.add_argument("--checkpoint", help="the weights to run on; left out: the best that is installed")
-    options.add_argument(
-        "--replicas",
-        metavar="N",
-        help="so many jobs at once, each on a device of its own; 2-8: at least 2, up to 8 as jobs wait (docs/scale.md)",
-    )
-    options.add_argument("--cluster", metavar="ADDRESS", help="the Ray cluster whose machines the replicas run on")
+    unset = {
+        "port": server.PORT,
+        "host": "0.0.0.0" if HOSTED else "127.0.0.1",
+        "max_queue": LONGEST_LINE,
+        "max_upload": server.MAX_UPLOAD,
+    }
+    server.add_flags(options, unset, os.environ)
     cli.add_machine_flags(options)
     return options
 
@@ -65,7 +70,7 @@ def open_to_strangers(options: argparse.Namespace) -> bool:
         here = ipaddress.ip_address(options.host).is_loopback
     except ValueError:
         here = options.host == "localhost"
-    return HOSTED or options.share or not here
+    return HOSTED or options.share or not here or bool(options.auth or os.environ.get("ACE_AUTH"))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -77,15 +82,19 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
     from backend import Settings
     from cli import main as cli
+    from cli.server import STRANGERS_JOBS
     from jobs.cluster import replicas_of
 
-    settings = Settings(
+    is_open = open_to_strangers(options)
+    return Settings(
         checkpoint=options.checkpoint,
         machine=cli.machine_of(dict(vars(options))),
         replicas=replicas_of(options.replicas, options.cluster),
+        adapter_homes=(Path(get_upload_folder()),) if is_open else None,
+        max_queue=options.max_queue,
+        max_jobs_per_session=options.max_jobs_per_session or (STRANGERS_JOBS if is_open else None),
+        max_duration_s=options.max_duration_s,
     )
-    homes = (Path(get_upload_folder()),) if open_to_strangers(options) else None
-    return dataclasses.replace(settings, adapter_homes=homes)
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -97,14 +106,30 @@ def serve(options: argparse.Namespace) -> int:
         import_gradio()
         import theme
         from backend import Studio
+        from cli.server import users_of
+        from library.repair import repair
         from ui import page
+        from ui.hosts import guarding, hosts_of
 
+        users = users_of(options.auth, os.environ)
+        hosts = hosts_of(
+            options.host,
+            allowed=options.allow_host or (),
+            space=os.environ.get("SPACE_HOST", ""),
+            share=options.share,
+        )
         studio = Studio(settings_of(options))
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
         studio.prepare()
+        repaired = repair(studio.library)
         studio.library.empty_trash()
+    if repaired:
+        log.info("%s", repaired)
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
     try:
         blocks.launch(
             server_name=options.host,
@@ -112,7 +137,10 @@ def serve(options: argparse.Namespace) -> int:
             share=options.share,
             allowed_paths=[str(studio.library.root.absolute())],
             blocked_paths=[str(path.absolute()) for path in studio.library.private],
-            max_file_size=MAX_UPLOAD,
+            max_file_size=options.max_upload,
+            max_threads=max(THREADS, options.max_queue + THREADS),
+            auth=list(users.items()) if users else None,
+            prevent_thread_lock=True,
             state_session_capacity=page.SESSIONS_KEPT,
             theme=theme.studio_theme(),
             css_paths=list(page.STYLES),
@@ -121,11 +149,28 @@ def serve(options: argparse.Namespace) -> int:
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
-            app_kwargs=dict(blocks.serving),
+            app_kwargs={**blocks.serving, "lifespan": guarding(hosts)},
         )
+        while not stop.wait(3600):
+            pass
     finally:
-        studio.close()
-    return 0
+        ended = _stopped(studio)
+    log.info("stopped%s", "" if ended else "; a step that takes longer was cut off")
+    # Browsers hold their streams of events open for as long as they are let, and a thread that is in the middle of a
+    # step would be torn out of its library: whatever was worth keeping is kept by now.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _stopped(studio: Studio) -> bool:
+    """Whether what ran has ended within its step, and what is finished is saved: no longer is waited."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)  # who asks again would cut short what is being saved
+    closing = threading.Thread(target=studio.close, daemon=True)
+    closing.start()
+    closing.join(CLEAN_STOP_S)
+    return not closing.is_alive()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from checkpoints import table, writers
 from checkpoints.writers import Writer
-from core.errors import StudioError
+from core.errors import Busy, StudioError
 from core.paths import outputs_folder
 from core.recipes import Recipe
 from core.requests import REQUESTS, Request
@@ -21,7 +21,7 @@ from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.models import Models
 from jobs.replay import Replay, replay
-from jobs.replica import Replica, State
+from jobs.replica import LONGEST_LINE, Replica, State
 from jobs.songs import usual_needs
 from jobs.weights import Weights
 from jobs.workers import Ticket, Workers
@@ -37,6 +37,8 @@ class Settings:
 
     `adapter_homes` are the folders in which a request may name adapters beside the presets; None allows any file,
     which is not for a page that strangers use. `replicas` are those that do the work instead of this process.
+    `max_queue` jobs wait or are done by one device at the most, `max_jobs_per_session` of one owner, and none makes or
+    reads more than `max_duration_s` of music; None sets no bound.
     """
 
     checkpoint: str | None = None
@@ -44,6 +46,9 @@ class Settings:
     replicas: Replicas | None = None
     outputs: Path = field(default_factory=outputs_folder)
     adapter_homes: tuple[Path, ...] | None = () if os.environ.get("SPACE_ID") else None
+    max_queue: int = LONGEST_LINE
+    max_jobs_per_session: int | None = None
+    max_duration_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +64,9 @@ class Status:
 def _replica_of(settings: Settings) -> Replica:
     """Where the work of the studio is done. Raises StudioError for replicas that cannot be had."""
     if settings.replicas is None:
-        return Replica(Models(settings.machine))
-    return cluster.opened(settings.replicas, settings.machine, str(settings.outputs.absolute()))
+        return Replica(Models(settings.machine), longest=settings.max_queue)
+    outputs = str(settings.outputs.absolute())
+    return cluster.opened(settings.replicas, settings.machine, outputs, settings.max_queue)
 
 
 class Studio:
@@ -80,6 +86,7 @@ class Studio:
             replica=self._replica,
             checkpoint=self.settings.checkpoint,
             adapter_homes=self.settings.adapter_homes,
+            max_duration_s=self.settings.max_duration_s,
         )
         self._workers: Workers[Event] = Workers()
 
@@ -103,16 +110,32 @@ class Studio:
         the library holds already. Raises StudioErrors; Cancelled after a cancel. Closing the generator is a cancel too,
         and does not wait.
         """
-        return self._workers.run(self._events(request, fresh=fresh), job)
+        return self._workers.run(self._events(request, self._desk, fresh=fresh), job)
 
-    def begin(self, request: Request, *, job: str, owner: str = "", grace_s: float | None = None) -> None:
+    def begin(
+        self,
+        request: Request,
+        *,
+        job: str,
+        owner: str = "",
+        grace_s: float | None = None,
+        library: Library | None = None,
+    ) -> None:
         """Begin a job that runs on whether or not anybody follows it; `owner` says whose it is.
 
-        A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it.
+        A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it. What it finds
+        and makes lies in `library`: the studio's, as somebody sees it. Raises Busy when the owner has too many already.
         """
+        most = self.settings.max_jobs_per_session
+        mine = [ticket for ticket in self._workers.tickets(ended=False) if owner and ticket.owner == owner]
+        if most is not None and len(mine) >= most:
+            raise Busy(
+                f"You have {len(mine)} jobs at work or in the line: no more than {most} at once.", "Wait for one."
+            )
         asked = next(name for name, each in REQUESTS.items() if each is type(request))
         ticket = Ticket(job=job, asked=asked, owner=owner, grace_s=grace_s)
-        self._workers.begin(self._events(request), ticket)
+        desk = self._desk.of(owner, library or self.library)
+        self._workers.begin(self._events(request, desk), ticket)
 
     def follow(self, job: str) -> Generator[Event, None, None]:
         """The events of a job that was begun, as `run` gives them; what was missed comes first.
@@ -132,10 +155,10 @@ class Studio:
         return next(iter([*(own if owner else []), *others]), None)
 
     def _events(
-        self, request: Request, *, fresh: bool = False
+        self, request: Request, desk: Desk, *, fresh: bool = False
     ) -> Callable[[threading.Event], Generator[Event, None, None]]:
         kind = KINDS[type(request)]
-        return lambda stop: kind.events(request, self._desk, stop, fresh=fresh)
+        return lambda stop: kind.events(request, desk, stop, fresh=fresh)
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""
@@ -145,9 +168,9 @@ class Studio:
         """Seconds that a job is likely to take on this machine; learns from the tracks in the library."""
         return KINDS[type(request)].seconds(request, self._desk)
 
-    def replay(self, track: Track) -> Replay:
+    def replay(self, track: Track, library: Library | None = None) -> Replay:
         """Whether the track's request would give the same samples on this machine, or why not. Renders nothing."""
-        return replay(track, self._desk)
+        return replay(track, self._desk.of("", library or self.library))
 
     def recipe(self, checkpoint: str | None = None) -> Recipe:
         """The recipe of a checkpoint; None means the one that the studio runs on. Loads nothing."""
@@ -173,4 +196,5 @@ class Studio:
         """Tell running jobs to stop, wait for them, and free the weights."""
         self._workers.cancel_all()
         self.weights.close()
+        self._workers.wait()
         self._replica.close()

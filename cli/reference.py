@@ -1,7 +1,7 @@
 """What the documents take from the tables: `.venv/bin/python -m cli.reference` brings them up to date.
 
 docs/knobs.md is written whole, of docs/apple.md the table of memory, of docs/checkpoints.md that of cards, of
-docs/actions.md those of the actions and of the formats.
+docs/actions.md those of the actions and of the formats, of docs/server.md that of its options.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ TIERS = ("<!-- tiers: written by `.venv/bin/python -m cli.reference` -->\n", "<!
 DONE = DOCS / "actions.md"
 TABLES = ("<!-- actions: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of actions -->")
 """Around the tables of actions and formats."""
+
+SERVER = DOCS / "server.md"
+OPTIONS = ("<!-- options: written by `.venv/bin/python -m cli.reference` -->\n", "<!-- end of options -->")
+"""Around the table of the server's options."""
 
 HEADER = """# The knobs
 
@@ -99,6 +103,13 @@ def actions_page() -> str:
     return _renewed(DONE, TABLES, "\n".join(rows))
 
 
+def server_page() -> str:
+    """docs/server.md with a fresh table of options."""
+    from cli.server import table
+
+    return _renewed(SERVER, OPTIONS, table())
+
+
 def _renewed(page: Path, marks: tuple[str, str], table: str) -> str:
     """The page with the table between its marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
@@ -111,3 +122,4 @@ if __name__ == "__main__":
     APPLE.write_text(apple_page(), encoding="utf-8")
     CHECKPOINTS.write_text(checkpoints_page(), encoding="utf-8")
     DONE.write_text(actions_page(), encoding="utf-8")
+    SERVER.write_text(server_page(), encoding="utf-8")

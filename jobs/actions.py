@@ -58,6 +58,7 @@ class Actions:
     ) -> Generator[Event, None, None]:
         """Progress, then the Companion: that of the library where there is one, unless it shall be made afresh."""
         song, action, name = song_of(request, desk), ACTIONS[type(request)], name_of(request)
+        desk.refuse_longer(song.seconds, _whose(request)[0])
         if why := action.refusal(song.track):
             raise RequestError([Fault(*_whose(request), why)], "Choose another song.")
         needs = _needs(action, song)
@@ -71,7 +72,7 @@ class Actions:
                 cost = _cost(action, request, song.seconds)
                 work = ActionWork(request=request, song=song, folder=folder, needs=needs, cost=cost)
                 made: list[Made] = []
-                yield from gathered(desk.replica.perform(work, stop), made)
+                yield from gathered(desk.perform(work, stop), made)
                 yield Progress("saving")
                 (only,) = made
                 there = companions.keep(folder, name, key, facts=only.facts, names=only.names, notes=only.notes)

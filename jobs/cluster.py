@@ -178,8 +178,10 @@ def _cancel_at(response: DeploymentResponseGenerator[Any], stop: threading.Event
             return
 
 
-def opened(replicas: Replicas, machine: Machine, outputs: str) -> Replica:
+def opened(replicas: Replicas, machine: Machine, outputs: str, longest: int) -> Replica:
     """A line before replicas that are started by this, or found again by who keeps the same `outputs`.
+
+    `longest` is the line before one device.
 
     Raises StudioError when Ray is not installed, the cluster does not answer, or it has no room for the least of them.
     """
@@ -230,7 +232,7 @@ def opened(replicas: Replicas, machine: Machine, outputs: str) -> Replica:
     except RuntimeError as error:
         raise StudioError(f"The replicas could not be started: {error}", "Ray's logs in /tmp/ray say more.") from error
     way = OnReplica(handle, app, own=replicas.cluster is None)
-    return Replica(Models(facts.machine, units=facts.units), way, most)
+    return Replica(Models(facts.machine, units=facts.units), way, most, longest)
 
 
 def _join(cluster: str | None) -> None:

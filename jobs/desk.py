@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -12,12 +13,13 @@ from typing import Protocol, TypeVar
 from checkpoints import find, table
 from checkpoints.table import Checkpoint
 from core.drafts import Draft
+from core.errors import Fault, RequestError
 from core.events import Sign, TextDelta
 from core.plans import Plan
 from jobs.passing import passing
 from jobs.replica import Replica
 from jobs.time_left import StagePace
-from jobs.work import Effort
+from jobs.work import Effort, Work
 from library.companions import Companion
 from library.tracks import Library, Track
 from networks.machine import DeviceKind
@@ -63,16 +65,36 @@ class Desk:
 
     `checkpoint` is the one that the studio runs on when a request names none; None takes the best that is installed.
     `adapter_homes` are the folders in which a request may name adapters beside the presets; None allows any file.
+    `whose` are the jobs, which take turns with those of others; none makes or reads more than `max_duration_s`.
     """
 
     library: Library
     replica: Replica
     checkpoint: str | None = None
     adapter_homes: tuple[Path, ...] | None = None
+    whose: str = ""
+    max_duration_s: float | None = None
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pace", Pace(self.library))
+
+    def of(self, whose: str, library: Library) -> Desk:
+        """The desk for somebody's jobs, with the library that they see; how fast this machine was, all songs tell."""
+        desk = copy.copy(self)
+        object.__setattr__(desk, "library", library)
+        object.__setattr__(desk, "whose", whose)
+        return desk
+
+    def perform(self, work: Work[Product], stop: threading.Event) -> Generator[Sign | Product, None, Effort]:
+        """The events of the work once it is its turn, as the replica gives them."""
+        return self.replica.perform(work, stop, self.whose)
+
+    def refuse_longer(self, seconds: float | None, field: str = "duration_s") -> None:
+        """Raise RequestError for more seconds of music than may be asked for here."""
+        if seconds is not None and self.max_duration_s is not None and seconds > self.max_duration_s:
+            rule = f"must be at most {self.max_duration_s:g} seconds on this server"
+            raise RequestError([Fault(field, round(seconds, 3), rule)], "Make it shorter.")
 
     def row(self, checkpoint: str | None = None) -> Checkpoint:
         """The checkpoint of that name, or the one that the studio runs on. Raises RequestError for no such name."""

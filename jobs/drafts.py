@@ -88,7 +88,7 @@ class Drafts:
     ) -> Generator[Event, None, None]:
         """Progress, then one Draft with its seed."""
         work = yield from self._work(request)
-        yield from desk.replica.perform(work, stop)
+        yield from desk.perform(work, stop)
 
     def seconds(self, request: DraftRequest, desk: Desk) -> float:
         """The planner's time; the built-in drafter is quicker than anyone reads."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from core.errors import OutOfMemory, StudioError
 from core.events import Progress
+from core.files import reason
 from core.steps import telling
 from jobs import estimates
 from jobs.work import Need, Role
@@ -385,7 +386,12 @@ class Models:
 
 
 def as_studio_error(error: Exception, remedy: str) -> StudioError | None:
-    """The studio's own error for what a framework raised when memory ran out; None for anything else."""
+    """The studio's own error for what a framework raised when memory ran out, and for what a disk refused.
+
+    None for anything else.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return OutOfMemory("The device has not enough memory for this.", remedy)
+    if isinstance(error, OSError):  # whose own words name places on the disk
+        return StudioError(f"The machine refused something: {reason(error)}.", "The log says more.")
     return error if isinstance(error, StudioError) else None

@@ -133,7 +133,7 @@ class Plans:
         resolved, needs = resolve(request, recipe, secrets.randbelow), kind.needs(request)
         cost = estimates.planning(resolved.music.duration_s or LONGEST_SUNG_S, billions_of(needs))
         work = PlanWork(request=resolved, planner=recipe.planner, needs=needs, cost=cost)
-        yield from desk.replica.perform(work, stop)
+        yield from desk.perform(work, stop)
 
     def seconds(self, request: PlanRequest, desk: Desk) -> float:
         """The planner's time, as far as the length is known."""

@@ -22,8 +22,8 @@ POLL_S = 0.1
 """How long a queued job waits for its turn before it looks whether it was cancelled."""
 
 LONGEST_LINE = 21
-"""The job that has the device, and those that wait: each holds the recordings that it works on, 230 MB for ten minutes.
-"""
+"""The job that has the device, and those that wait, unless it is said otherwise: each holds the recordings that it
+works on, 230 MB for ten minutes."""
 
 State = Literal["idle", "loading", "running", "ready"]
 Product = TypeVar("Product")
@@ -33,19 +33,21 @@ class Replica:
     """Does one piece of work at a time on each of its devices; `state` and `note` tell what was last seen of one.
 
     `models` are those of this process. Where work goes another `way`, they stay empty and speak for the machines there,
-    of which so many are `at_once` at work.
+    of which so many are `at_once` at work. `longest` is the line before one device.
     """
 
-    def __init__(self, models: Models, way: Way | None = None, at_once: int = 1) -> None:
+    def __init__(self, models: Models, way: Way | None = None, at_once: int = 1, longest: int = LONGEST_LINE) -> None:
         self.models = models
         self.state: State = "idle"
         self.note = ""
         self._way = way or way_of(models)
         self._at_work, self._lock = 0, threading.Lock()
-        self._line = Line(LONGEST_LINE + at_once - 1, at_once)
+        self._line = Line(longest + at_once - 1, at_once)
 
-    def perform(self, work: Work[Product], stop: threading.Event) -> Generator[Sign | Product, None, Effort]:
-        """The events of the work; returns what it took.
+    def perform(
+        self, work: Work[Product], stop: threading.Event, owner: str = ""
+    ) -> Generator[Sign | Product, None, Effort]:
+        """The events of the work; returns what it took. Owners take turns where their work has to wait.
 
         Work that needs nothing loaded is done at once, beside whatever runs. Raises Cancelled when `stop` is set while
         it waits for its turn, Busy when too many wait already; closing the generator frees the device.
@@ -54,7 +56,8 @@ class Replica:
             started = time.monotonic()
             yield from work.events(self.models)
             return Effort(seconds=time.monotonic() - started, peak_gb=0.0, notes=())
-        with self._line.place() as place:
+        seconds = work.cost.seconds(self.models.device_kind())
+        with self._line.place(owner=owner, seconds=seconds) as place:
             yield from _waited(place, stop)
             self._count(1)
             try:

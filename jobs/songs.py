@@ -51,11 +51,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SongWork:
-    """A song, or several variations of it, with everything at hand; of its needs the song's networks are the last."""
+    """A song, or several variations of it, with everything at hand; of its needs the song's networks are the last.
+
+    No planner makes it longer than `longest_s`, where there is a bound.
+    """
 
     job: Job
     needs: tuple[Need, ...]
     cost: Cost
+    longest_s: float | None = None
     remedy: ClassVar[str] = "Make it shorter, or fewer variations."
 
     def events(self, models: Models) -> Iterator[Sign | Take]:
@@ -66,6 +70,9 @@ class SongWork:
         plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
         yield from models.bring(self.needs[-1])
         request, seconds = self.job.request, plans[0].duration_s
+        if self.longest_s is not None and seconds > self.longest_s:
+            rule = f"must be at most {self.longest_s:g} seconds on this server, and was planned to be longer"
+            raise RequestError([Fault("duration_s", seconds, rule)], "Say how long it shall be.")
         models.make_room(estimates.working_gb(seconds, request.variations))
         previews = estimates.previews(request, self.job.recipe, seconds)
         yield from rendered(self.job, models.song, plans, previews)
@@ -100,7 +107,7 @@ class Songs:
         seconds = order.work.job.duration_s(SAMPLE_RATE) or estimates.PLANNED_S
         desk.library.require_room(round(request.variations * seconds * BYTES_PER_S))
         takes: list[Take] = []
-        events = _time_left(order, desk).told(desk.replica.perform(order.work, stop))
+        events = _time_left(order, desk).told(desk.perform(order.work, stop))
         effort = yield from gathered(events, takes)
         yield Progress("saving")
         yield from _saved(order, takes, effort, desk)
@@ -150,13 +157,17 @@ def ordering(request: SongRequest, desk: Desk) -> Generator[Progress, None, Orde
 
     Raises StudioErrors for whatever is wrong with it.
     """
+    if any(_sources(request)):
+        yield READING
+        yield from telling(READING, decoder.started())
     made = settled(request, desk)
     job, left = yield from _job(made, desk)
-    seconds = job.duration_s(SAMPLE_RATE) or LONGEST_SUNG_S
-    cost = _cost(made.request, made.recipe, made.needs[:-1], seconds)
+    known_s = job.duration_s(SAMPLE_RATE)
+    desk.refuse_longer(known_s)
+    cost = _cost(made.request, made.recipe, made.needs[:-1], known_s or LONGEST_SUNG_S)
     source = _source_name(made.request, made.record.hashes, desk)
-    order = Order(work=SongWork(job=job, needs=made.needs, cost=cost), record=made.record, source=source)
-    return order.noted(*left)
+    work = SongWork(job=job, needs=made.needs, cost=cost, longest_s=desk.max_duration_s)
+    return Order(work=work, record=made.record, source=source).noted(*left)
 
 
 def settled(request: SongRequest, desk: Desk) -> Settled:

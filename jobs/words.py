@@ -57,7 +57,7 @@ class Words:
         writer = writers.find(request.writer)
         lyrics_lm.refuse_foreign(request, writer)
         resolved = seeded(writers.assigned(request, writer), secrets.randbelow)
-        effort = yield from desk.replica.perform(WordsWork(request=resolved, writer=writer), stop)
+        effort = yield from desk.perform(WordsWork(request=resolved, writer=writer), stop)
         facts = (writer.name, resolved.seed, effort.seconds, effort.peak_gb)
         log.info("lyrics with %s, seed %d: in %.1f s, peak memory %.1f GB", *facts)
 

@@ -57,6 +57,7 @@ class Run(Generic[Result]):
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
         self.stop = threading.Event()
+        self.over = threading.Event()
         self.ended = False
         self.heard = False
         self._begun = False
@@ -146,6 +147,8 @@ class Run(Generic[Result]):
         except BaseException as leaving:  # what means to end the thread ends it: here is its end, and it must be heard
             log.error("a job's thread was ended", exc_info=leaving)
             self.tell(_End(StudioError(f"The job ended at once: {leaving!r}.", "Ask for it again.")))
+        finally:
+            self.over.set()
 
 
 class Workers(Generic[Result]):
@@ -209,6 +212,13 @@ class Workers(Generic[Result]):
             runs = list(self._runs.values())
         for run in runs:
             run.stop.set()
+
+    def wait(self, wait_s: float | None = None) -> bool:
+        """Whether every job has ended, at the latest after so many seconds: what they saved is saved."""
+        deadline = None if wait_s is None else time.monotonic() + wait_s
+        with self._lock:
+            runs = list(self._runs.values())
+        return all(run.over.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for run in runs)
 
     def _begin(self, events: Events[Result], ticket: Ticket) -> Run[Result]:
         """Begin a job in a thread, which sees the caller's context variables: a GPU is leased in their name."""

@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import StudioError
-from core.files import reason, write_whole
+from core.files import in_use, reason, write_whole
 from core.knobs import Json
 
 SHEET = "companion.json"
 KEY_DIGITS = 16
-_BEGUN = ".begun-"
+BEGUN = ".begun-"
+"""Begins the name of a folder whose content is not whole yet."""
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 class Companion:
     """The files that an action made of a song, in order, and what is to be known about them.
 
-    `song` is the SHA-256 of the song's audio; `notes` name what did not go as asked.
+    `song` is the SHA-256 of the song's audio; `notes` name what did not go as asked. `owner` says whose it is where
+    strangers share the library: names of files tell what he calls his song.
     """
 
     action: str
@@ -41,6 +43,7 @@ class Companion:
     files: tuple[Path, ...]
     facts: Mapping[str, Json]
     notes: tuple[str, ...] = ()
+    owner: str = ""
 
     def summary(self) -> dict[str, Json | list[str]]:
         """What to know about it, in round numbers."""
@@ -48,19 +51,26 @@ class Companion:
 
 
 class Companions:
-    """The companions in a folder, which is made with the first one."""
+    """The companions in a folder, which is made with the first one; with an owner, his alone."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, owner: str | None = None) -> None:
         self.root = root
+        self.owner = owner
+
+    def of_owner(self, owner: str) -> Companions:
+        """The companions as that owner sees them: his alone."""
+        return Companions(self.root, owner)
 
     def find(self, song: str, action: str, key: str) -> Companion | None:
         """What that action made of a song under that key, if all of its files are there."""
-        return _read(self._folder(song, action, key))
+        there = _read(self._folder(song, action, key))
+        return there if there and self.owner in (None, there.owner) else None
 
     def of(self, song: str) -> tuple[Companion, ...]:
         """Everything that was made of a song, the newest first."""
         made = filter(None, map(_read, (self.root / song).glob("[!.]*-*")))  # what was begun has a dot in front
-        return tuple(sorted(made, key=lambda companion: companion.created, reverse=True))
+        mine = (companion for companion in made if self.owner in (None, companion.owner))
+        return tuple(sorted(mine, key=lambda companion: companion.created, reverse=True))
 
     @contextmanager
     def begun(self, song: str) -> Iterator[Path]:
@@ -68,10 +78,11 @@ class Companions:
 
         Raises StudioError when the disk refuses.
         """
-        folder = self.root / song / f"{_BEGUN}{secrets.token_hex(4)}"
+        folder = self.root / song / f"{BEGUN}{secrets.token_hex(4)}"
         try:
             folder.mkdir(parents=True)
-            yield folder
+            with in_use(self.root):
+                yield folder
         except OSError as error:
             log.error("what was made could not be saved: %s", error)
             raise StudioError(
@@ -99,6 +110,7 @@ class Companions:
             "files": {name: (folder / name).stat().st_size for name in names},
             "facts": dict(facts),
             "notes": list(notes),
+            "owner": self.owner or "",
         }
         write_whole(folder / SHEET, json.dumps(sheet, ensure_ascii=False, indent=1, allow_nan=False).encode())
         target = self._folder(folder.parent.name, action, key)
@@ -117,7 +129,8 @@ class Companions:
         shutil.rmtree(self.root / song, ignore_errors=True)
 
     def _folder(self, song: str, action: str, key: str) -> Path:
-        return self.root / song / f"{action}-{key[:KEY_DIGITS]}"
+        whose = f"-{self.owner[:KEY_DIGITS]}" if self.owner else ""
+        return self.root / song / f"{action}-{key[:KEY_DIGITS]}{whose}"
 
 
 def _read(folder: Path) -> Companion | None:
@@ -135,6 +148,7 @@ def _read(folder: Path) -> Companion | None:
             files=files,
             facts=dict(sheet["facts"]),
             notes=tuple(map(str, sheet["notes"])),
+            owner=str(sheet.get("owner", "")),
         )
     except FileNotFoundError:
         return None

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -53,6 +53,9 @@ LATE = f"cannot be decoded: the decoder was still at it after {LONGEST_S:g} seco
 LARGE = f"cannot be decoded: it takes more than the {MOST_BYTES >> 30} GB of memory that a recording may take"
 
 _Task = Literal["probe", "load"]
+_Answer = Mapping[str, Any]
+"""What the process writes as JSON: the facts of a file, or the rule that it breaks."""
+
 _SERVE = "from library.decoder import serve; serve()"
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,15 @@ def probe(path: Path, field: str = "audio") -> Header:
     """As `library.audio.probe`."""
     header, _ = finished(_asked("probe", path, field))
     return Header(**header)
+
+
+def started() -> Generator[None, None, None]:
+    """Steps until a process is there that answers at once."""
+    with _at_hand() as process:
+        try:
+            yield from process.ask("probe", ROOT)
+        except (EOFError, TimeoutError):
+            process.left = 0  # what is asked next will tell
 
 
 def load(path: Path, field: str = "audio") -> Waveform:
@@ -91,7 +103,7 @@ class _Process:
         )
         self.left = SERVED
 
-    def ask(self, task: _Task, path: Path) -> Generator[None, None, tuple[dict[str, object], Waveform]]:
+    def ask(self, task: _Task, path: Path) -> Generator[None, None, tuple[_Answer, Waveform]]:
         """The answer, and the samples that follow it. Raises EOFError where the process ends, TimeoutError."""
         assert self._child.stdin is not None and self._child.stdout is not None
         until = time.monotonic() + LONGEST_S
@@ -108,7 +120,7 @@ class _Process:
         answer = json.loads(self._child.stdout.readline() or b"null")
         if answer is None:
             raise EOFError
-        samples = np.empty((2, answer.pop("samples", 0)), np.float32)
+        samples = np.empty((2, answer.get("samples", 0)), np.float32)
         if samples.size and self._child.stdout.readinto(samples.data.cast("B")) < samples.nbytes:  # type: ignore[attr-defined]
             raise EOFError
         return answer, samples
@@ -127,7 +139,7 @@ _idle: list[_Process] = []
 _lock = threading.Lock()
 
 
-def _asked(task: _Task, path: Path, field: str) -> Generator[None, None, tuple[dict[str, object], Waveform]]:
+def _asked(task: _Task, path: Path, field: str) -> Generator[None, None, tuple[_Answer, Waveform]]:
     """The facts and samples of a file. Raises RequestError, with `field` as the name of the fault."""
     with _at_hand() as process:
         try:

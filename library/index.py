@@ -35,7 +35,7 @@ PAGE = 60
 _SCHEMA = """
 CREATE TABLE tracks (
   number INTEGER PRIMARY KEY, id TEXT UNIQUE, stamp TEXT, created REAL, mode TEXT, checkpoint TEXT, favourite INTEGER,
-  key TEXT, sha256 TEXT, bytes INTEGER, batch TEXT
+  key TEXT, sha256 TEXT, owner TEXT, bytes INTEGER, batch TEXT
 );
 CREATE TABLE facts (id TEXT PRIMARY KEY, facts TEXT);
 CREATE TABLE peaks (id TEXT PRIMARY KEY, peaks TEXT);
@@ -44,6 +44,7 @@ CREATE TABLE sources (id TEXT, sha256 TEXT);
 CREATE INDEX newest ON tracks (created DESC, id DESC);
 CREATE INDEX keys ON tracks (key);
 CREATE INDEX sounds ON tracks (sha256);
+CREATE INDEX owners ON tracks (owner, created DESC, id DESC);
 CREATE INDEX sourced ON sources (id);
 """
 _TABLES = ("tracks", "facts", "peaks", "words", "sources")
@@ -66,7 +67,8 @@ Told = TypeVar("Told")
 class Entry:
     """What the index keeps of one track; `created` is in seconds since 1970, `sources` are hashes of its recordings.
 
-    `facts` is all that its sidecar tells, and `words` the texts in which it is searched.
+    `owner` says whose it is, empty where nobody asked. `facts` is all that its sidecar tells, and `words` the texts in
+    which it is searched.
     """
 
     created: float
@@ -75,6 +77,7 @@ class Entry:
     favourite: bool
     key: str
     sha256: str
+    owner: str
     sources: tuple[str, ...]
     words: Sequence[str]
     bytes: int
@@ -83,7 +86,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What is looked for; what is empty asks for nothing. `among` are the ids that may be found, None all of them.
+    """What is looked for; what is empty asks for nothing. `owner` is whose songs may be found, None those of all.
 
     `limit` counts songs, those that are takes of one request together.
     """
@@ -92,7 +95,7 @@ class Query:
     mode: str = ""
     checkpoint: str = ""
     favourite: bool = False
-    among: Sequence[str] | None = None
+    owner: str | None = None
     limit: int = PAGE
 
 
@@ -143,11 +146,11 @@ class Index(Generic[Told]):
         self._lock = threading.Lock()
         self._passed: tuple[int, float] = (0, 0.0)
 
-    def newest(self, limit: int | None = None) -> list[Told]:
-        """The tracks, the newest first."""
-        return self._told(
-            "JOIN tracks USING (id) ORDER BY created DESC, id DESC LIMIT ?", -1 if limit is None else limit
-        )
+    def newest(self, limit: int | None = None, owner: str | None = None) -> list[Told]:
+        """The tracks, the newest first; those of one owner alone, if he is named."""
+        where, values = _conditions(Query(owner=owner))
+        asked = f"JOIN tracks USING (id) WHERE {where} ORDER BY created DESC, id DESC LIMIT ?"
+        return self._told(asked, *values, -1 if limit is None else limit)
 
     def made_by(self, key: str) -> list[Told]:
         """The tracks with that cache key, the newest first."""
@@ -161,9 +164,9 @@ class Index(Generic[Told]):
         """What the query asks for."""
         return self._look(lambda db: _matches(db, query, self._restored), Matches(), hasty=True)
 
-    def weights(self, among: Sequence[str] | None = None) -> list[Weight]:
-        """What each track takes of the disk, the oldest first."""
-        where, values = _conditions(Query(among=among))
+    def weights(self, owner: str | None = None) -> list[Weight]:
+        """What each track takes of the disk, the oldest first; those of one owner alone, if he is named."""
+        where, values = _conditions(Query(owner=owner))
         asked = f"SELECT id, favourite, sha256, bytes FROM tracks WHERE {where} ORDER BY created, id"
 
         def weigh(db: sqlite3.Connection) -> list[Weight]:
@@ -276,8 +279,10 @@ def _put(db: sqlite3.Connection, identity: str, stamp: str, entry: Entry | None)
     if entry is None:
         db.execute("REPLACE INTO tracks (id, stamp) VALUES (?, ?)", (identity, stamp))
         return
-    told = (entry.created, entry.mode, entry.checkpoint, entry.favourite, entry.key, entry.sha256, entry.bytes)
-    row = (identity, stamp, *told, entry.key or identity)
+    told = (entry.created, entry.mode, entry.checkpoint, entry.favourite, entry.key, entry.sha256)
+    # What one owner asked for twice is one set of takes; another one's stands apart.
+    batch = f"{entry.owner} {entry.key}".strip() if entry.key else identity
+    row = (identity, stamp, *told, entry.owner, entry.bytes, batch)
     number = db.execute(f"REPLACE INTO tracks VALUES (NULL, {', '.join('?' * len(row))})", row).lastrowid
     db.execute("REPLACE INTO words VALUES (?, ?, ?)", (number, identity, folded("\n".join(entry.words)).encode()))
     db.execute("REPLACE INTO facts VALUES (?, ?)", (identity, entry.facts))
@@ -293,9 +298,8 @@ def _conditions(query: Query) -> tuple[str, list[object]]:
     """The part of a statement after WHERE, and its values."""
     parts: list[str] = ["created IS NOT NULL"]
     values: list[object] = []
-    if query.among is not None:
-        marks = ", ".join("?" * len(query.among))
-        parts, values = [*parts, f"tracks.id IN ({marks})"], [*values, *query.among]
+    if query.owner is not None:
+        parts, values = [*parts, "owner = ?"], [*values, query.owner]
     for column in ("mode", "checkpoint"):
         if wanted := getattr(query, column):
             parts, values = [*parts, f"{column} = ?"], [*values, wanted]
@@ -320,8 +324,8 @@ def _matches(db: sqlite3.Connection, query: Query, restored: Callable[[str, str]
         sets[batch].append(identity)
     groups = list(sets.values())
     shown = [identity for group in groups for identity in group]
-    sources = _sources(db, shown, query.among)
-    where, values = _conditions(Query(among=query.among))
+    sources = _sources(db, shown, query.owner)
+    where, values = _conditions(Query(owner=query.owner))
     names = db.execute(f"SELECT DISTINCT checkpoint FROM tracks WHERE {where} ORDER BY checkpoint", values)
     told = ((each, list(_told(db, restored, "WHERE id = ?", each))) for each in {*shown, *sources.values()})
     return Matches(
@@ -334,11 +338,10 @@ def _matches(db: sqlite3.Connection, query: Query, restored: Callable[[str, str]
     )
 
 
-def _sources(db: sqlite3.Connection, shown: Sequence[str], among: Sequence[str] | None) -> dict[str, str]:
+def _sources(db: sqlite3.Connection, shown: Sequence[str], owner: str | None) -> dict[str, str]:
     """The track that each of these was made from, as far as there is one that may be found; of several the newest."""
     asked = (
         "SELECT sources.id, tracks.id FROM sources JOIN tracks USING (sha256)"
-        " WHERE sources.id = ? AND tracks.id != sources.id ORDER BY created"
+        " WHERE sources.id = ? AND tracks.id != sources.id AND owner = coalesce(?, owner) ORDER BY created"
     )
-    pairs = (pair for identity in shown for pair in db.execute(asked, (identity,)))
-    return {made: source for made, source in pairs if among is None or source in among}
+    return dict(pair for identity in shown for pair in db.execute(asked, (identity, owner)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +39,18 @@ class Surplus:
     bytes: int = 0
 
 
-def usage(library: Library, among: Sequence[str] | None = None) -> Usage:
-    """What all tracks take, or those among a visitor's own."""
-    weights = library.weights(among)
+def usage(library: Library) -> Usage:
+    """What the tracks of a library take: all of them, or those of its owner."""
+    weights = library.weights()
     sounds = {each.sha256 for each in weights}
-    if among is None:
+    if library.companions.owner is None:
         made, trash = size_of(library.companions.root), size_of(library.trash.root)
     else:
-        made = sum(size_of(library.companions.folder(sound)) for sound in sounds)
-        trash = sum(size_of(library.trash.root / identity) for identity in among if library.trash.holds(identity))
+        made = sum(
+            file.stat().st_size for sound in sounds for each in library.companions.of(sound) for file in each.files
+        )
+        aside = (track.id for batch in library.discarded() for track in batch)
+        trash = sum(size_of(library.trash.root / identity) for identity in aside)
     return Usage(tracks=sum(each.bytes for each in weights), made=made, trash=trash)
 
 

@@ -5,13 +5,14 @@ A track is there once its sidecar is there, and the sidecar is written last: a c
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +22,10 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
 
 import numpy as np
+import soundfile
 
 from core.errors import Fault, RequestError, StudioError
-from core.files import free_bytes, reason, sha256, write_whole
+from core.files import free_bytes, in_use, reason, sha256, write_whole
 from core.knobs import Json, Knob, knobs_of, readable, to_json
 from core.params import SONG_MODES, SongRequest
 from core.plans import plan_text
@@ -65,7 +67,7 @@ SUFFIXES = (".json", ".wav", ".safetensors", NEW_PART)
 
 NAME_CHARS = 200
 
-_UNTOLD: Mapping[str, Json] = {"peak_gb": 0.0, "name": "", "favourite": False, "peaks": ""}
+_UNTOLD: Mapping[str, Json] = {"peak_gb": 0.0, "name": "", "favourite": False, "peaks": "", "owner": ""}
 """What older sidecars do not tell."""
 
 _LARGEST = {bool: 1, int: 2**53, float: 10**9}
@@ -116,7 +118,7 @@ class Track(Record):
     """A saved song: its record, and its wav file, whose length is in seconds and whose peak is 1 at full scale.
 
     `name` is what the user calls it, empty where the title serves; `peaks` is its waveform (library/peaks.py), empty
-    where nobody has looked yet.
+    where nobody has looked yet. `owner` says whose it is where strangers share the library, as `Library.of` knows him.
     """
 
     id: str
@@ -129,6 +131,7 @@ class Track(Record):
     name: str = ""
     favourite: bool = False
     peaks: str = ""
+    owner: str = ""
 
     @property
     def called(self) -> str:
@@ -199,16 +202,35 @@ _Seen = tuple[int, int, int, str]
 
 
 class Library:
-    """The tracks in a folder, which is made when the first one is saved."""
+    """The tracks in a folder, which is made when the first one is saved.
+
+    `of` gives it as one owner sees it: with what he saves, and nothing that is another one's.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._owner: str | None = None
+        self._lent: Container[str] = ()
         self.companions = Companions(root / COMPANIONS)
         self.trash = Trash(root / TRASH, SUFFIXES)
         self._index = Index(root, self._entry, _indexed(root), (each.name for each in dataclasses.fields(Track)))
         self._unreadable: set[Path] = set()
         self._whole: dict[str, _Seen] = {}
         self._damaged: dict[str, _Seen] = {}
+
+    def of(self, owner: str, lent: Container[str] = ()) -> Library:
+        """The library as that owner sees it: his tracks alone, and to look at also those whose ids are lent to him."""
+        seen = copy.copy(self)
+        seen.companions = self.companions.of_owner(owner)
+        seen._owner, seen._lent = owner, lent
+        return seen
+
+    def owns(self, track: Track) -> bool:
+        """Whether the track may be changed here: it is not only lent."""
+        return self._owner in (None, track.owner)
+
+    def _shows(self, track: Track) -> bool:
+        return self.owns(track) or track.id in self._lent
 
     @property
     def private(self) -> tuple[Path, ...]:
@@ -222,7 +244,8 @@ class Library:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            return self._save(waveform, latents, record)
+            with in_use(self.root):
+                return self._save(waveform, latents, record)
         except OSError as error:
             log.error("a song could not be saved: %s", error)
             raise StudioError(
@@ -255,6 +278,7 @@ class Library:
                 sha256=digest,
                 code=code_version(),
                 peaks=peaks.of(waveform),
+                owner=self._owner or "",
             )
             write_whole(track.sidecar, _to_json(track).encode())
         except BaseException:
@@ -268,11 +292,11 @@ class Library:
 
     def newest(self, limit: int | None = None) -> tuple[Track, ...]:
         """So many of the newest tracks, newest first."""
-        return tuple(self._index.newest(limit))
+        return tuple(self._index.newest(limit, self._owner))
 
     def search(self, query: Query) -> Matches[Track]:
         """The tracks that a query asks for; takes of one request stand together, in their order."""
-        found = self._index.search(query)
+        found = self._index.search(dataclasses.replace(query, owner=self._owner))
         return dataclasses.replace(
             found, groups=[sorted(group, key=lambda each: found.tracks[each].take) for group in found.groups]
         )
@@ -281,17 +305,24 @@ class Library:
         """The track of that id. Raises RequestError, with `field` as the name of the fault, when there is none."""
         # Ids come from outside: only what looks like one becomes part of a path.
         track = self._read(self.root / f"{identity}.json") if ID.fullmatch(identity) else None
-        if track is None:
-            raise RequestError([Fault(field, identity, "must be the id of a track in the library")])
+        if track is None or not self._shows(track):
+            raise _no_track(identity, field)
+        return track
+
+    def _own(self, identity: str) -> Track:
+        """The track of that id, to be changed. Raises RequestError as `get` does, for one that is only lent too."""
+        track = self.get(identity)
+        if not self.owns(track):
+            raise _no_track(identity)
         return track
 
     def find(self, key: str) -> tuple[Track, ...]:
         """The tracks made by the request with that cache key, in the order of their takes, the newest of each."""
-        return self._newest_takes(self._index.made_by(key))
+        return self._newest_takes(filter(self.owns, self._index.made_by(key)))
 
     def whole(self, key: str) -> Found:
         """The same of the tracks whose audio is what was saved, and those that stand in their way because it is not."""
-        made = self._index.made_by(key)
+        made = [*filter(self.owns, self._index.made_by(key))]
         whole, damaged = self._newest_takes(filter(self.is_whole, made)), []
         if len(whole) < len({track.take for track in made}):
             damaged = [track for track in self._newest_takes(made) if track not in whole]
@@ -328,7 +359,7 @@ class Library:
 
     def find_audio(self, sha256: str) -> Track | None:
         """The track whose wav file has that hash: how a song that comes back as a source is recognised."""
-        return next(iter(self._index.sounding(sha256)), None)
+        return next(filter(self._shows, self._index.sounding(sha256)), None)
 
     def rename(self, identity: str, name: str) -> Track:
         """The track under another name; an empty one lets its title serve. Raises RequestError when there is none."""
@@ -355,10 +386,10 @@ class Library:
 
         Raises RequestError when one is not there, and StudioError when the disk refuses.
         """
-        tracks, now_ns = [self.get(identity) for identity in identities], time.time_ns()
+        tracks, now_ns = [self._own(identity) for identity in identities], time.time_ns()
         self.trash.empty(UNDO_S)
         sounds = Counter(each.sha256 for each in self._index.weights())
-        with _refusing("The song could not be deleted"):
+        with _refusing("The song could not be deleted"), in_use(self.root):
             for track in tracks:
                 sounds[track.sha256] -= 1
                 is_shared = sounds[track.sha256] > 0
@@ -366,20 +397,21 @@ class Library:
 
     def restore(self, identity: str) -> Track:
         """The track that was put aside, as it was. Raises RequestError when it is not there any more."""
-        if not self.trash.holds(identity):
+        if not any(track.id == identity for batch in self.discarded() for track in batch):
             raise RequestError([Fault("id", identity, "must be the id of a track that was deleted lately")])
-        with _refusing("The song could not be brought back"):
+        with _refusing("The song could not be brought back"), in_use(self.root):
             self.trash.give_back(identity, self.root, self.companions.root)
         return self.get(identity)
 
     def discarded(self) -> Iterator[tuple[Track, ...]]:
         """The tracks that `restore` would bring back, in batches that were put aside at once, the last one first."""
         for batch in self.trash.batches():
-            yield tuple(filter(None, map(self._read, batch)))
+            if mine := tuple(track for track in map(self._read, batch) if track and self.owns(track)):
+                yield mine
 
-    def weights(self, among: Sequence[str] | None = None) -> Sequence[Weight]:
-        """What each track takes of the disk, the oldest first; `among` are the ids to weigh, None weighs all."""
-        return self._index.weights(among)
+    def weights(self) -> Sequence[Weight]:
+        """What each track takes of the disk, the oldest first."""
+        return self._index.weights(self._owner)
 
     def empty_trash(self, older_s: float = 0.0) -> None:
         """Remove for good what was put aside so many seconds ago."""
@@ -390,9 +422,9 @@ class Library:
 
         Raises RequestError when there is no such track.
         """
-        track = self.get(identity)
+        track = self._own(identity)
         _remove(track.path)
-        if self.find_audio(track.sha256) is None:
+        if not self._index.sounding(track.sha256):
             self.companions.remove(track.sha256)
 
     def latents(self, track: Track, shape: tuple[int, int] | None = None) -> Kept:
@@ -404,6 +436,38 @@ class Library:
             log.warning("latents of track %s left aside: %s", track.id, kept.fault)
         return kept
 
+    def adopt(self, path: Path) -> Track | None:
+        """The track of a song whose sidecar was never written, as a recording; None where its audio is not whole.
+
+        How it was made is lost with the process that made it.
+        """
+        try:
+            with soundfile.SoundFile(path) as file:
+                title, whole = str(file.title or ""), file.seek(0, soundfile.SEEK_END) == file.frames > 0
+            waveform = audio.load(path) if whole else None
+        except (OSError, RuntimeError, RequestError):
+            return None
+        if waveform is None:
+            return None
+        path.with_suffix(".safetensors").unlink(missing_ok=True)
+        track = Track(
+            mode="recording",
+            title=title or path.stem,
+            checkpoint="",
+            seed=0,
+            notes=("it was found without what tells how it was made",),
+            id=path.stem,
+            path=path,
+            created=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+            seconds=waveform.shape[1] / SAMPLE_RATE,
+            peak=float(np.abs(waveform).max(initial=0.0)),
+            sha256=sha256(path),
+            code=code_version(),
+            peaks=peaks.of(waveform),
+        )
+        write_whole(track.sidecar, _to_json(track).encode())
+        return track
+
     def new_part(self, track: Track) -> Path:
         """A wav file of what is new in the track: the window without the source around it."""
         path = track.path.with_suffix(NEW_PART)
@@ -414,9 +478,9 @@ class Library:
 
     def _changed(self, identity: str, facts: Mapping[str, Json]) -> Track:
         """The track with these facts in its sidecar; whatever else that tells stays, be it of a later version."""
-        track = self.get(identity)
+        track = self._own(identity)
         told = json.loads(track.sidecar.read_text(encoding="utf-8")) | facts
-        with _refusing("The song could not be changed"):
+        with _refusing("The song could not be changed"), in_use(self.root):
             write_whole(track.sidecar, json.dumps(told, ensure_ascii=False, indent=1, allow_nan=False).encode())
         return self.get(identity)
 
@@ -435,6 +499,10 @@ class Library:
                 self._unreadable.add(sidecar)
                 log.warning("sidecar %s passed over: %s", sidecar.name, " ".join(str(error).split())[:200])
             return None
+
+
+def _no_track(identity: str, field: str = "id") -> RequestError:
+    return RequestError([Fault(field, identity, "must be the id of a track in the library")])
 
 
 @contextmanager
@@ -476,6 +544,7 @@ def _entry_of(track: Track) -> Entry:
         favourite=track.favourite,
         key=track.key,
         sha256=track.sha256,
+        owner=track.owner,
         sources=tuple(track.hashes.values()),
         words=words,
         bytes=sum(file.stat().st_size for file in files if file.is_file()),

@@ -41,6 +41,7 @@ class App:
     models: Path
     log: Path
     pid: int
+    process: subprocess.Popen[bytes]
 
 
 @pytest.fixture(autouse=True)
@@ -97,12 +98,22 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @contextmanager
-def serving(home: Path, program: Path, *options: str, environment: Mapping[str, str] = {}) -> Iterator[App]:
-    """The program that serves the studio, started in that folder; its log must stay free of tracebacks."""
+def serving(
+    home: Path, program: Path, *options: str, environment: Mapping[str, str] = {}, junk: bool = False
+) -> Iterator[App]:
+    """The program that serves the studio, started in that folder; its log must stay free of tracebacks.
+
+    Nor may it tell of events that cannot be read, unless it is sent `junk`.
+    """
     port, log = _free_port(), home / "log.txt"
     process = _start([sys.executable, str(program), "--port", str(port), *options], home, log, environment)
     running = App(
-        url=f"http://127.0.0.1:{port}", outputs=home / "outputs", models=home / "models", log=log, pid=process.pid
+        url=f"http://127.0.0.1:{port}",
+        outputs=home / "outputs",
+        models=home / "models",
+        log=log,
+        pid=process.pid,
+        process=process,
     )
     try:
         _wait_for(running, process)
@@ -111,6 +122,7 @@ def serving(home: Path, program: Path, *options: str, environment: Mapping[str, 
         _stop(process)
     lines = log.read_text(encoding="utf-8", errors="replace")
     assert "Traceback" not in lines, lines
+    assert junk or "The event cannot be read" not in lines, lines
 
 
 def _free_port() -> int:
@@ -153,9 +165,18 @@ def _wait_for(running: App, process: subprocess.Popen[bytes]) -> None:
         try:
             with urllib.request.urlopen(f"{running.url}/config", timeout=5):
                 return
+        except urllib.error.HTTPError as refused:
+            if refused.code == 401:  # it is up, and asks who is there
+                return
+            time.sleep(0.1)
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     pytest.fail(f"the studio was not up within {START_S} s:\n{running.log.read_text(errors='replace')}")
+
+
+def stopped(app: App, wait_s: float) -> int:
+    """The exit code of a studio that was told to stop."""
+    return app.process.wait(wait_s)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

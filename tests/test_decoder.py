@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,8 +43,8 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     started: list[int] = []
     start = subprocess.Popen.__init__
 
-    def noting(self: subprocess.Popen[bytes], *parts: object, **named: object) -> None:
-        start(self, *parts, **named)  # type: ignore[arg-type]
+    def noting(self: Any, *parts: Any, **named: Any) -> None:
+        start(self, *parts, **named)
         started.append(self.pid)
 
     monkeypatch.setattr(decoder, "_idle", [])

@@ -11,11 +11,11 @@ import pytest
 import soundfile
 
 from backend import Studio
-from library import storage
 from library.tracks import Record, Track
 from ui import page
 from ui.handlers import Handlers
 from ui.library import Shelf
+from ui.visitors import Visitors
 
 DEEDS: tuple[dict[str, object], ...] = (
     {"deed": "rename", "name": "mine"},
@@ -28,59 +28,57 @@ DEEDS: tuple[dict[str, object], ...] = (
 )
 
 
-@pytest.fixture
-def shared(studio: Studio) -> Shelf:
-    """The view of a page that strangers share."""
-    return Shelf(Handlers(studio, hosted=True))
+def shared(studio: Studio, whose: str) -> Shelf:
+    """The view that a visitor has of a page that strangers share."""
+    return Shelf(Handlers(studio, hosted=True).of(gr.Request(session_hash=whose)))
 
 
-def save(studio: Studio, title: str, **facts: object) -> Track:
+def save(studio: Studio, title: str, whose: str = "", **facts: object) -> Track:
     sound = np.full((2, 48_000), 0.01 * len(title), np.float32)
     given = {"mode": "generate", "title": title, "checkpoint": "nano", "seed": 7} | facts
-    return studio.library.save(sound, None, Record(**given))  # type: ignore[arg-type]
+    library = Visitors(studio.library, hosted=bool(whose)).library(whose)
+    return library.save(sound, None, Record(**given))  # type: ignore[arg-type]
 
 
 def names(told: dict[str, Any]) -> list[str]:
     return [row["name"] for group in told["sets"] for row in group]
 
 
-def test_a_visitor_sees_and_touches_their_own_songs_alone(studio: Studio, shared: Shelf) -> None:
-    theirs, mine = save(studio, "theirs"), save(studio, "mine own", hashes={"src_audio": "?"})
-    cover = save(studio, "a cover of theirs", mode="cover", hashes={"src_audio": theirs.sha256})
-    own = [mine.id, cover.id]
-    told = shared.listing({"weigh": True}, own)
+def test_a_visitor_sees_and_touches_their_own_songs_alone(studio: Studio) -> None:
+    me, them = shared(studio, "me"), shared(studio, "them")
+    theirs, mine = save(studio, "theirs", "them"), save(studio, "mine own", "me", hashes={"src_audio": "?"})
+    save(studio, "a cover of theirs", "me", mode="cover", hashes={"src_audio": theirs.sha256})
+    told = me.listing({"weigh": True})
     assert names(told) == ["a cover of theirs", "mine own"]
     assert told["sets"][0][0]["source"] is None
     assert (told["storage"]["bounded"], told["total"]) == (False, 2)
     assert told["storage"]["used"] < 2.2 * mine.path.stat().st_size
     before = {path: path.read_bytes() for path in studio.library.root.glob("*.json")}
     for deed in DEEDS:
-        answer = shared.answer({**deed, "id": theirs.id, "ids": [theirs.id]}, own)
+        answer = me.answer({**deed, "id": theirs.id, "ids": [theirs.id]})
         assert answer["told"], deed
     assert {path: path.read_bytes() for path in studio.library.root.glob("*.json")} == before
-    assert shared.replay(theirs.id, own) == {} == shared.drawn([theirs.id], own)
-    assert shared.answer({"deed": "delete", "id": mine.id}, own)["trash"] == {"ids": [mine.id], "names": ["mine own"]}
-    assert shared.listing({}, [theirs.id])["trash"]["ids"] == []
-    assert shared.answer({"deed": "restore", "ids": [mine.id]}, [theirs.id])["told"].endswith("of this browser.")
-    assert shared.answer({"deed": "restore", "ids": [mine.id]}, own)["told"] == "mine own came back."
-
-
-def test_what_a_browser_says_it_owns_leads_nowhere_else_on_the_disk(studio: Studio, shared: Shelf) -> None:
-    save(studio, "theirs")
-    own: list[Any] = ["..", "../companions", "/", str(studio.library.root), 7, None, {"id": "x"}]
-    told = shared.listing({"weigh": True}, own)
-    assert (told["sets"], told["storage"]["used"], told["storage"]["trash"]) == ([], 0, 0)
-    assert storage.usage(studio.library, ["..", "/"]) == storage.Usage(tracks=0, made=0, trash=0)
+    assert me.replay(theirs.id) == {} == me.drawn([theirs.id])
+    assert me.answer({"deed": "delete", "id": mine.id})["trash"] == {"ids": [mine.id], "names": ["mine own"]}
+    assert them.listing({})["trash"]["ids"] == []
+    assert "that was deleted lately" in them.answer({"deed": "restore", "ids": [mine.id]})["told"]
+    assert me.listing({"weigh": True})["storage"]["trash"] > 48_000
+    assert me.answer({"deed": "restore", "ids": [mine.id]})["told"] == "mine own came back."
 
 
 def test_a_visitor_opens_their_own_songs_alone(studio: Studio) -> None:
-    theirs, mine = save(studio, "theirs"), save(studio, "mine own")
-    (fill,) = [each.fn for each in page.build(studio, hosted=True).fns.values() if each.name == "fill" and each.js]
+    theirs, mine = save(studio, "theirs", "them"), save(studio, "mine own", "me")
+    me = gr.Request(session_hash="me")
+    (fill,) = [
+        each.fn
+        for each in page.build(studio, hosted=True).fns.values()
+        if each.name == "fill" and len(each.inputs) == 3
+    ]
     asked = {"kind": "song", "id": mine.id, "takes": [theirs.id, mine.id]}
-    shown = fill(asked, "Lock seed", None, [mine.id])
+    shown = fill(asked, "Lock seed", None, me)
     told = [each for each in shown.values() if isinstance(each, dict) and each.get("id") == mine.id]
     assert [each["takes"] for each in told if "takes" in each] == [[mine.id]]
-    assert fill({**asked, "id": theirs.id}, "Lock seed", None, [mine.id]) == gr.skip()
+    assert fill({**asked, "id": theirs.id}, "Lock seed", None, me) == gr.skip()
 
 
 def test_a_host_sees_what_came_of_what_and_takes_uploads_alone_in(
@@ -89,17 +87,16 @@ def test_a_host_sees_what_came_of_what_and_takes_uploads_alone_in(
     shelf = Shelf(Handlers(studio, hosted=False))
     source = save(studio, "the source")
     save(studio, "a cover", mode="cover", hashes={"src_audio": source.sha256})
-    (cover,), _ = shelf.listing({}, None)["sets"]
+    (cover,), _ = shelf.listing({})["sets"]
     assert cover["source"] == {"id": source.id, "name": "the source"}
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     for folder in ("uploads", "elsewhere"):
         (tmp_path / folder).mkdir()
         soundfile.write(tmp_path / folder / "tape.wav", np.full((48_000, 2), 0.5), 48_000)
     (tmp_path / "uploads" / "no.wav").write_bytes(b"no sound")
-    own: list[str] = []
     paths = [str(tmp_path / each) for each in ("uploads/tape.wav", "elsewhere/tape.wav", "uploads/no.wav")]
-    told = shelf.answer({"deed": "import", "paths": [*paths, 7]}, own)
-    assert names(told)[0] == "tape" and told["total"] == 3 and len(own) == 1
+    told = shelf.answer({"deed": "import", "paths": [*paths, 7]})
+    assert names(told)[0] == "tape" and told["total"] == 3
     assert "tape.wav: must be an upload." in told["told"] and "no.wav: must be" in told["told"]
 
 
@@ -114,5 +111,5 @@ JUNK: tuple[Any, ...] = (
 def test_nothing_that_a_client_may_send_breaks_the_view(studio: Studio, junk: Any) -> None:
     shelf = Shelf(Handlers(studio, hosted=False))
     track = save(studio, "rain")
-    assert names(shelf.answer(junk, [])) in (["rain"], [])
+    assert names(shelf.answer(junk)) in (["rain"], [])
     assert studio.library.get(track.id) == track

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio.components import Component
@@ -155,7 +156,7 @@ def test_a_preset_fills_its_form_and_leaves_the_others_and_what_was_kept_fills_a
 
 def test_a_song_of_a_hosted_page_is_opened_by_its_link_and_by_nothing_else(handlers: Handlers, starts: Starts) -> None:
     track, other = saved(handlers), saved(handlers)
-    told = settings.decode(str(starts.link_of({"id": track.id}, [track.id])))
+    told = settings.decode(str(starts.link_of({"id": track.id})))
     assert told.values == {"prompt": "rain", "seed": 7}
     opens, seal = told.song.rpartition(".")[::2]
     assert opens == track.id
@@ -165,8 +166,11 @@ def test_a_song_of_a_hosted_page_is_opened_by_its_link_and_by_nothing_else(handl
     updates, said, song = starts.answer({"kind": "link", "text": settings.encode(forged)})
     assert (song, said) == (None, "The song of the link is no longer here.")
     assert updates["generate", "prompt"] == "rain"
-    strangers = settings.decode(str(starts.link_of({"id": other.id}, [track.id])))
-    assert strangers.song == ""
+    stranger = handlers.of(gr.Request(session_hash="a stranger"))
+    assert starts.of(stranger).link_of({"id": other.id}) is None
+    assert stranger.opened(track.id, gr.Request(session_hash="a stranger")) == track
+    lent = starts.of(handlers.of(gr.Request(session_hash="a stranger"))).link_of({"id": track.id})
+    assert settings.decode(str(lent)).song == ""
     handlers.studio.library.delete(track.id)
     assert starts.answer({"kind": "link", "text": settings.encode(told)})[1:] == (
         "The song of the link is no longer here.",

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 import tooltips
 from backend import Settings, Studio
 from core.adapters import read_choices
-from core.errors import Cancelled, Fault, RequestError
+from core.errors import Busy, Cancelled, Fault, RequestError
 from core.events import TextDelta
 from core.knobs import AUTO, Knob, knobs_of
 from core.params import MODES, SONG_MODES, UNHEARD
@@ -81,9 +81,12 @@ def knob_of(mode: Mode, name: str) -> Knob:
 
 
 def saved(studio: Studio, **facts: object) -> Track:
-    silence = np.zeros((2, 48_000 * 3), np.float32)
+    return studio.library.save(np.zeros((2, 48_000 * 3), np.float32), None, recorded(**facts))
+
+
+def recorded(**facts: object) -> Record:
     given = {"mode": "generate", "title": "rain", "checkpoint": "nano", "seed": 7, "values": {"seed": 7}} | facts
-    return studio.library.save(silence, None, Record(**given))  # type: ignore[arg-type]
+    return Record(**given)  # type: ignore[arg-type]
 
 
 # ---- widgets ---------------------------------------------------------------------------------------------------------
@@ -420,10 +423,17 @@ def test_the_history_is_the_library_at_home_and_the_browsers_own_songs_where_str
     studio: Studio,
 ) -> None:
     first, second = saved(studio, title="mine"), saved(studio, title="yours")
-    assert [line for _, line in Handlers(studio, hosted=False).history([])] == [second.id, first.id]
-    hosted = Handlers(studio, hosted=True)
-    assert hosted.history([]) == []
-    assert hosted.history([first.id, "../../etc/passwd", 7]) == [("0:03  mine", first.id)]  # type: ignore[list-item]
+    mine = Handlers(studio, hosted=True)
+    me = gr.Request(session_hash="me")
+    own = mine.of(me).library.save(np.zeros((2, 48_000 * 3), np.float32), None, recorded(title="my own"))
+    for visitor in (gr.Request(session_hash="you"), gr.Request(), None):
+        assert Handlers(studio, hosted=False).of(visitor).history() == [
+            ("0:03  my own", own.id),
+            ("0:03  yours", second.id),
+            ("0:03  mine", first.id),
+        ]
+        assert mine.of(visitor).history() == []
+    assert mine.of(me).history() == [("0:03  my own", own.id)]
 
 
 def test_settings_come_back_without_recordings_that_the_page_may_not_show(handlers: Handlers, tmp_path: Path) -> None:
@@ -447,7 +457,7 @@ def test_one_odd_sidecar_takes_neither_the_history_nor_another_song_from_the_pag
         fresh = Studio(dataclasses.replace(studio.settings))
         for hosted in (False, True):
             handlers = Handlers(fresh, hosted=hosted)
-            assert handlers.history([odd.id, kept.id]) == [("0:03  mine", kept.id)], change
+            assert handlers.history() == [("0:03  mine", kept.id)], change
             assert handlers.find({"id": odd.id}) is None
             assert handlers.settings(kept)["seed"] == 7
             assert "about" in handlers.cost("generate", {})
@@ -459,7 +469,7 @@ def test_a_song_of_weights_that_this_version_does_not_know_is_shown_and_recalled
     values = {"checkpoint": "of tomorrow", "prompt": "rain", "bpm": 9000, "keyscale": "H dur", "later": 1}
     track = saved(studio, checkpoint="of tomorrow", values=values)
     handlers = Handlers(studio, hosted=False)
-    assert handlers.history([]) == [("0:03  rain", track.id)]
+    assert handlers.history() == [("0:03  rain", track.id)]
     settings = handlers.settings(track)
     assert [settings[name] for name in ("checkpoint", "prompt", "bpm", "keyscale")] == [
         "of tomorrow",
@@ -526,6 +536,25 @@ def test_a_running_job_is_stopped_by_its_own_session_only(jobs: Jobs) -> None:
     jobs.stop("mine")
     with pytest.raises(Cancelled):
         list(mine)
+
+
+def test_one_cancel_ends_all_that_a_session_has_in_the_line_and_who_has_too_much_in_it_is_told(
+    studio: Studio,
+) -> None:
+    bounded = Studio(dataclasses.replace(studio.settings, max_jobs_per_session=3))
+    jobs, asked = Jobs(bounded), {"prompt": "rain", "duration_s": 60}
+    mine = [jobs.run("generate", asked, "me") for _ in range(3)]
+    for job in mine:
+        next(job)
+    with pytest.raises(Busy, match="You have 3 jobs at work or in the line: no more than 3 at once"):
+        list(jobs.run("generate", asked, "me"))
+    other = jobs.run("lyrics", RAIN, "you")
+    assert any(isinstance(event, TextDelta) for event in other)
+    jobs.stop("me")
+    for job in mine:
+        with pytest.raises(Cancelled):
+            list(job)
+    bounded.close()
 
 
 def test_a_page_that_is_left_loses_no_job_and_its_browser_finds_it_again(studio: Studio) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -125,6 +125,44 @@ def test_a_line_that_is_full_refuses_and_serves_who_must() -> None:
             assert second.before(0) == 1
     with line.place() as alone:
         assert alone.before(0) == 0
+
+
+def test_owners_take_turns_and_nobody_waits_for_more_than_one_job_of_each() -> None:
+    line = Line(longest=8)
+    with ExitStack() as stack:
+        first = stack.enter_context(line.place(owner="many", seconds=180.0))
+        assert first.before(0) == 0
+        many = [stack.enter_context(line.place(owner="many")) for _ in range(4)]
+        assert [place.before(0) for place in many] == [1, 2, 3, 4]
+        one = stack.enter_context(line.place(owner="one"))
+        other = stack.enter_context(line.place(owner="other"))
+        assert [place.before(0) for place in (many[0], one, other, *many[1:])] == [1, 2, 3, 4, 5, 6]
+        stack.enter_context(line.place(owner="other"))
+        with pytest.raises(Busy, match="8 before this one. Try again in about 3 min"), line.place(owner="late"):
+            pass
+
+
+def test_a_line_serves_in_turn_while_who_is_served_leaves() -> None:
+    line, served = Line(longest=9), list[str]()
+    with ExitStack() as opening:
+        at_work = opening.enter_context(line.place(owner="a"))
+
+        def wait(owner: str) -> None:
+            with line.place(owner=owner) as place:
+                queued.release()
+                place.before(None)
+                served.append(owner)
+
+        queued, threads = threading.Semaphore(0), []
+        for owner in ("a", "a", "a", "b", "c", "b"):
+            threads.append(threading.Thread(target=wait, args=(owner,)))
+            threads[-1].start()
+            queued.acquire()
+        assert at_work.before(0) == 0
+    for thread in threads:
+        thread.join()
+    with line.turn():
+        assert served == ["a", "b", "c", "a", "b", "a"]
 
 
 def test_time_left_goes_down_while_nothing_is_told() -> None:

@@ -23,12 +23,14 @@ def strict(text: str) -> Any:
 
 
 class Visitor:
-    """One session of the page at `url`."""
+    """One session of the page at `url`, of a browser with a name of its own; `client` may have logged in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, client: httpx.Client | None = None) -> None:
+        self._client = client or httpx.Client(timeout=ANSWER_S)
         self._api = f"{url}/gradio_api"
         self._session = uuid.uuid4().hex
-        config = strict(httpx.get(f"{url}/config", timeout=ANSWER_S).text)
+        self.browser = uuid.uuid4().hex
+        config = strict(self._client.get(f"{url}/config").text)
         self._props = {each["id"]: each["props"] for each in config["components"]}
         self._events = config["dependencies"]
 
@@ -38,8 +40,36 @@ class Visitor:
         return {
             self._props[number].get("elem_id"): update
             for event in loads
-            for number, update in zip(event["outputs"], self._at_once(event)["data"], strict=True)
+            for number, update in zip(event["outputs"], self._at_once(event, self.browser)["data"], strict=True)
         }
+
+    def fire(self, name: str, *data: object, told: Mapping[str, object] | None = None) -> str:
+        """All that the studio says to an event: `element.event`, `.event` where that says enough, or its handler.
+
+        `data` are its first inputs, the others are as the page shows them at first; `told` comes with the event.
+        """
+        [event] = [each for each in self._events if each["backend_fn"] and self._is(each, name)]
+        shown = [self._props[number].get("value") for number in event["inputs"][len(data) :]]
+        if not event["queue"]:
+            return self._sent(f"run/{event['id']}", event, [*data, *shown], told).text
+        self._post("queue/join", event, [*data, *shown], told)
+        with self._stream() as stream:
+            return "\n".join(stream.iter_lines())
+
+    def _is(self, event: Mapping[str, Any], name: str) -> bool:
+        element, dot, what = name.partition(".")
+        if not dot:
+            return bool(event["api_name"] == name)
+        return any(
+            on == what and element in ("", self._props.get(target, {}).get("elem_id"))
+            for target, on in event["targets"]
+        )
+
+    def ask(self, name: str, **values: object) -> str:
+        """All that the studio says to an endpoint's job; fields that are not named are as the page shows them."""
+        self._ask(name, values)
+        with self._stream() as stream:
+            return "\n".join(stream.iter_lines())
 
     def refusal(self, name: str, **values: object) -> str:
         """Why an endpoint's job is refused; fields that are not named are as the page shows them at first."""
@@ -68,17 +98,20 @@ class Visitor:
         """The name of the knob whose element has the id `mode-knob`."""
         return str(self._props[number]["elem_id"]).partition("-")[2].replace("-", "_")
 
-    def _at_once(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _at_once(self, event: Mapping[str, Any], *first: object) -> Mapping[str, Any]:
         """The answer to an event that needs no queue."""
         assert event["queue"] is False
-        data = [self._props[number].get("value") for number in event["inputs"]]
+        data = [*first, *(self._props[number].get("value") for number in event["inputs"][len(first) :])]
         return dict(self._post(f"run/{event['id']}", event, data))
 
-    def _post(self, route: str, event: Mapping[str, Any], data: list[object]) -> Any:
-        body = {"fn_index": event["id"], "data": data, "session_hash": self._session}
-        answer = httpx.post(f"{self._api}/{route}", json=body, timeout=ANSWER_S)
+    def _post(self, route: str, event: Mapping[str, Any], data: list[object], told: object = None) -> Any:
+        answer = self._sent(route, event, data, told)
         answer.raise_for_status()
         return strict(answer.text)
+
+    def _sent(self, route: str, event: Mapping[str, Any], data: list[object], told: object) -> httpx.Response:
+        body = {"fn_index": event["id"], "data": data, "session_hash": self._session, "event_data": told}
+        return self._client.post(f"{self._api}/{route}", json=body)
 
     def _outcome(self) -> Mapping[str, Any]:
         """What the session's running job ends with."""
@@ -91,7 +124,7 @@ class Visitor:
 
     def _stream(self) -> AbstractContextManager[httpx.Response]:
         query = {"session_hash": self._session}
-        return httpx.stream("GET", f"{self._api}/queue/data", params=query, timeout=ANSWER_S)
+        return self._client.stream("GET", f"{self._api}/queue/data", params=query)
 
 
 def _hangs_on(event: Mapping[str, Any], name: str) -> bool:

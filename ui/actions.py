@@ -111,16 +111,17 @@ def wire(tools: ActionTools, endpoints: Endpoints) -> None:
     for name, start in {**tools.buttons, EXPORT: chosen}.items():
         job = endpoints.add(name, start, tools.inputs(name), [tools.made, tools.facts])
 
-        def show(identity: str | None) -> Updates:
-            track = endpoints.handlers.by_id(identity or "")
-            return gr.skip() if track is None else updates(tools, track, endpoints.handlers)
+        def show(identity: str | None, request: gr.Request) -> Updates:
+            seen = endpoints.handlers.of(request)
+            track = seen.by_id(identity or "")
+            return gr.skip() if track is None else updates(tools, track, seen)
 
         job.success(show, inputs=tools.whose["track"], outputs=tools.outputs, **AT_ONCE)
 
 
 def updates(tools: ActionTools, track: Track, handlers: Handlers) -> Updates:
     """The updates that show what can be done to a track, and what was made of it."""
-    made = handlers.studio.library.companions.of(track.sha256)
+    made = handlers.library.companions.of(track.sha256)
     files = [str(file) for companion in made for file in companion.files]
     return {
         tools.whose["track"]: track.id,
@@ -137,7 +138,7 @@ def updates(tools: ActionTools, track: Track, handlers: Handlers) -> Updates:
 def stem_of(handlers: Handlers, identity: str, name: str) -> Path | None:
     """The file of a stem of a track; None where there is none."""
     track = handlers.by_id(identity)
-    return None if track is None else _parts(handlers.studio.library.companions.of(track.sha256)).get(name)
+    return None if track is None else _parts(handlers.library.companions.of(track.sha256)).get(name)
 
 
 def _parts(made: Sequence[Companion]) -> Mapping[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,9 +55,10 @@ def wire(compare: gr.HTML, endpoints: Endpoints) -> None:
     """Let the page ask for two songs, or for a song and its source."""
     comparer = Comparer(endpoints.handlers)
 
-    def pair(asked: gr.EventData) -> Updates:
+    def pair(asked: gr.EventData, request: gr.Request) -> Updates:
         first, second = (str(getattr(asked, name, "")) for name in ("a", "b"))
-        return {compare: gr.update(pair={"of": [first, second], **comparer.pair(first, second)})}
+        told = comparer.of(endpoints.handlers.of(request)).pair(first, second)
+        return {compare: gr.update(pair={"of": [first, second], **told})}
 
     compare.select(pair, outputs=compare, **READING)
 
@@ -67,6 +69,12 @@ class Comparer:
     def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
         self._lufs: dict[str, float | None] = {}
+
+    def of(self, handlers: Handlers) -> Comparer:
+        """The comparer of what a visitor sees; how loud a sound is, is the same for all."""
+        seen = copy.copy(self)
+        seen._handlers = handlers
+        return seen
 
     def pair(self, first: str, second: str) -> dict[str, object]:
         """The lanes of two tracks, or of a track and its source where the first is empty, and what differs in them."""

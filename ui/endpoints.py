@@ -21,7 +21,6 @@ from core.tables import Mode
 from ui import faults
 from ui.faults import Place
 from ui.handlers import Handlers
-from ui.sessions import Jobs
 from ui.streams import Outputs, followed, outputs
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -66,7 +65,7 @@ class Endpoints:
         """
         return self._job(
             start,
-            named(name, self.handlers.jobs, faults.places_of(inputs)),
+            named(name, self.handlers, faults.places_of(inputs)),
             shown_in,
             inputs_kwargs=dict(inputs),
             api_name=name,
@@ -87,7 +86,7 @@ class Endpoints:
         """Let a button end the jobs of its own session."""
 
         def cancel(request: gr.Request) -> None:
-            self.handlers.jobs.stop(request.session_hash or "")
+            self.handlers.jobs.stop(self.handlers.session(request))
 
         button.click(cancel, js="() => studio.cancelling()", **AT_ONCE)
 
@@ -99,7 +98,7 @@ class Endpoints:
         places = list(dict.fromkeys(each for components in shown_in.values() for each in components))
 
         def resume(browser: str, request: gr.Request) -> Iterator[Outputs]:
-            session = request.session_hash or ""
+            session = self.handlers.session(request, browser)
             ticket = self.handlers.jobs.find(browser or NOBODY)
             if ticket is None or ticket.asked not in shown_in:
                 yield (gr.skip(),) * (len(places) + 2)
@@ -126,7 +125,7 @@ class Endpoints:
         """The job's event, between one that turns the page busy and one that brings it to rest."""
 
         def expect(browser: str, request: gr.Request) -> None:
-            self.handlers.jobs.expect(request.session_hash or "", browser or NOBODY)
+            self.handlers.jobs.expect(self.handlers.session(request), browser or NOBODY)
 
         begins = start.click if isinstance(start, gr.Button) else start.then
         begun = begins(expect, js="() => studio.begin()", inputs=self.progress, **AT_ONCE)
@@ -141,13 +140,13 @@ class Endpoints:
             ended(self.handlers.status, js=js, outputs=self.status, **AT_ONCE)
 
 
-def named(name: str, jobs: Jobs, places: Mapping[str, Place]) -> Callable[..., Iterator[Outputs]]:
+def named(name: str, handlers: Handlers, places: Mapping[str, Place]) -> Callable[..., Iterator[Outputs]]:
     """A generator function whose signature and docstring name every knob of the request, with its default."""
     knobs = knobs_of(REQUESTS[name])
 
     def run(request: gr.Request, **values: object) -> Iterator[Outputs]:
         # The `yield` stands in here, or Gradio does not see a generator.
-        yield from outputs(jobs, name, values, request.session_hash or "", places)
+        yield from outputs(handlers.jobs, name, values, handlers.session(request), places)
 
     caller = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
     run.__name__ = name

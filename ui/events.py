@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,12 @@ TELLING = ("lyrics", "plan", "timesteps", "brief")
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Every component that an event reads or writes; `own` are the ids of the songs that this browser made.
+    """Every component that an event reads or writes.
 
     `simple` makes a song from one line; the `hub` asks for what a form may start from.
     """
 
     blocks: gr.Blocks
-    library: Library
     endpoints: Endpoints
     rail: gr.Radio
     history: gr.Radio
@@ -55,7 +54,6 @@ class Page:
     cancel: gr.Button
     song: SongPane
     words: WordsPane
-    own: gr.BrowserState
     simple: gr.Button
     hub: gr.HTML
 
@@ -74,9 +72,19 @@ class Page:
         """What the page asks of the studio."""
         return self.endpoints.handlers
 
-    def history_update(self, own: Sequence[str] | None, current: str | None) -> object:
+    @property
+    def library(self) -> Library:
+        """The songs that the page shows."""
+        return self.handlers.library
+
+    def of(self, request: gr.Request, browser: str = "") -> Page:
+        """The page as whoever sends the request sees it: on a page that strangers share, with his songs alone."""
+        self.handlers.session(request, browser)
+        return replace(self, endpoints=replace(self.endpoints, handlers=self.handlers.of(request)))
+
+    def history_update(self, current: str | None) -> object:
         """The update of the history: as new as the library, with the line that is picked."""
-        return _history_update(self, own, current)
+        return _history_update(self, current)
 
 
 def wire(page: Page) -> None:
@@ -150,31 +158,26 @@ def _show_song(page: Page, job: Any) -> None:
     """Let the new song of a job stand in the history, and in the result unless the user has turned to another one."""
     song = page.song
 
-    def show(
-        metadata: Mapping[str, Any] | None, own: Sequence[str] | None, elsewhere: Mapping[str, Any] | None
-    ) -> Updates:
-        track = page.handlers.find(metadata)
+    def show(metadata: Mapping[str, Any] | None, elsewhere: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
+        track = seen.handlers.find(metadata)
         if track is None or metadata is None:
             return gr.skip()
-        own = [*(own or ()), *(each for each in metadata["takes"] if each not in (own or ()))]
         if elsewhere:
             line = f"saved · {tracks.clock(track.seconds)} of music · first in the history"
-            history = _history_update(page, own, elsewhere["id"])
-            return {page.own: own, page.history: history, page.endpoints.progress: line}
-        return {
-            **_whole_song(page, track, metadata["takes"]),
-            page.own: own,
-            page.history: _history_update(page, own, track.id),
-        }
+            history = _history_update(seen, elsewhere["id"])
+            return {page.history: history, page.endpoints.progress: line}
+        takes = seen.handlers.takes_beside(track, metadata)
+        return {**_whole_song(seen, track, takes), page.history: _history_update(seen, track.id)}
 
     shown = job.success(
         show,
-        js="(made, own, shown) => [made, studio.owned(own), studio.elsewhere(shown)]",
-        inputs=[song.new_metadata, page.own, song.metadata],
-        outputs=[*_whole_outputs(page), page.own, page.history, page.endpoints.progress],
+        js="(made, shown) => [made, studio.elsewhere(shown)]",
+        inputs=[song.new_metadata, song.metadata],
+        outputs=[*_whole_outputs(page), page.history, page.endpoints.progress],
         **AT_ONCE,
     )
-    shown.then(None, js="() => { studio.unmade(); return [] }", **QUIET)
+    shown.then(None, js="() => { studio.unmade(); studio.announce(); return [] }", **QUIET)
 
 
 def _song_outputs(page: Page) -> list[Component | gr.Column | gr.Accordion]:
@@ -217,8 +220,8 @@ def _part_update(page: Page, track: Track) -> object:
     return gr.update(value=str(page.library.new_part(track)), visible=True)
 
 
-def _history_update(page: Page, own: Sequence[str] | None, current: str | None = None) -> object:
-    choices = page.handlers.history(own)
+def _history_update(page: Page, current: str | None = None) -> object:
+    choices = page.handlers.history()
     value = current if current in {identity for _, identity in choices} else None
     return gr.update(choices=choices, value=value, visible=bool(choices))
 
@@ -304,9 +307,12 @@ def _song_actions(page: Page) -> None:
     for mode, button in song.send.items():
         _send(page, mode, button)
 
-    def pick(identity: str, metadata: Mapping[str, Any]) -> Updates:
-        track = page.handlers.by_id(identity)
-        return gr.skip() if track is None else _whole_song(page, track, metadata["takes"])
+    def pick(identity: str, metadata: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
+        track = seen.handlers.by_id(identity)
+        if track is None:
+            return gr.skip()
+        return _whole_song(seen, track, seen.handlers.takes_beside(track, metadata))
 
     song.takes.input(
         pick,
@@ -327,8 +333,8 @@ def _send_stems(page: Page) -> None:
     """A stem becomes the source of another mode."""
     tools, sources = page.song.actions, {mode: page.forms[mode].widgets["src_audio"] for mode in STEM_TO}
 
-    def send(identity: str | None, asked: gr.EventData) -> Updates:
-        stem = actions.stem_of(page.handlers, identity or "", str(asked.stem))
+    def send(identity: str | None, asked: gr.EventData, request: gr.Request) -> Updates:
+        stem = actions.stem_of(page.handlers.of(request), identity or "", str(asked.stem))
         mode = next((mode for mode in STEM_TO if mode == asked.mode), None)
         return gr.skip() if stem is None or mode is None else {sources[mode]: str(stem), page.rail: mode}
 
@@ -340,8 +346,8 @@ def _send(page: Page, mode: Mode, button: gr.Button) -> None:
     fields = page.forms[mode].widgets
     words = () if mode == "cover" else ("prompt", "lyrics")
 
-    def send(metadata: Mapping[str, Any] | None) -> Updates:
-        track = page.handlers.find(metadata)
+    def send(metadata: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        track = page.handlers.of(request).find(metadata)
         if track is None:
             return gr.skip()
         texts = {fields[name]: track.values.get(name) or "" for name in words}
@@ -357,19 +363,15 @@ def _whole_song(page: Page, track: Track, takes: Sequence[str]) -> Updates:
     return {**_song_updates(page, track, takes), **sound}
 
 
-def _recalled(
-    page: Page, asked: Mapping[str, Any], lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None
-) -> Updates:
+def _recalled(page: Page, asked: Mapping[str, Any], lock: str, shown: Mapping[str, Any] | None) -> Updates:
     """The updates that bring back a song and the settings that made it.
 
     `asked` is its id, with the ids of its takes where they are known, and whether the rail turns to its mode.
     """
-    track, among = page.handlers.by_id(str(asked.get("id"))), page.handlers.among(own)
-    if track is None or not (among is None or track.id in among):
+    track = page.handlers.by_id(str(asked.get("id")))
+    if track is None:
         return {}
     named = asked.get("takes")
-    if isinstance(named, list) and among is not None:
-        named = [each for each in named if each in among]
     beside = {"takes": named[:MOST_TAKES]} if isinstance(named, list) else shown
     return {
         **_whole_song(page, track, page.handlers.takes_beside(track, beside)),
@@ -397,17 +399,16 @@ def _history(page: Page) -> None:
     page.history.input(None, js="(id) => studio.recall(id, null, true)", inputs=page.history, **QUIET)
     page.endpoints.progress.undo(None, js="() => studio.undone()", outputs=page.held, **QUIET)
 
-    def refresh(own: Sequence[str] | None, current: str | None) -> Updates:
-        return {page.own: list(own or ()), page.history: _history_update(page, own, current)}
+    def refresh(browser: str, current: str | None, request: gr.Request) -> Updates:
+        return {page.history: _history_update(page.of(request, browser), current)}
 
-    # Another tab may have made songs: what this one knew of is not all that the browser owns.
-    page.own.change(None, js="(own) => studio.remember(own)", inputs=page.own, **QUIET)
-    merged = "(own, current) => [studio.owned(own), current]"
-    shown = {"inputs": [page.own, page.history], "outputs": [page.own, page.history]}
-    page.endpoints.status.focus(refresh, js=merged, **shown, **AT_ONCE)
+    # The header's line lends its place to the name of the browser: a studio that began anew asks whose this page is.
+    carrier = page.endpoints.status
+    named = {"js": "(_, current) => [studio.browser(), current]", "inputs": [carrier, page.history]}
+    page.endpoints.status.focus(refresh, **named, outputs=page.history, **AT_ONCE)
 
-    def load(own: Sequence[str] | None) -> Updates:
-        history = _history_update(page, own)
+    def load(browser: str, request: gr.Request) -> Updates:
+        history = _history_update(page.of(request, browser))
         lists = renewed(page.handlers, page.forms)
         updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
         # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
@@ -417,7 +418,7 @@ def _history(page: Page) -> None:
 
     previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
     outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms), *previews]
-    loaded = page.blocks.load(load, js="(own) => [studio.owned(own)]", inputs=page.own, outputs=outputs, **AT_ONCE)
+    loaded = page.blocks.load(load, js="() => [studio.browser()]", inputs=carrier, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),
@@ -433,9 +434,10 @@ def _history(page: Page) -> None:
     if generate.drafts:
         drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
 
-    def show_made(facts: Mapping[str, Any] | None) -> Updates:
-        track = page.library.find_audio(str(facts["song"])) if facts else None
-        return gr.skip() if track is None else _whole_song(page, track, [track.id])
+    def show_made(facts: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
+        track = seen.library.find_audio(str(facts["song"])) if facts else None
+        return gr.skip() if track is None else _whole_song(seen, track, [track.id])
 
     resumed.success(show_made, inputs=song.actions.facts, outputs=_whole_outputs(page), **AT_ONCE)
 
@@ -444,21 +446,19 @@ def _starts(page: Page) -> None:
     """The forms are filled as the hub asks, which can be undone; links are made; the browser keeps it all."""
     answers, song = starts.Starts(page.handlers, page.widgets, page.rail), page.song
 
-    def fill(
-        asked: Mapping[str, Any], lock: str, shown: Mapping[str, Any] | None, own: Sequence[str] | None
-    ) -> Updates:
+    def fill(asked: Mapping[str, Any], lock: str, shown: Mapping[str, Any] | None, request: gr.Request) -> Updates:
+        seen = page.of(request)
         if asked.get("kind") == "song":
-            return _recalled(page, asked, lock, shown, own) or gr.skip()
-        updates, words, identity = answers.answer(asked)
-        track = page.handlers.by_id(identity) if identity else None
-        result = _whole_song(page, track, [track.id]) if track else {}
+            return _recalled(seen, asked, lock, shown) or gr.skip()
+        updates, words, identity = answers.of(seen.handlers).answer(asked)
+        track = seen.handlers.opened(identity, request) if identity else None
+        result = _whole_song(page.of(request), track, [track.id]) if track else {}
         said = {page.endpoints.progress: words} if words else {}
         return {**updates, **result, **said} or gr.skip()
 
     done = page.hub.release(
         fill,
-        js="(asked, lock, shown, own) => [asked, lock, shown, studio.owned(own)]",
-        inputs=[page.hub, song.lock, song.metadata, page.own],
+        inputs=[page.hub, song.lock, song.metadata],
         outputs=[*page.held, *_whole_outputs(page), page.endpoints.progress],
         **AT_ONCE,
     )
@@ -467,7 +467,7 @@ def _starts(page: Page) -> None:
     followed = {widget for form in page.forms.values() for widget in _followed(form).values()}
     others = [_event(widget, "change") for widget in page.widgets.values() if widget not in followed]
     starts.keep_forms(page.hub, page.held, others)
-    starts.wire_links(answers, page.hub, song.share, [song.metadata, page.own])
+    starts.wire_links(answers, page.hub, song.share, song.metadata)
 
 
 def _words_actions(page: Page) -> None:

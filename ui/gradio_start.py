@@ -96,6 +96,21 @@ def without_server() -> Iterator[None]:
         app.create_app = staticmethod(create)
 
 
+def is_waiting(blocks: Any, session: str) -> bool:
+    """Whether a session has asked for anything whose answer it has not heard; True where Gradio does not tell."""
+    sessions = getattr(blocks._queue, "pending_messages_per_session", None)
+    return sessions is None or session in sessions
+
+
+def is_told_of(blocks: Any, event: str) -> bool:
+    """Whether there is anything to be told of a call by its event; True where Gradio does not tell."""
+    queue = blocks._queue
+    known, pending = (getattr(queue, name, None) for name in ("event_ids_to_events", "pending_event_ids_session"))
+    if known is None or pending is None:
+        return True
+    return event in known or any(event in events for events in list(pending.values())) or is_waiting(blocks, event)
+
+
 def _write_nothing(*_: object) -> None:
     """Stand in for the function that writes stubs."""
 

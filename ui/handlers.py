@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
-from library.index import ID
 from library.tracks import Track
 from lyrics.line_counts import compared
 from post_process import ACTIONS
@@ -28,33 +28,48 @@ from ui import idle, tracks
 from ui.faults import in_words
 from ui.sessions import Jobs
 from ui.streams import SONG, Outputs, outputs
+from ui.visitors import Visitors
 from ui.widgets import AnyRecipe
 
 HISTORY_LENGTH = 40
-MOST_OWN = 5000
-"""So many of a visitor's newest songs are looked at: the list comes from a browser."""
 
 GONE = "The song is no longer in the library."
 RECORDED = "A recording is not made, and has no take beside it."
 
 
 class Handlers:
-    """The handlers of one studio; `hosted` keeps the songs of different visitors apart."""
+    """The handlers of one studio; `hosted` keeps the songs of different visitors apart.
+
+    `of` gives them as one visitor sees them, with a `library` of his own. As they are made they see every song.
+    """
 
     def __init__(self, studio: Studio, *, hosted: bool) -> None:
         self.studio = studio
-        self.jobs = Jobs(studio, hosted=hosted)
+        self.library = studio.library
+        self.visitors = Visitors(studio.library, hosted=hosted)
+        self.jobs = Jobs(studio, hosted=hosted, visitors=self.visitors)
         self.hosted = hosted
+
+    def of(self, request: gr.Request | None) -> Handlers:
+        """The handlers as whoever sends that request sees them."""
+        seen = copy.copy(self)
+        seen.library = self.visitors.library(self.session(request))
+        return seen
+
+    def session(self, request: gr.Request | None, browser: str = "") -> str:
+        """The session that a request is of, and from now on of that browser."""
+        return self.visitors.session(request, str(browser or ""))
 
     def again(self, metadata: Mapping[str, object] | None, request: gr.Request) -> Iterator[Outputs]:
         """The outputs of the shown song made once more with a new seed, everything else equal; it joins the takes."""
-        track = self.find(metadata)
+        seen = self.of(request)
+        track = seen.find(metadata)
         if track is None or track.mode == "recording":
             yield *SONG.empty, GONE if track is None else RECORDED
             return
-        former = self.takes_beside(track, metadata)
+        former = seen.takes_beside(track, metadata)
         values = self._asked(track) | {"seed": None}
-        for made in outputs(self.jobs, track.mode, values, request.session_hash or ""):
+        for made in outputs(self.jobs, track.mode, values, self.session(request)):
             yield tuple(_joined(each, former) for each in made)
 
     def takes_beside(self, track: Track, metadata: Mapping[str, object] | None) -> list[str]:
@@ -70,25 +85,24 @@ class Handlers:
     def by_id(self, identity: str) -> Track | None:
         """The track of that id, or None."""
         try:
-            return self.studio.library.get(str(identity))
+            return self.library.get(str(identity))
         except (StudioError, KeyError):
             return None
 
-    def history(self, own: Sequence[str] | None) -> list[tuple[str, str]]:
-        """(line, id) of the newest songs: all of the library or, where strangers share it, this browser's `own`."""
-        if self.hosted:
-            newest = list(reversed(own or ()))[:HISTORY_LENGTH]  # kept by the browser: anything may stand there
-            songs = [track for track in map(self.by_id, newest) if track]
-        else:
-            songs = list(self.studio.library.newest(HISTORY_LENGTH))
-        return [(tracks.entry(track), track.id) for track in songs[:HISTORY_LENGTH]]
+    def is_there(self, identity: str) -> bool:
+        """Whether there is a track of that id, whoever's it is."""
+        try:
+            return bool(self.studio.library.get(identity))
+        except RequestError:
+            return False
 
-    def among(self, own: Sequence[str] | None) -> tuple[str, ...] | None:
-        """The ids that a visitor may see and touch: None for all, or this browser's `own` where strangers share it."""
-        if not self.hosted:
-            return None
-        ids = (each for each in own or () if isinstance(each, str) and ID.fullmatch(each))
-        return tuple(dict.fromkeys(ids))[-MOST_OWN:]
+    def opened(self, identity: str, request: gr.Request | None) -> Track | None:
+        """The track that a link opens; None where it is gone. Whoever sends the request may look at it from now on."""
+        return self.visitors.lend(identity, self.session(request))
+
+    def history(self) -> list[tuple[str, str]]:
+        """(line, id) of the newest songs."""
+        return [(tracks.entry(track), track.id) for track in self.library.newest(HISTORY_LENGTH)]
 
     def _asked(self, track: Track) -> dict[str, Value]:
         """The track's knobs by name; those that mean nothing to its checkpoint rest at their default."""
@@ -105,12 +119,19 @@ class Handlers:
         return {name: self.servable(value) if name in files else value for name, value in asked.items()}
 
     def servable(self, value: Value) -> str | None:
-        """The file's path if the page may show it: one that the studio made or that was uploaded to it."""
-        if not value or not Path(str(value)).is_file():
+        """The file's path if the page may show it: a song that it shows, or what was uploaded to it.
+
+        Only on a page of one's own also what else lies in the library's folder: stems, say.
+        """
+        if not value or "\0" in str(value) or not Path(str(value)).is_file():
             return None
         path = Path(str(value)).resolve()
-        homes = (self.studio.library.root, Path(get_upload_folder()))
-        return str(path) if any(path.is_relative_to(home.resolve()) for home in homes) else None
+        if path.is_relative_to(Path(get_upload_folder()).resolve()):
+            return str(path)
+        if not path.is_relative_to(self.library.root.resolve()):
+            return None
+        track = self.by_id(path.stem) if self.hosted else None
+        return str(path) if not self.hosted or (track and track.path.resolve() == path) else None
 
     def source_of(self, track: Track) -> Path | None:
         """The recording that a track was made of, if it is still there: in its place, or as a track of the library."""
@@ -118,7 +139,7 @@ class Handlers:
         if servable is not None:
             return Path(servable)
         digest = track.hashes.get("src_audio")
-        found = self.studio.library.find_audio(digest) if digest else None
+        found = self.library.find_audio(digest) if digest else None
         return found.path if found else None
 
     def cost(self, mode: Mode, values: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,39 +89,39 @@ def _template() -> str:
 
 def _wire(page: Page, shelf: gr.HTML, handlers: Handlers) -> None:
     """Put the events of the view in place; each asks for what library.js says, and is told the whole view anew."""
-    views = Shelf(handlers)
 
     def asks(what: str) -> dict[str, Any]:
-        return {"js": f"(_, own, current) => [studio.{what}(), studio.owned(own), current]", "inputs": inputs}
+        return {"js": f"(_, current) => [studio.{what}(), current]", "inputs": inputs}
 
-    inputs, outputs = [shelf, page.own, page.history], [shelf, page.own, page.history]
+    inputs = outputs = [shelf, page.history]
 
-    def answer(asked: object, own: Sequence[str] | None, current: str | None) -> tuple[object, object, object]:
-        own = list(own or ())
-        told = views.answer(asked, own)
-        return told, own, page.history_update(own, current)
+    def answer(asked: object, current: str | None, request: gr.Request) -> tuple[object, object]:
+        seen = page.of(request)
+        return Shelf(seen.handlers).answer(asked), seen.history_update(current)
 
-    def find(asked: object, own: Sequence[str] | None, current: str | None) -> object:
-        return views.listing(_mapping(asked), own)
+    def find(asked: object, current: str | None, request: gr.Request) -> object:
+        return Shelf(handlers.of(request)).listing(_mapping(asked))
+
+    def draw(ids: object, request: gr.Request) -> object:
+        return gr.update(drawn=Shelf(handlers.of(request)).drawn(ids))
+
+    def doubt(one: object, request: gr.Request) -> object:
+        return gr.update(replay=Shelf(handlers.of(request)).replay(one))
 
     shelf.tick(find, **asks("sought"), outputs=shelf, trigger_mode="always_last", **AT_ONCE)
     shelf.apply(answer, **asks("acted"), outputs=outputs, trigger_mode="multiple", **AT_ONCE)
-    shelf.upload(answer, **asks("brought"), outputs=outputs, **READING)
-    drawing = {"js": "(_, own) => [studio.undrawn(), studio.owned(own)]", "inputs": [shelf, page.own]}
-    shelf.expand(lambda ids, own: gr.update(drawn=views.drawn(ids, own)), **drawing, outputs=shelf, **READING)
-    asking = {"js": "(_, own) => [studio.doubted(), studio.owned(own)]", "inputs": [shelf, page.own]}
-    shelf.retry(lambda one, own: gr.update(replay=views.replay(one, own)), **asking, outputs=shelf, **QUIET)
+    brought = shelf.upload(answer, **asks("brought"), outputs=outputs, **READING)
+    brought.then(None, js="() => { studio.announce(); return [] }", **QUIET)
+    shelf.expand(draw, js="() => [studio.undrawn()]", inputs=shelf, outputs=shelf, **READING)
+    shelf.retry(doubt, js="() => [studio.doubted()]", inputs=shelf, outputs=shelf, **QUIET)
 
 
 class Shelf:
-    """What the view is told and what it may do: with all tracks or, where strangers share the page, a visitor's own.
-
-    Whatever comes from the page is checked here: `own` are the ids that the visitor's browser knows.
-    """
+    """What the view is told and what it may do, with the tracks of a visitor; what the page says is checked here."""
 
     def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
-        self._deeds: Mapping[str, Callable[[Mapping[str, Any], list[str]], str]] = {
+        self._deeds: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
             "rename": self._rename,
             "favour": self._favour,
             "delete": self._delete,
@@ -134,11 +134,10 @@ class Shelf:
 
     @property
     def _library(self) -> Library:
-        return self._handlers.studio.library
+        return self._handlers.library
 
-    def listing(self, asked: Mapping[str, Any], own: Sequence[str] | None, told: str = "") -> Told:
+    def listing(self, asked: Mapping[str, Any], told: str = "") -> Told:
         """The songs that the view asks for, with what is to be said of the last deed."""
-        among = self._handlers.among(own)
         limit = asked.get("limit")
         found = self._library.search(
             Query(
@@ -146,12 +145,10 @@ class Shelf:
                 mode=str(asked.get("mode") or ""),
                 checkpoint=str(asked.get("checkpoint") or ""),
                 favourite=asked.get("favourite") is True,
-                among=among,
                 limit=min(max(int(limit), 1), MOST) if isinstance(limit, int) else PAGE,
             )
         )
-        batches = ([each for each in batch if self._may(each.id, own)] for batch in self._library.discarded())
-        aside = next(filter(None, batches), [])
+        aside = next(self._library.discarded(), ())
         return {
             "sets": [
                 [_row(found.tracks[each], found.tracks.get(found.sources.get(each, ""))) for each in group]
@@ -161,61 +158,49 @@ class Shelf:
             "hasMore": found.sets > len(found.groups),
             "checkpoints": list(found.checkpoints),
             "trash": {"ids": [track.id for track in aside], "names": [tracks.name_of(track) for track in aside[:1]]},
-            "storage": self._storage(among) if asked.get("weigh") else None,
+            "storage": self._storage() if asked.get("weigh") else None,
             "told": told,
         }
 
-    def answer(self, asked: object, own: list[str]) -> Told:
-        """The view after a deed; one that is refused says why. A song that is brought in joins `own`."""
+    def answer(self, asked: object) -> Told:
+        """The view after a deed; one that is refused says why."""
         values = _mapping(asked)
         deed = self._deeds.get(str(values.get("deed")))
         try:
-            told = "" if deed is None else deed(values, own)
+            told = "" if deed is None else deed(values)
         except StudioError as refused:
             told = _why(refused)
-        return self.listing(_mapping(values.get("query")), own, told)
+        return self.listing(_mapping(values.get("query")), told)
 
-    def drawn(self, ids: object, own: Sequence[str] | None) -> dict[str, str]:
+    def drawn(self, ids: object) -> dict[str, str]:
         """The waveforms of a few songs that were made before they were kept."""
         wanted = ids if isinstance(ids, list) else []
-        found = (self._handlers.by_id(str(each)) for each in wanted[:DRAWN_AT_ONCE] if self._may(str(each), own))
+        found = (self._handlers.by_id(str(each)) for each in wanted[:DRAWN_AT_ONCE])
         return {track.id: self._library.peaks(track) for track in found if track}
 
-    def replay(self, identity: object, own: Sequence[str] | None) -> dict[str, str]:
+    def replay(self, identity: object) -> dict[str, str]:
         """Whether a song would come out the same again, by its id."""
-        track = self._handlers.by_id(str(identity)) if self._may(str(identity), own) else None
-        return {} if track is None else {track.id: f"{self._handlers.studio.replay(track)}."}
+        track = self._handlers.by_id(str(identity))
+        return {} if track is None else {track.id: f"{self._handlers.studio.replay(track, self._library)}."}
 
-    def _may(self, identity: str, own: Sequence[str] | None) -> bool:
-        among = self._handlers.among(own)
-        return among is None or identity in among
-
-    def _touched(self, asked: Mapping[str, Any], own: Sequence[str]) -> str:
-        """The id that a deed is about. Raises RequestError for one that is not the visitor's."""
-        identity = str(asked.get("id"))
-        if not self._may(identity, own):
-            raise RequestError([Fault("id", identity, "must be the id of a song of this browser")])
-        return identity
-
-    def _rename(self, asked: Mapping[str, Any], own: list[str]) -> str:
+    def _rename(self, asked: Mapping[str, Any]) -> str:
         name = str(asked.get("name") or "").encode(errors="ignore").decode()
-        return f"Called {tracks.name_of(self._library.rename(self._touched(asked, own), name))}."
+        return f"Called {tracks.name_of(self._library.rename(_id(asked), name))}."
 
-    def _favour(self, asked: Mapping[str, Any], own: list[str]) -> str:
-        self._library.favour(self._touched(asked, own), asked.get("on") is True)
+    def _favour(self, asked: Mapping[str, Any]) -> str:
+        self._library.favour(_id(asked), asked.get("on") is True)
         return ""
 
-    def _delete(self, asked: Mapping[str, Any], own: list[str]) -> str:
-        self._library.discard(self._touched(asked, own))
+    def _delete(self, asked: Mapping[str, Any]) -> str:
+        self._library.discard(_id(asked))
         return ""
 
-    def _restore(self, asked: Mapping[str, Any], own: list[str]) -> str:
+    def _restore(self, asked: Mapping[str, Any]) -> str:
         ids = asked.get("ids")
-        wanted = [self._touched({"id": each}, own) for each in (ids if isinstance(ids, list) else [])]
-        back = [self._library.restore(identity) for identity in wanted]
+        back = [self._library.restore(str(each)) for each in (ids if isinstance(ids, list) else [])]
         return f"{tracks.name_of(back[0]) if len(back) == 1 else _count(len(back))} came back." if back else ""
 
-    def _bound(self, asked: Mapping[str, Any], own: list[str]) -> str:
+    def _bound(self, asked: Mapping[str, Any]) -> str:
         self._refuse_strangers()
         bound = asked.get("bound")
         is_number = isinstance(bound, int | float) and not isinstance(bound, bool)
@@ -224,7 +209,7 @@ class Shelf:
         storage.set_bound_gb(self._library, bound)
         return ""
 
-    def _prune(self, asked: Mapping[str, Any], own: list[str]) -> str:
+    def _prune(self, asked: Mapping[str, Any]) -> str:
         """Put aside what the user was shown; a song that came since is none of it."""
         self._refuse_strangers()
         bound = storage.bound_gb(self._library)
@@ -234,12 +219,12 @@ class Shelf:
         self._library.discard(*agreed)
         return "" if agreed else "Nothing had to go."
 
-    def _empty(self, asked: Mapping[str, Any], own: list[str]) -> str:
+    def _empty(self, asked: Mapping[str, Any]) -> str:
         self._refuse_strangers()
         self._library.empty_trash()
         return "The trash is empty."
 
-    def _import(self, asked: Mapping[str, Any], own: list[str]) -> str:
+    def _import(self, asked: Mapping[str, Any]) -> str:
         """Bring in what was uploaded; files elsewhere on this machine are nobody's."""
         home, said = Path(get_upload_folder()).resolve(), []
         paths = asked.get("paths")
@@ -252,7 +237,6 @@ class Shelf:
             except StudioError as refused:
                 said.append(_why(refused))
             else:
-                own.append(track.id)
                 said.append(f"{tracks.name_of(track)} is in the library.")
         return " ".join(said)
 
@@ -260,11 +244,11 @@ class Shelf:
         if self._handlers.hosted:
             raise StudioError("The storage of a shared page belongs to its host.")
 
-    def _storage(self, among: Sequence[str] | None) -> Told:
+    def _storage(self) -> Told:
         """What the songs take and what would go; the bound is nothing to strangers."""
-        used = storage.usage(self._library, among)
-        told: Told = {"used": used.kept, "trash": used.trash, "bounded": among is None, "bound": None, "over": []}
-        if among is None and (bound := storage.bound_gb(self._library)) is not None:
+        used, is_mine = storage.usage(self._library), not self._handlers.hosted
+        told: Told = {"used": used.kept, "trash": used.trash, "bounded": is_mine, "bound": None, "over": []}
+        if is_mine and (bound := storage.bound_gb(self._library)) is not None:
             surplus = storage.surplus(self._library, bound)
             told |= {"bound": bound, "over": list(surplus.ids), "freed": surplus.bytes}
         return told
@@ -286,6 +270,10 @@ def _row(track: Track, source: Track | None) -> Told:
         "peaks": track.peaks,
         "source": None if source is None else {"id": source.id, "name": tracks.name_of(source)},
     }
+
+
+def _id(asked: Mapping[str, Any]) -> str:
+    return str(asked.get("id"))
 
 
 def _mapping(asked: object) -> Mapping[str, Any]:

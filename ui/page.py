@@ -9,16 +9,23 @@ import gradio as gr
 
 import tooltips
 from backend import Studio
+from core.knobs import knobs_of
 from core.params import MODES
 from core.paths import STATIC
+from core.requests import REQUESTS
 from core.tables import PRODUCT, Mode
 from theme import twin_css
 from ui import form, starts
+from ui.bad_requests import BadRequests
+from ui.bad_requests import Endpoints as Callables
 from ui.cancel_calls import CancelCalls
 from ui.endpoints import Endpoints
 from ui.events import Page, wire
 from ui.first_paint import FirstPaint
+from ui.gradio_start import is_told_of, is_waiting
 from ui.handlers import Handlers
+from ui.kept_files import KeptFiles
+from ui.login import LogIns
 from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.simple import DRAFT_AND
 from ui.views import VIEWS
@@ -40,6 +47,8 @@ SCRIPTS = tuple(
 )
 
 QUEUE_LENGTH = 20
+"""Events that wait in Gradio's own line, at the least: jobs wait in the studio's."""
+
 SESSIONS_KEPT = 64
 """So many sessions' components and states are kept in memory, two thirds of a megabyte each; one that is forgotten
 starts anew when it comes again, without the drafts that it could have undone."""
@@ -91,13 +100,36 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     blocks = Blocks(title=PRODUCT, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
         wire(_page(blocks, handlers))
-    blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
+    blocks.queue(max_size=max(QUEUE_LENGTH, studio.settings.max_queue), default_concurrency_limit=4)
     # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
     markup = f"<style>{twin_css()}</style>{_script(FIRST_SCRIPT)}"
     blocks.serving = {
-        "middleware": [(CancelCalls, (_canceller(blocks, handlers),), {}), (FirstPaint, (markup,), {})],
+        "middleware": [
+            (LogIns, (), {}),
+            (
+                BadRequests,
+                (
+                    lambda: _endpoints(blocks),
+                    lambda session: is_waiting(blocks, session),
+                    lambda event: is_told_of(blocks, event),
+                ),
+                {},
+            ),
+            (KeptFiles, (studio.library.root.absolute(),), {}),
+            (CancelCalls, (_canceller(blocks, handlers),), {}),
+            (FirstPaint, (markup,), {}),
+        ],
     }
     return blocks
+
+
+def _endpoints(blocks: gr.Blocks) -> Callables:
+    """What can be called of the page."""
+    return Callables(
+        names={str(event.api_name) for event in blocks.fns.values() if event.api_name},
+        numbers=set(blocks.fns),
+        parameters={name: [knob.name for knob in knobs_of(request)] for name, request in REQUESTS.items()},
+    )
 
 
 def _canceller(blocks: gr.Blocks, handlers: Handlers) -> Callable[[str, int], None]:
@@ -136,10 +168,8 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
             hub = starts.build_hub()
         with gr.Column(elem_id="result", min_width=0):
             song, words = build_song_pane(handlers), build_words_pane()
-    own = gr.BrowserState([], storage_key="ace-music-studio", secret="which songs this browser made")
     return Page(
         blocks=blocks,
-        library=handlers.studio.library,
         endpoints=Endpoints(handlers=handlers, status=status, progress=progress),
         rail=rail,
         history=history,
@@ -149,7 +179,6 @@ def _page(blocks: gr.Blocks, handlers: Handlers) -> Page:
         cancel=cancel,
         song=song,
         words=words,
-        own=own,
         simple=simple,
         hub=hub,
     )

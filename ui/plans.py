@@ -66,8 +66,8 @@ def wire_reuse(
 ) -> None:
     """Let the button under the shown song's plan put it into the form."""
 
-    def reuse(metadata: Mapping[str, object] | None) -> Updates:
-        track = endpoints.handlers.find(metadata)
+    def reuse(metadata: Mapping[str, object] | None, request: gr.Request) -> Updates:
+        track = endpoints.handlers.of(request).find(metadata)
         if track is None:
             return gr.skip()
         text = plan_text(track.plan)

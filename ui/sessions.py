@@ -15,6 +15,7 @@ from core.requests import REQUESTS
 from jobs.desk import Event
 from jobs.workers import Ticket
 from ui.idle import rested
+from ui.visitors import Visitors
 
 GRACE_S = 120.0
 """How long a stranger's job waits on in the line when its page is gone: a reload, or a phone in a pocket for a moment.
@@ -33,8 +34,11 @@ class Jobs:
     starts. `expect` forgets it when the session starts its next job.
     """
 
-    def __init__(self, studio: Studio, *, hosted: bool = False, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self, studio: Studio, *, hosted: bool = False, grace_s: float = GRACE_S, visitors: Visitors | None = None
+    ) -> None:
         self._studio = studio
+        self._visitors = visitors or Visitors(studio.library, hosted=hosted)
         self._hosted = hosted
         self._grace_s = grace_s if hosted else None
         self._followed: dict[str, dict[str, str]] = defaultdict(dict)
@@ -48,6 +52,7 @@ class Jobs:
 
         `browser` says which browser it is of; an empty one is that of nobody.
         """
+        self._visitors.come(session, browser)
         with self._lock:
             self._stopped.discard(session)
             self._expected.add(session)
@@ -90,7 +95,8 @@ class Jobs:
             if session in self._stopped:
                 self._stopped.discard(session)
                 raise Cancelled("Stopped before it began.")
-        self._studio.begin(request, job=job, owner=owner, grace_s=self._grace_s)
+        library = self._visitors.library(session)
+        self._studio.begin(request, job=job, owner=owner, grace_s=self._grace_s, library=library)
         yield from self.follow(Ticket(job=job, asked=name), session)
 
     def find(self, browser: str) -> Ticket | None:

@@ -43,7 +43,7 @@ def wire(
     unchanged: Outputs = (gr.skip(),) * len(shown_in)
 
     def run(request: gr.Request, **values: Any) -> Iterator[Outputs]:
-        session, steps = request.session_hash or "", values.pop(STEPS)
+        session, steps = handlers.session(request), values.pop(STEPS)
         asked = {knob.name: values[knob.name] for knob in knobs_of(InspireRequest)}
         draft: Mapping[str, Any] | None = None
         for got, line in outputs(handlers.jobs, "inspire", asked, session, places, more=True):

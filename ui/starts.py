@@ -6,6 +6,7 @@ without a look, the hub: its value is what is asked for, and each answer can be 
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,10 +57,16 @@ class Starts:
     """Answers what the hub asks for. `widgets` are those of the forms, `rail` turns to a mode."""
 
     def __init__(self, handlers: Handlers, widgets: Mapping[tuple[str, str], Component], rail: gr.Radio) -> None:
-        self._handlers = handlers
+        self.handlers = handlers
         self._widgets = widgets
         self._rail = rail
         self._shares = Shares(handlers.studio.library.root)
+
+    def of(self, handlers: Handlers) -> Starts:
+        """The answers for a visitor who sees that much."""
+        seen = copy.copy(self)
+        seen.handlers = handlers
+        return seen
 
     def answer(self, asked: Mapping[str, Any]) -> tuple[Updates, str, str | None]:
         """(updates of the forms, what there is to say, the id of the song that a link opens)."""
@@ -76,7 +83,7 @@ class Starts:
                 line, prompt = idea(secrets.randbelow)
                 return self._filled(drafts.MODE, {LINE: line, "prompt": prompt, "lyrics": ""}), "", None
             case {"kind": "preset", "mode": mode, "values": dict(values)} if mode in MODES:
-                kept, dropped = settings.checked(mode, values, self._handlers.servable)
+                kept, dropped = settings.checked(mode, values, self.handlers.servable)
                 return self._whole(mode, kept), _dropped(mode, dropped), None
         return {}, "", None
 
@@ -93,7 +100,7 @@ class Starts:
         for mode in MODES:
             values = modes.get(mode)
             if isinstance(values, dict):
-                updates |= self._filled(mode, settings.checked(mode, values, self._handlers.servable)[0])
+                updates |= self._filled(mode, settings.checked(mode, values, self.handlers.servable)[0])
         return updates
 
     def _linked(self, text: str) -> tuple[Updates, str, str | None]:
@@ -103,9 +110,8 @@ class Starts:
             return {}, f"The link cannot be read: {broken}.", None
         kept, dropped = settings.checked(told.mode, told.values, lambda _: None, whole=True)
         song = self._shares.opened(told.song)
-        gone = (
-            "The song of the link is no longer here." if told.song and self._handlers.by_id(str(song)) is None else ""
-        )
+        there = song is not None and self.handlers.is_there(song)
+        gone = "The song of the link is no longer here." if told.song and not there else ""
         updates = {**self._whole(told.mode, kept), self._rail: told.mode}
         return updates, " ".join(filter(None, [_dropped(told.mode, dropped), gone])), None if gone else song
 
@@ -113,16 +119,16 @@ class Starts:
         """The link of a form."""
         return settings.encode(Settings(mode=mode, values=values))
 
-    def link_of(self, metadata: Mapping[str, Any] | None, own: Sequence[str] | None) -> str | None:
+    def link_of(self, metadata: Mapping[str, Any] | None) -> str | None:
         """The link of a song: its settings and, where strangers share the page, what opens its sound.
 
         Only whoever made a song is given what opens it.
         """
-        track = self._handlers.find(metadata)
+        track = self.handlers.find(metadata)
         if track is None or track.mode == "recording":
             return None
-        values = {**self._handlers.settings(track), "seed": track.seed, "variations": 1}
-        opens = self._handlers.hosted and track.id in (own or ())
+        values = {**self.handlers.settings(track), "seed": track.seed, "variations": 1}
+        opens = self.handlers.hosted and self.handlers.library.owns(track)
         token = self._shares.token(track.id) if opens else ""
         return settings.encode(Settings(mode=track.mode, values=values, song=token))
 
@@ -144,11 +150,8 @@ def keep_forms(hub: gr.HTML, held: Sequence[Component], changes: Sequence[Any]) 
     hub.tick(None, js="(...held) => studio.told(held)", inputs=list(held), trigger_mode="multiple", **QUIET)
 
 
-def wire_links(starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Component]) -> None:
-    """Let the hub make links of forms, and the button under a song one of it.
-
-    `song` is its metadata and which songs are this browser's own.
-    """
+def wire_links(starts: Starts, hub: gr.HTML, share: gr.HTML, song: Component) -> None:
+    """Let the hub make links of forms, and the button under a song one of it; `song` is its metadata."""
 
     def of_form(asked: Mapping[str, Any]) -> object:
         match asked:
@@ -157,4 +160,8 @@ def wire_links(starts: Starts, hub: gr.HTML, share: gr.HTML, song: Sequence[Comp
         return gr.skip()
 
     hub.submit(of_form, inputs=hub, outputs=hub, **AT_ONCE)
-    share.release(starts.link_of, inputs=list(song), outputs=share, **AT_ONCE)
+
+    def of_song(metadata: Mapping[str, Any] | None, request: gr.Request) -> str | None:
+        return starts.of(starts.handlers.of(request)).link_of(metadata)
+
+    share.release(of_song, inputs=song, outputs=share, **AT_ONCE)

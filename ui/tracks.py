@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.files import write_whole
 from core.knobs import Json
 from library.tracks import Track
 
@@ -71,11 +73,14 @@ def metadata(track: Track, takes: Sequence[str]) -> Metadata:
 
 
 def sheet(track: Track, takes: Sequence[str], folder: Path) -> Path:
-    """A file in the folder that holds the metadata: what a visitor may keep, unlike the sidecar with its paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{track.id}.json"
-    path.write_text(json.dumps(metadata(track, takes), ensure_ascii=False, indent=1), encoding="utf-8")
-    return path
+    """A file in the folder that holds the metadata: what a visitor may keep, unlike the sidecar with its paths.
+
+    It lies under the hash of its content, as Gradio's files do: whoever knows an id does not know that.
+    """
+    content = json.dumps(metadata(track, takes), ensure_ascii=False, indent=1).encode()
+    path = folder / hashlib.sha256(content).hexdigest() / f"{track.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_whole(path, content)
 
 
 def _without_paths(track: Track) -> Metadata:

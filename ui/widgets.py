@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,10 +10,12 @@ from typing import Any, cast
 
 import gradio as gr
 from gradio.components import Component
+from gradio.processing_utils import check_all_files_in_cache
 
 import tooltips
 from core.actions import ActionName
 from core.drafts import DraftKind
+from core.errors import Fault
 from core.knobs import AUTO, Knob, Value
 from core.params import MODES, SONG_MODES
 from core.recipes import Recipe, WriterRecipe
@@ -27,11 +30,20 @@ MAX_LINES = 12
 POSITIONS = 1000
 """A slider with more positions than its track has pixels could not reach them all: such a knob is a number field."""
 
+_FROM_CLIENT = {"validate_meta": True}
+"""How Gradio checks a file that a client names."""
+
 NAMED = ("checkpoint", "planner", "writer")
 """Knobs whose text names one of a list: what is installed on this machine."""
 
 ON_OFF = MappingProxyType({True: "on", False: "off"})
 """A flag that may also be left to the studio, in words."""
+
+FAILED = "The studio failed; its log says why."
+UNREADABLE = "The event cannot be read: it does not say what the page would say"
+_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+log = logging.getLogger(__name__)
 
 Owner = Mode | DraftKind | ActionName
 """Whose knobs they are."""
@@ -100,9 +112,54 @@ with without_stubs():
             return info
 
     class Blocks(gr.Blocks):
-        """Blocks that know what the server of their page needs beside it, for `launch(app_kwargs=...)`."""
+        """Blocks that know what the server of their page needs beside it, for `launch(app_kwargs=...)`.
+
+        What they are sent and cannot read is refused by the name of its field; Gradio tells nothing (seen in 6.31).
+        """
 
         serving: Mapping[str, Any] = MappingProxyType({})
+
+        async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **how: Any) -> Any:
+            """The values as the handlers take them. Raises gr.Error for what is no value of its component."""
+            try:
+                return await super().preprocess_data(block_fn, inputs, *args, **how)
+            except Exception as unreadable:
+                why = unreadable if isinstance(unreadable, gr.Error) else None
+                raise gr.Error(_fault_of(block_fn.inputs, inputs, why), print_exception=False) from unreadable
+
+        async def process_api(self, *args: Any, **how: Any) -> Any:
+            """What comes of an event. Raises gr.Error, which says something to whoever asked, whatever went wrong."""
+            try:
+                return await super().process_api(*args, **how)
+            except gr.Error:
+                raise
+            except _UNREADABLE as odd:
+                # An event of the page that says what no page says. Should it be the page's after all, tests notice.
+                log.error("%s: %s: %s", UNREADABLE, type(odd).__name__, str(odd)[:200])
+                log.debug("the event", exc_info=odd)
+                raise gr.Error(UNREADABLE, print_exception=False) from odd
+            except Exception as failure:
+                log.error("an event of the page failed", exc_info=failure)
+                raise gr.Error(FAILED, print_exception=False) from failure
+
+
+def _fault_of(blocks: Sequence[Any], values: Sequence[Any], why: Exception | None) -> str:
+    """Which of the values is no value of its component, in the words of a refused request."""
+    if len(values) < len(blocks):
+        return f"data: must be a list of {len(blocks)} values."
+    for block, value in zip(blocks, values, strict=False):
+        name = str(block.elem_id or block.label or type(block).__name__.lower())
+        field = name.partition("-")[2].replace("-", "_") or name
+        model = getattr(block, "data_model", None)
+        try:
+            read = value if value is None or model is None else model.model_validate(value, context=_FROM_CLIENT)
+            if isinstance(block, gr.Audio | gr.File):
+                check_all_files_in_cache(value)
+            block.preprocess(read)
+        except Exception:
+            rule = "must be an upload" if isinstance(block, gr.Audio | gr.File) else "must be a value of its field"
+            return str(Fault(field, value, rule))
+    return str(why or "The values cannot be read.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Files as accidents and attackers leave them: bytes flipped, cut, doubled, moved, and numbers set to their extremes."""
+"""Files as accidents and attackers leave them: bytes flipped, cut, doubled, and numbers set to their extremes."""
 
 from __future__ import annotations
 

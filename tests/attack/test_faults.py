@@ -1,4 +1,4 @@
-"""Faults of every class at every stage of a song's road: nothing is lost, nothing is left, and the next song is made."""
+"""Faults of every class at every stage of a song's road: nothing is lost or left, and the next song is made."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pytest
 
 import pipeline
 from backend import Studio
-from core import files
 from core.errors import StudioError
 from core.events import Progress
 from core.knobs import parse
 from core.params import GenerateRequest
-from jobs import models, songs
-from library import audio, latents, peaks
+from jobs import songs
+from library import audio, latents, peaks, tracks
 from library.tracks import Track
+from networks import memory
 from networks.acestep import sampler, scenes
 
 pytestmark = pytest.mark.usefixtures("tiny_nano")
@@ -43,7 +43,7 @@ FAULTS: tuple[Callable[[], BaseException], ...] = (
 )
 STAGES: dict[str, tuple[Any, str]] = {
     "ordering": (songs, "settled"),
-    "loading": (models.memory, "weights_of_song"),
+    "loading": (memory, "weights_of_song"),
     "planning": (pipeline, "open_plan"),
     "encoding": (scenes, "masked"),
     "denoising": (sampler, "draw_noise"),
@@ -51,7 +51,7 @@ STAGES: dict[str, tuple[Any, str]] = {
     "writing": (audio, "save_wav"),
     "latents": (latents, "write"),
     "drawing": (peaks, "of"),
-    "sidecar": (files, "sha256"),
+    "sidecar": (tracks, "write_whole"),
 }
 """Where a fault is put in, by what stands in the road there."""
 

@@ -183,7 +183,7 @@ def test_strangers_share_no_songs_and_the_tabs_of_one_browser_share_all(
             name: httpx.get(f"{shared.url}/gradio_api/file={shared.outputs}/{name}").status_code
             for name in ("index.sqlite", f"{newest.id}.wav")
         }
-        assert served == {"index.sqlite": 403, f"{newest.id}.wav": 200}
+        assert served == {"index.sqlite": 403, f"{newest.id}.wav": 403}
         other = came(stranger, shared)
         open_library(other)
         says(other, "No songs yet.")

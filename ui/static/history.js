@@ -3,7 +3,7 @@
 (() => {
   "use strict";
 
-  const OWN = "ace-music-studio-songs";
+  const MADE = "ace-music-studio-made";
 
   let before = null; // what the forms held before songs were recalled
   let after = null; // and what the last of them put there
@@ -80,35 +80,17 @@
     document.addEventListener("visibilitychange", come);
     addEventListener("focus", come);
     // Another tab of this browser has made a song.
-    addEventListener("storage", ({ key }) => key === OWN && trigger("focus"));
+    addEventListener("storage", ({ key }) => key === MADE && trigger("focus"));
   }
 
-  // ---- the songs of this browser: each tab knows those that it made, the browser those of all
-
-  function stored() {
+  /** Lets the other tabs of this browser know that there is a new song. */
+  function announce() {
     try {
-      const ids = JSON.parse(localStorage.getItem(OWN) ?? "[]");
-      return Array.isArray(ids) ? ids.filter((id) => typeof id === "string") : [];
-    } catch {
-      return []; // a browser that keeps nothing
-    }
-  }
-
-  /** The ids of the songs that any tab of this browser made, the newest last. */
-  function owned(own) {
-    return [...new Set([...stored(), ...(own ?? [])])];
-  }
-
-  /** Keeps the songs that this tab knows of beside those of the others. */
-  function remember(own) {
-    const all = owned(own);
-    try {
-      if (all.length > stored().length) localStorage.setItem(OWN, JSON.stringify(all));
+      localStorage.setItem(MADE, String(Date.now()));
     } catch {
       // a browser that keeps nothing
     }
-    return [];
   }
 
-  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, turn, front, owned, remember });
+  Object.assign(window.studio, { keep, recalled, undone, undoable, elsewhere, turn, front, announce });
 })();

@@ -31,16 +31,19 @@
   let stopping = false; // whether Cancel was pressed and the job has not ended yet
   let repaintLine = () => {};
 
-  /** The name by which the studio finds the jobs of this browser again: nobody can guess it. */
+  let name = ""; // of a browser that keeps nothing: its songs are this tab's
+
+  /** The name by which the studio knows the songs and jobs of this browser: a secret, which nobody can guess. */
   function browser() {
+    const part = (number) => number.toString(36).padStart(7, "0");
+    name ||= Array.from(crypto.getRandomValues(new Uint32Array(5)), part).join("-");
     try {
-      const made = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
-      const name = localStorage.getItem(BROWSER) || made();
+      name = localStorage.getItem(BROWSER) || name;
       localStorage.setItem(BROWSER, name);
-      return name;
     } catch {
-      return ""; // a browser that keeps nothing
+      // what is not kept serves as long as the tab is open
     }
+    return name;
   }
 
   /** Turns the page busy for a job of its own, and names the browser. */
@@ -116,5 +119,5 @@
     return shownIn.map((modes) => ({ __type__: "update", visible: modes.includes(mode) }));
   }
 
-  window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes, choices };
+  window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes, choices, browser };
 })();
