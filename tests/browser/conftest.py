@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, ViewportSize, expect
 
 from library.tracks import Library
 from tests.browser.chromium import find_chromium
@@ -62,7 +62,7 @@ class Watch:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
         page.on("requestfailed", self._request_failed)
-        page.route(re.compile(f"^(?!{re.escape(home)}/|data:|blob:)"), lambda route: route.abort())
+        page.context.route(re.compile(f"^(?!{re.escape(home)}/|data:|blob:)"), lambda route: route.abort())
 
     def _console(self, message: ConsoleMessage) -> None:
         # A value that its validator refuses is answered with 422, which the browser reports by itself.
@@ -95,56 +95,28 @@ def browser_context_args() -> dict[str, object]:
     return {"reduced_motion": "reduce", "service_workers": "block", "color_scheme": "dark"}
 
 
-@pytest.fixture(scope="session")
-def desk(browser: Browser, browser_context_args: dict[str, object]) -> Iterator[BrowserContext]:
-    """A window as large as a desk's, which all tests of a process share: what it knows of the scripts halves a load."""
-    yield from _window(browser, {**browser_context_args, "viewport": DESK})
-
-
-@pytest.fixture(scope="session")
-def pocket(browser: Browser, browser_context_args: dict[str, object]) -> Iterator[BrowserContext]:
-    """A phone, which all tests of a process share."""
-    held = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
-    yield from _window(browser, {**browser_context_args, **held})
-
-
-def _window(browser: Browser, options: dict[str, Any]) -> Iterator[BrowserContext]:
-    context = browser.new_context(**options)
-    yield context
-    context.close()
-
-
 @pytest.fixture
-def page(desk: BrowserContext, app: App) -> Iterator[Page]:
+def page(new_context: NewContext, app: App) -> Iterator[Page]:
     """The open page at a desk's size; fails in the end if anything went wrong in it."""
-    yield from watched(desk, app)
+    yield from watched(new_context(viewport=DESK), app)
 
 
 @pytest.fixture
-def phone(pocket: BrowserContext, app: App) -> Iterator[Page]:
+def phone(new_context: NewContext, app: App) -> Iterator[Page]:
     """The open page on a phone."""
-    yield from watched(pocket, app)
+    yield from watched(new_context(viewport=PHONE, is_mobile=True, has_touch=True, device_scale_factor=2), app)
 
 
 def watched(context: BrowserContext, app: App) -> Iterator[Page]:
-    """The open page of that studio, in a browser that has never seen it; fails in the end if anything went wrong."""
+    """The open page of that studio in a new window; fails in the end if anything went wrong in it."""
     page = context.new_page()
-    _forget(page, app.url)
-    page.add_init_script(FULL_FORM)
+    page.context.add_init_script(FULL_FORM)
     watch = Watch(page, app.url)
     page.goto(app.url)
     expect(page.locator("#run-generate")).to_be_visible()
     come_to_rest(page)
     yield page
     assert watch.problems == []
-    page.close()
-
-
-def _forget(page: Page, home: str) -> None:
-    """Empty what the browser keeps for a studio, from a page of it that runs no script."""
-    page.goto(f"{home}/robots.txt")
-    page.evaluate("localStorage.clear(); sessionStorage.clear()")
-    page.context.clear_cookies()
 
 
 @pytest.fixture
