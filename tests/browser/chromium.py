@@ -7,7 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+"""The best first: one without windows shows the page with a fifth less work."""
 MAC_APPS = ("Google Chrome", "Chromium")
 
 
