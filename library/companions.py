@@ -33,7 +33,7 @@ class Companion:
     """The files that an action made of a song, in order, and what is to be known about them.
 
     `song` is the SHA-256 of the song's audio; `notes` name what did not go as asked. `owner` says whose it is where
-    strangers share the library: names of files tell what he calls his song.
+    strangers share the library: names of files tell what they call their song.
     """
 
     action: str
@@ -51,14 +51,14 @@ class Companion:
 
 
 class Companions:
-    """The companions in a folder, which is made with the first one; with an owner, his alone."""
+    """The companions in a folder, which is made with the first one; with an owner, theirs alone."""
 
     def __init__(self, root: Path, owner: str | None = None) -> None:
         self.root = root
         self.owner = owner
 
     def of_owner(self, owner: str) -> Companions:
-        """The companions as that owner sees them: his alone."""
+        """The companions as that owner sees them: theirs alone."""
         return Companions(self.root, owner)
 
     def find(self, song: str, action: str, key: str) -> Companion | None:

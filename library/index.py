@@ -147,7 +147,7 @@ class Index(Generic[Told]):
         self._passed: tuple[int, float] = (0, 0.0)
 
     def newest(self, limit: int | None = None, owner: str | None = None) -> list[Told]:
-        """The tracks, the newest first; those of one owner alone, if he is named."""
+        """The tracks, the newest first; those of one owner alone, if one is named."""
         where, values = _conditions(Query(owner=owner))
         asked = f"JOIN tracks USING (id) WHERE {where} ORDER BY created DESC, id DESC LIMIT ?"
         return self._told(asked, *values, -1 if limit is None else limit)
@@ -165,7 +165,7 @@ class Index(Generic[Told]):
         return self._look(lambda db: _matches(db, query, self._restored), Matches(), hasty=True)
 
     def weights(self, owner: str | None = None) -> list[Weight]:
-        """What each track takes of the disk, the oldest first; those of one owner alone, if he is named."""
+        """What each track takes of the disk, the oldest first; those of one owner alone, if one is named."""
         where, values = _conditions(Query(owner=owner))
         asked = f"SELECT id, favourite, sha256, bytes FROM tracks WHERE {where} ORDER BY created, id"
 

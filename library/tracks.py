@@ -118,7 +118,7 @@ class Track(Record):
     """A saved song: its record, and its wav file, whose length is in seconds and whose peak is 1 at full scale.
 
     `name` is what the user calls it, empty where the title serves; `peaks` is its waveform (library/peaks.py), empty
-    where nobody has looked yet. `owner` says whose it is where strangers share the library, as `Library.of` knows him.
+    where nobody has looked yet. `owner` says whose it is where strangers share the library, as `Library.of` knows them.
     """
 
     id: str
@@ -204,7 +204,7 @@ _Seen = tuple[int, int, int, str]
 class Library:
     """The tracks in a folder, which is made when the first one is saved.
 
-    `of` gives it as one owner sees it: with what he saves, and nothing that is another one's.
+    `of` gives it as one owner sees it: with what they save, and nothing that is another one's.
     """
 
     def __init__(self, root: Path) -> None:
@@ -219,7 +219,7 @@ class Library:
         self._damaged: dict[str, _Seen] = {}
 
     def of(self, owner: str, lent: Container[str] = ()) -> Library:
-        """The library as that owner sees it: his tracks alone, and to look at also those whose ids are lent to him."""
+        """The library as that owner sees it: their tracks, and to look at also those whose ids are lent to them."""
         seen = copy.copy(self)
         seen.companions = self.companions.of_owner(owner)
         seen._owner, seen._lent = owner, lent

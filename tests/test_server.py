@@ -64,13 +64,13 @@ def test_the_environment_says_what_the_command_line_does_not(monkeypatch: pytest
 
 def test_passwords_come_from_a_file_or_the_environment_and_never_from_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "users"
-    file.write_text("# who may come\nanna:a:b\n\nbert:geheim\n", encoding="utf-8")
-    assert users_of(file, {}) == {"anna": "a:b", "bert": "geheim"}
-    assert users_of(None, {"ACE_AUTH": "anna:x,bert:y"}) == {"anna": "x", "bert": "y"}
+    file.write_text("# who may come\nalto:a:b\n\nbass:secret\n", encoding="utf-8")
+    assert users_of(file, {}) == {"alto": "a:b", "bass": "secret"}
+    assert users_of(None, {"ACE_AUTH": "alto:x,bass:y"}) == {"alto": "x", "bass": "y"}
     assert users_of(None, {}) is None
     with pytest.raises(StudioError, match="everybody on this machine can read a command line"):
-        users_of(Path("anna:geheim"), {})
-    for lines in ("", "anna", "anna:", ":x"):
+        users_of(Path("alto:secret"), {})
+    for lines in ("", "alto", "alto:", ":x"):
         file.write_text(lines)
         with pytest.raises(StudioError, match="a name and a password|name:password"):
             users_of(file, {})
@@ -84,23 +84,23 @@ def test_the_page_of_the_server_tells_every_option() -> None:
 def test_a_studio_with_a_log_in_keeps_bounds_and_apart_who_uses_it(tmp_path: Path) -> None:
     limits = ("--max-duration-s", "20", "--max-upload", "1mb", "--max-jobs-per-session", "1")
     nano = save_tiny(tmp_path / "nano", rate=48_000, ratios=(240, 2))
-    environment = {"ACE_AUTH": "anna:eins,bert:zwei", "ACE_NANO_DIR": str(nano)}
+    environment = {"ACE_AUTH": "alto:one,bass:two", "ACE_NANO_DIR": str(nano)}
     with serving(tmp_path, ROOT / "app.py", *limits, environment=environment) as studio:
         assert httpx.get(f"{studio.url}/gradio_api/info").status_code == 401
         people = {}
-        for name, password in (("anna", "eins"), ("bert", "zwei")):
+        for name, password in (("alto", "one"), ("bass", "two")):
             people[name] = httpx.Client(base_url=studio.url, timeout=60)
             assert people[name].post("/login", data={"username": name, "password": password}).status_code == 200
-        anna, bert = (Visitor(studio.url, client) for client in people.values())
-        assert "must be at most 20 seconds on this server" in anna.ask("generate", prompt="rain", duration_s=30)
-        assert "saved" in anna.ask("generate", prompt="zanzibar", duration_s=10, inference_steps=1)
-        assert "zanzibar" in anna.fire(".tick", {}) and "zanzibar" not in bert.fire(".tick", {})
-        again = Visitor(studio.url, people["anna"])
+        alto, bass = (Visitor(studio.url, client) for client in people.values())
+        assert "must be at most 20 seconds on this server" in alto.ask("generate", prompt="rain", duration_s=30)
+        assert "saved" in alto.ask("generate", prompt="zanzibar", duration_s=10, inference_steps=1)
+        assert "zanzibar" in alto.fire(".tick", {}) and "zanzibar" not in bass.fire(".tick", {})
+        again = Visitor(studio.url, people["alto"])
         assert "zanzibar" in again.fire(".tick", {})
-        upload = people["anna"].post("/gradio_api/upload", files={"files": b"0" * 2_000_000})
+        upload = people["alto"].post("/gradio_api/upload", files={"files": b"0" * 2_000_000})
         assert upload.status_code == 413
         stranger = httpx.Client(base_url=studio.url, timeout=60)
-        tries = [stranger.post("/login", data={"username": "anna", "password": str(n)}) for n in range(7)]
+        tries = [stranger.post("/login", data={"username": "alto", "password": str(n)}) for n in range(7)]
         assert [each.status_code for each in tries] == [400] * 5 + [429] * 2
         assert "Try again in" in tries[-1].json()["detail"]
 

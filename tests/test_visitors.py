@@ -18,15 +18,15 @@ from tests.visitor import Visitor
 from ui.panes import SEND_TO
 from ui.settings import Settings, encode
 
-SECRETS = ("zanzibar", "quokka", "firkin", "what she calls it")
-"""Words of the prompt, the lyrics and the name of the victim's song, none of which the thief says himself."""
+SECRETS = ("zanzibar", "quokka", "firkin", "what they call it")
+"""Words of the prompt, the lyrics and the name of the victim's song, none of which the thief says."""
 
 ANSWER_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What the thief knows: the page, where it keeps its files, and every name of a song that is not his."""
+    """What the thief knows: the page, where it keeps its files, and every name of a song that is not theirs."""
 
     app: App
     victim: Visitor
@@ -55,7 +55,7 @@ def track_of(said: str, app: App) -> Track:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A hosted page with a song of the victim and what was made of it, one that she deleted, and one of the thief."""
+    """A hosted page with a song of the victim and what was made of it, one that was deleted, and one of the thief."""
     home = tmp_path_factory.mktemp("hosted")
     nano = save_tiny(home / "nano", rate=48_000, ratios=(240, 2))
     hosted = {"SPACE_ID": "somebody/studio", "ACE_NANO_DIR": str(nano)}
@@ -65,7 +65,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             visitor.load()
         asked = {"duration_s": 10, "inference_steps": 1, "lyrics": "[verse]\nquokka firkin\n"}
         song, gone = (track_of(victim.ask("generate", prompt=f"zanzibar {n}", seed=n, **asked), app) for n in (1, 2))
-        victim.fire("answer", {"deed": "rename", "id": song.id, "name": "what she calls it"})
+        victim.fire("answer", {"deed": "rename", "id": song.id, "name": "what they call it"})
         for action in ("export", "lrc"):
             assert "made" in victim.ask(action, track=song.id)
         victim.fire("answer", {"deed": "delete", "id": gone.id})
@@ -129,7 +129,7 @@ WAYS: dict[str, Callable[[Scene], str]] = {
     "a path beside the program": lambda s: s.file(f"outputs/{s.song.path.name}"),
     "a path whose letters are written as numbers": lambda s: s.file(str(s.song.path).replace("outputs", "%6futputs")),
     "the old address of files": lambda s: SECRETS[0] if "RIFF" in s.get(f"/file={s.song.path}").text else "",
-    "the metadata that she may download": lambda s: s.file(s.app.outputs.parent / "uploads" / f"{s.song.id}.json"),
+    "the metadata that the victim has": lambda s: s.file(s.app.outputs.parent / "uploads" / f"{s.song.id}.json"),
     "a path that is sent as an upload": lambda s: s.thief.ask("cover", src_audio=file(s.song.path), prompt="x"),
     "a path that is sent as an upload of an action": lambda s: s.thief.ask("lrc", audio=file(s.song.path)),
     "a path among what a browser kept": lambda s: restored(s, s.song.path),
@@ -141,10 +141,10 @@ WAYS: dict[str, Callable[[Scene], str]] = {
     "a path as an adapter": lambda s: s.thief.ask("generate", prompt="x", adapters=f"{s.song.latents_path}"),
     # by its id
     "the history": lambda s: s.thief.fire("hub.release", recall(s.song)),
-    "the history with her takes": lambda s: s.thief.fire(
+    "the history with takes of the victim": lambda s: s.thief.fire(
         "hub.release", recall(s.song, s.song.id), "Lock seed", shown(s.song)
     ),
-    "her song as a take of mine": lambda s: s.thief.fire(
+    "that song as a take of mine": lambda s: s.thief.fire(
         "hub.release", recall(s.mine, s.mine.id, s.song.id), "", shown(s.song)
     ),
     "the other take": lambda s: s.thief.fire("takes.input", s.song.id, shown(s.mine, takes=(s.song.id,))),
@@ -164,19 +164,19 @@ WAYS: dict[str, Callable[[Scene], str]] = {
     "its words in time": lambda s: s.thief.ask("lrc", track=s.song.id),
     "an export": lambda s: s.thief.ask("export", track=s.song.id),
     "a copy at another loudness": lambda s: s.thief.ask("normalise", track=s.song.id),
-    # by what is not his to say
-    "a link with a seal of his own": lambda s: link(s, f"{s.song.id}.{'A' * 43}"),
+    # by what is not theirs to say
+    "a link with a seal of their own": lambda s: link(s, f"{s.song.id}.{'A' * 43}"),
     "a link without a seal": lambda s: link(s, s.song.id),
-    "the job of a browser that he guesses": lambda s: s.thief.fire("resume", s.song.id),
+    "the job of a browser that is guessed": lambda s: s.thief.fire("resume", s.song.id),
     "the page of no browser": lambda s: s.thief.fire("load", ""),
-    "the page of a browser that he names after her song": lambda s: s.thief.fire("status.focus", s.song.id),
+    "the page of a browser named after the song": lambda s: s.thief.fire("status.focus", s.song.id),
     "the events of another session": lambda s: s.get(f"/gradio_api/queue/data?session_hash={s.song.id}").text,
     "the state of the page": lambda s: s.get("/config").text + s.get("/gradio_api/info").text,
     # by what both of them have
-    "her words to a recording that she gave away": lambda s: s.thief.ask(
+    "the words to a recording that was given away": lambda s: s.thief.ask(
         "lrc", audio=file(Path(uploaded(s, s.song.path)))
     ),
-    "a cover of a recording that she gave away": lambda s: s.thief.ask(
+    "a cover of a recording that was given away": lambda s: s.thief.ask(
         "cover", src_audio=file(Path(uploaded(s, s.song.path))), inference_steps=1, prompt="x"
     ),
     # to harm
@@ -236,10 +236,10 @@ def test_a_visitor_who_comes_back_has_what_was_made_before_and_the_same_request_
     again.browser = scene.victim.browser
     assert scene.song.id in json.dumps(again.load()["history"])
     asked = {"prompt": "zanzibar 1", "seed": 1, **scene.asked}
-    his = Visitor(scene.app.url)
-    his.load()
-    theirs = track_of(his.ask("generate", **asked), scene.app)
+    other = Visitor(scene.app.url)
+    other.load()
+    theirs = track_of(other.ask("generate", **asked), scene.app)
     assert theirs.id != scene.song.id and theirs.sha256 == scene.song.sha256
-    shown_to_him = his.fire("hub.release", recall(theirs))
-    assert "what she calls it" not in shown_to_him and "what-she" not in shown_to_him
+    shown_to_the_other = other.fire("hub.release", recall(theirs))
+    assert "what they call it" not in shown_to_the_other and "what-they" not in shown_to_the_other
     assert track_of(again.ask("generate", **asked), scene.app).id == scene.song.id

@@ -78,7 +78,7 @@ class Page:
         return self.handlers.library
 
     def of(self, request: gr.Request, browser: str = "") -> Page:
-        """The page as whoever sends the request sees it: on a page that strangers share, with his songs alone."""
+        """The page as whoever sends the request sees it: on a page that strangers share, with their songs alone."""
         self.handlers.session(request, browser)
         return replace(self, endpoints=replace(self.endpoints, handlers=self.handlers.of(request)))
 

@@ -40,7 +40,7 @@ RECORDED = "A recording is not made, and has no take beside it."
 class Handlers:
     """The handlers of one studio; `hosted` keeps the songs of different visitors apart.
 
-    `of` gives them as one visitor sees them, with a `library` of his own. As they are made they see every song.
+    `of` gives them as one visitor sees them, with a `library` of their own. As they are made they see every song.
     """
 
     def __init__(self, studio: Studio, *, hosted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Who is who on a page that strangers share: what each visitor sees of the library hangs on a secret of his.
+"""Who is who on a page that strangers share: what each visitor sees of the library hangs on a secret of theirs.
 
 The secret is the user name of a log-in, else the name that a browser made up for itself, else that of a session, which
 clients make up. Tracks tell its hash, so that neither an id nor a sidecar opens anything.
