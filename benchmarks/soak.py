@@ -37,6 +37,7 @@ from core.errors import StudioError
 from core.files import sha256
 from core.knobs import parse
 from core.requests import REQUESTS
+from library.repair import repair
 from library.tracks import Library, Track
 from networks.machine import Machine
 from tests.conftest import App, serving
@@ -368,6 +369,7 @@ def _look(home: Path, told: Killed, there: set[str]) -> None:
 def started(studio: Studio) -> None:
     """What a start does to the library before the page is served."""
     studio.library.empty_trash()
+    repair(studio.library)
 
 
 def litter(outputs: Path) -> Counter[str]:
