@@ -173,7 +173,8 @@ def test_the_file_of_a_track_is_known_for_the_track(studio: Studio, song: Track,
 
 def test_a_song_is_taken_apart_into_stems_of_its_length_and_a_zip_of_them(studio: Studio, recording: Path) -> None:
     events = events_of(studio, "stems", {"audio": str(recording), "shifts": 0})
-    steps = [event for event in events if isinstance(event, Progress) and event.stage == "separating"]
+    told = [event for event in events if isinstance(event, Progress) and event.stage == "separating"]
+    steps = [event for event in told if event.total]  # the song is brought to the rate of the network first
     assert sorted({step.step for step in steps}) == list(range(1, steps[-1].total + 1))
     assert steps[-1].total > 3
     made = events[-1]

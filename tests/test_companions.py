@@ -80,7 +80,10 @@ def test_what_was_begun_and_not_kept_leaves_nothing(shelf: Library) -> None:
 def test_a_disk_that_refuses_is_told(shelf: Library) -> None:
     track = track_in(shelf)
     shelf.companions.root.write_text("no folder")
-    with pytest.raises(StudioError, match=r"could not be saved\. Make room"), shelf.companions.begun(track.sha256):
+    with (
+        pytest.raises(StudioError, match="could not be saved: Not a directory. Make room"),
+        shelf.companions.begun(track.sha256),
+    ):
         raise AssertionError("nothing can be begun")
 
 

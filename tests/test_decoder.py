@@ -50,8 +50,8 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(decoder, "_idle", [])
     monkeypatch.setattr(subprocess.Popen, "__init__", noting)
     yield started
-    for process in decoder._idle:
-        process.end()
+    while decoder._idle:
+        decoder._idle.pop().end()
 
 
 def test_it_reads_what_audio_reads_and_one_process_serves_many(recording: Path, child: list[int]) -> None:

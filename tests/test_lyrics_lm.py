@@ -329,7 +329,7 @@ def test_where_memory_runs_out_a_smaller_writer_is_named(studio: Studio, monkeyp
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(lm, "open_language_model", fail)
+        patched.setattr(lm, "opening", fail)
         with pytest.raises(OutOfMemory, match="Choose a smaller language model, or the built-in writer"):
             list(studio.run(request_of(writer="qwen-3b")))
     monkeypatch.setattr("lyrics.qwen.Sampler.pick", fail)

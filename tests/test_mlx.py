@@ -26,6 +26,7 @@ from backend import Settings, Studio
 from checkpoints import find, table
 from cli import reference
 from core.errors import AdapterError, StudioError
+from core.events import Progress
 from core.params import SONG_MODES, GenerateRequest
 from core.paths import nano_folder
 from core.resolve import resolve
@@ -111,10 +112,13 @@ def test_every_mode_gives_the_song_that_torch_gives(mlx: Runtime, torch_runtime:
     assert np.abs(ours.audio - theirs.audio).max() <= TOLERANCE
 
 
-def overheard(decode: Callable[[Tensor], Tensor], kept: list[Tensor], latents: Tensor) -> Tensor:
-    """What `decode` gives; the latents are kept as they are, since a track has them in half precision."""
+Steps = Generator[Progress, None, Tensor]
+
+
+def overheard(decoding: Callable[[Tensor], Steps], kept: list[Tensor], latents: Tensor) -> Steps:
+    """What `decoding` gives; the latents are kept as they are, since a track has them in half precision."""
     kept.append(latents)
-    return decode(latents)
+    return decoding(latents)
 
 
 def test_a_whole_song_of_nano_is_torchs_within_80_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +128,7 @@ def test_a_whole_song_of_nano_is_torchs_within_80_decibels(monkeypatch: pytest.M
     waves, decoded = [], list[Tensor]()
     for name in RUNTIMES:
         runtime = opened(nano_folder(), name)
-        decode = runtime.decode
-        monkeypatch.setattr(runtime, "decode", partial(overheard, decode, decoded))
+        monkeypatch.setattr(runtime, "decoding", partial(overheard, runtime.decoding, decoded))
         takes = [event for event in pipeline.render(job, runtime, ComposerPlanner()) if isinstance(event, Take)]
         waves.append(takes[0].audio)
         runtime.close()

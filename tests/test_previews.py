@@ -110,7 +110,7 @@ def test_how_often_there_is_one_hangs_on_what_the_first_took(
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(runtime, "velocity", taking(1.0, runtime.velocity))
-    monkeypatch.setattr(runtime, "decode", taking(preview_s, runtime.decode))
+    monkeypatch.setattr(runtime, "decoding", taking(preview_s, runtime.decoding))
     job = job_of("generate", inference_steps=8, guidance_scale=1)
     events = list(pipeline.render(job, runtime, None, Previews(count=7, seconds=2)))
     assert sum(isinstance(event, Preview) for event in events) == count
