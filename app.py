@@ -138,7 +138,7 @@ def serve(options: argparse.Namespace) -> int:
             allowed_paths=[str(studio.library.root.absolute())],
             blocked_paths=[str(path.absolute()) for path in studio.library.private],
             max_file_size=options.max_upload,
-            max_threads=max(THREADS, options.max_queue + THREADS),
+            max_threads=THREADS + options.max_queue,
             auth=list(users.items()) if users else None,
             prevent_thread_lock=True,
             state_session_capacity=page.SESSIONS_KEPT,

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from ui.cancel_calls import Send
 
+FAILED = "The studio failed; its log says why."
+"""What is said of a fault that is nobody's but the studio's."""
+
 
 async def refuse(send: Send, status: int, why: str, headers: Mapping[str, str] | None = None) -> None:
     """Answer a request with that status, and why in the form in which Gradio tells it."""

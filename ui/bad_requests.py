@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from ui.answers import refuse
+from ui.answers import FAILED, refuse
 from ui.cancel_calls import Message, Receive, Send, Server
 
 API = "/gradio_api/"
@@ -37,7 +37,6 @@ WRITING = ("POST", "PUT", "PATCH", "DELETE")
 UPLOAD = "upload"
 
 NO_ENDPOINT = "must be an endpoint of this studio, as /gradio_api/info tells them"
-FAILED = "The studio failed; its log says why."
 
 log = logging.getLogger(__name__)
 

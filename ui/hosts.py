@@ -41,7 +41,7 @@ class Hosts:
     def answer_to(self, host: str) -> bool:
         """Whether the studio is called so: what stands in a request's header, with or without a port."""
         name = _name(host)
-        if EVERY in self.names or name in self.names or any(name.endswith(each) for each in self._endings()):
+        if self._has(name):
             return True
         address = _address(name)
         return name == "localhost" or (address is not None and (self.numbers or address.is_loopback))
@@ -50,14 +50,14 @@ class Hosts:
         """Whether the page at `origin` is the studio's own, which was called by those names, or was allowed."""
         try:
             page = urlsplit(origin).netloc
-            name = _name(page)
-            is_named = EVERY in self.names or name in self.names or any(name.endswith(each) for each in self._endings())
-            return bool(page) and (is_named or any(_is_same(page, host) for host in hosts))
+            return bool(page) and (self._has(_name(page)) or any(_is_same(page, host) for host in hosts))
         except ValueError:  # no address
             return False
 
-    def _endings(self) -> Iterable[str]:
-        return (each for each in self.names if each.startswith("."))
+    def _has(self, name: str) -> bool:
+        """Whether the name is among the studio's."""
+        endings = (each for each in self.names if each.startswith("."))
+        return EVERY in self.names or name in self.names or any(name.endswith(each) for each in endings)
 
 
 def hosts_of(bound: str, *, allowed: Iterable[str] = (), space: str = "", share: bool = False) -> Hosts:

@@ -21,6 +21,7 @@ from core.params import MODES, SONG_MODES
 from core.recipes import Recipe, WriterRecipe
 from core.tables import KEYS, KEYSCALES, SAMPLE_RATE, Mode, usual_key
 from theme import MONO
+from ui.answers import FAILED
 from ui.gradio_start import without_stubs
 
 SEGMENTS = 3
@@ -39,7 +40,6 @@ NAMED = ("checkpoint", "planner", "writer")
 ON_OFF = MappingProxyType({True: "on", False: "off"})
 """A flag that may also be left to the studio, in words."""
 
-FAILED = "The studio failed; its log says why."
 UNREADABLE = "The event cannot be read: it does not say what the page would say"
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
