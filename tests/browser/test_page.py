@@ -244,6 +244,7 @@ def test_wrong_values_are_told_once_at_their_fields_by_their_labels_until_they_a
     shoot(page, "faults")
     page.locator("#generate-lyrics textarea").fill("la la")
     expect(prompt.locator(".fault-text")).to_have_count(0)
+    expect(page.locator("#generate-lyrics")).to_contain_text("nano sings no words")  # and the form moves no more
     page.locator(".chips button", has_text="10 s").click()
     expect(length.locator(".fault-text")).to_have_count(0)
     expect(length.locator("input")).not_to_have_attribute("aria-invalid", "true")
