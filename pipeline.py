@@ -163,7 +163,7 @@ def plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
 def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
     """The plan without a planner: as it was given, or with what goes undecided said."""
     duration_s, codes, notes = job.duration_s(rate), job.request.own_plan.codes, []
-    if codes is None and job.request.thinks is not None:
+    if codes is None and job.request.thinks is not None and job.recipe.planner != "none":
         notes.append((job.unplanned or NO_PLANNER) if job.request.thinks else SWITCHED_OFF)
     if duration_s is None:
         notes.append(f"nobody chose a length: {DEFAULT_DURATION_S:g} seconds")

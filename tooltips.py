@@ -31,7 +31,6 @@ USES = {
         "Write words in many languages. Without one the built-in writer serves, in English.",
     ),
     "stems": ("Stem separator", "Takes a song apart into vocals, drums, bass and everything else."),
-    "musicgen": ("MusicGen", "Short instrumentals. The studio has no engine for them yet."),
 }
 """What checkpoints are for, by their use."""
 
@@ -207,9 +206,14 @@ KNOBS = {
     "lines_bridge": ("Lines per bridge", "How many lines the bridge has."),
     "lyrics.vocal_language": ("Language", "The language of the words; auto takes that of the brief."),
     "writer": ("Writer", "Who writes: a language model, or the built-in writer; auto takes the best that is there."),
-    "temperature": ("Temperature", "How daring the choice of words is: 0 takes the likeliest every time."),
+    "temperature": (
+        "Temperature",
+        "How daring the choice of tokens is: 0 takes the likeliest; empty is the checkpoint's.",
+    ),
+    "top_k": ("Top k", "Tokens are drawn from so many of the likeliest: 0 sets no limit; empty is the checkpoint's."),
+    "lyrics.temperature": ("Temperature", "How daring the choice of words is: 0 takes the likeliest every time."),
     "top_p": ("Top p", "Words are drawn from the likeliest that together have this probability: 1 takes all of them."),
-    "top_k": ("Top k", "Words are drawn from so many of the likeliest: 0 sets no limit."),
+    "lyrics.top_k": ("Top k", "Words are drawn from so many of the likeliest: 0 sets no limit."),
     "repetition_penalty": (
         "Repetition penalty",
         "How much less likely a word gets once it has been written: at 1 it stays as it is.",

@@ -79,9 +79,12 @@ def no_codes(place: Installed) -> str:
 
 
 def _with_other_vae(place: Installed) -> Installed:
-    """The place with the VAE of ACE_VAE_DIR; raises CheckpointError for one that is built otherwise than its own."""
+    """The place with the VAE of ACE_VAE_DIR, where it has one that could be replaced.
+
+    Raises CheckpointError for one that is built otherwise than its own.
+    """
     other = vae_folder()
-    if other is None:
+    if other is None or not (place.vae / "config.json").is_file():
         return place
     built, usual = ({name: value for name, value in read_json(folder / "config.json").items() if name[0] != "_"}
                     for folder in (other, place.vae))  # fmt: skip

@@ -103,9 +103,9 @@ def _kind_of(folder: Path) -> Kind:
     if (folder / "model_index.json").is_file() or (folder / "silence_latent.pt").is_file():
         return "song"
     if (folder / "config.json").is_file():
-        from networks.acestep.weights import read_json
+        from networks.musicgen.open import is_musicgen
 
-        return "files" if read_json(folder / "config.json").get("model_type") == "musicgen" else "language model"
+        return "files" if is_musicgen(folder) else "language model"
     if not any(path.suffix in (".safetensors", ".th") for path in folder.rglob("*")):
         raise CheckpointError(
             f"{folder} holds no checkpoint.", "Name the folder that has config.json or model_index.json."

@@ -9,13 +9,13 @@ from typing import Literal
 
 from checkpoints.manifest import Kept
 from core.errors import CheckpointError, Fault, RequestError
-from core.params import GUIDED, LM_KNOBS
+from core.params import GUIDED, LM_KNOBS, TOKENS
 from core.recipes import Recipe
 from networks.acestep.layouts import CODE_PARTS
 from networks.acestep.published import TEXT_ENCODER_BILLIONS, VAE_BILLIONS
-from networks.machine import ON_ZERO_GPU
+from networks.machine import ON_ZERO_GPU, RuntimeName
 
-Use = Literal["song", "companion", "planner", "lyrics", "stems", "musicgen"]
+Use = Literal["song", "companion", "planner", "lyrics", "stems"]
 
 
 def _files_of(*parts: str) -> tuple[str, ...]:
@@ -51,7 +51,8 @@ class Checkpoint:
     networks, in billions. A song's row has a recipe; `companion` names the row that
     holds the VAE and the text encoder when the song's folder is in upstream's original layout. `other_files` are the
     patterns of another layout that serves as well, for who has it already. `pinned` are files that are known to the
-    byte: no other is taken under their names. `dtype` is the type to run in, None for the device's usual one.
+    byte: no other is taken under their names. `dtype` is the type to run in, None for the device's usual one, and
+    `runtime` the framework that alone can run it, None where any can.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Checkpoint:
     pinned: tuple[Kept, ...] = ()
     companion: str | None = None
     dtype: Literal["float32"] | None = None
+    runtime: RuntimeName | None = None
     recipe: Recipe | None = None
 
     @property
@@ -103,7 +105,8 @@ _MIN_FRAMES = 128  # upstream pads shorter songs to 5.12 s
 
 _COMPOSED = "its planner is a composer, not a language model"
 _NO_TRACKS = "only base checkpoints were trained to make single tracks"
-_MUTED = MappingProxyType({"task_type": _NO_TRACKS, "tracks": _NO_TRACKS})
+_DENOISED = MappingProxyType(dict.fromkeys(TOKENS, "its songs are denoised, not drawn token by token"))
+_MUTED = MappingProxyType({**_DENOISED, "task_type": _NO_TRACKS, "tracks": _NO_TRACKS})
 
 
 def _guided(steps: int, tflop: float, muted: Mapping[str, str] = _MUTED) -> Recipe:
@@ -118,7 +121,7 @@ def _guided(steps: int, tflop: float, muted: Mapping[str, str] = _MUTED) -> Reci
 
 
 def _base(tflop: float) -> Recipe:
-    return _guided(50, tflop, MappingProxyType({}))
+    return _guided(50, tflop, _DENOISED)
 
 
 def _turbo(tflop: float) -> Recipe:
@@ -152,6 +155,65 @@ _NANO = Recipe(
     muted=MappingProxyType({**_NANO_MUTED, **_MUTED, **dict.fromkeys(LM_KNOBS, _COMPOSED)}),
     fixed=MappingProxyType({"vocal_language": "unknown", "chunk_mask": "explicit"}),
 )
+
+
+MUSICGEN = LANGUAGE_MODEL
+"""Networks of all three parts in one set of files, and the tokenizer of the words."""
+
+_DRAWN = "MusicGen draws tokens of sound one after the other and denoises nothing"
+_UNPLANNED = "MusicGen plans nothing: it draws the sound from the words at once"
+_INSTRUMENTAL = "MusicGen sings no words"
+_OF_DENOISING = (
+    *("inference_steps", "infer_method", "solver", "chunk_mask", "retake_variance", "retake_seed", "preview"),
+    *("cfg_interval_start", "cfg_interval_end", "guidance_rule", "use_adg", "shift", "schedule", "timesteps"),
+    *("dcw_enabled", "dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet"),
+)
+_CHROMA = "MusicGen takes of a source its melody alone, as the strongest pitch class of each moment"
+_MUSICGEN_MUTED = MappingProxyType(
+    {
+        **dict.fromkeys(_OF_DENOISING, _DRAWN),
+        **dict.fromkeys((*LM_KNOBS, "thinking", "plan"), _UNPLANNED),
+        **dict.fromkeys(("lyrics", "instrumental", "vocal_language"), _INSTRUMENTAL),
+        "timesignature": "MusicGen was trained on words for tempo and key, and on none for a metre",
+        "adapters": "the studio has no adapters for MusicGen",
+        "side": "MusicGen goes on from what was before; it cannot lead up to what comes after",
+        "reference_audio": "MusicGen takes no timbre from a recording",
+        **dict.fromkeys(("audio_cover_strength", "cover_noise_strength", "cover_structure"), _CHROMA),
+        **dict.fromkeys(("task_type", "tracks"), _NO_TRACKS),
+    }
+)
+_NO_EDIT = "MusicGen goes on from what was before, and cannot meet what comes after a stretch"
+_NO_MELODY = "only MusicGen's melody checkpoints take a melody"
+
+
+def _musicgen(
+    name: str, title: str, billions: tuple[float, float], cache_gb: float, *, melody: bool = False
+) -> Checkpoint:
+    """MusicGen of so many parameters, all of it and the decoder alone, published in float32."""
+    whole, decoder = billions
+    recipe = Recipe(
+        engine="musicgen",
+        planner="none",
+        inference_steps=1,
+        guidance_scale=3.0,
+        shift=1.0,
+        temperature=1.0,
+        top_k=250,
+        duration_s=(5, 120),
+        cover_s=(5, 120),
+        dit_tflop=0.0,
+        vae_tflop=0.02,
+        tokens_hz=50.0,
+        token_billions=decoder,
+        cache_gb=cache_gb,
+        unable=MappingProxyType({"edit": _NO_EDIT} if melody else {"edit": _NO_EDIT, "cover": _NO_MELODY}),
+        muted=_MUSICGEN_MUTED,
+        fixed=MappingProxyType({"instrumental": True}),
+    )
+    return Checkpoint(
+        name=name, title=title, use="song", repo=f"facebook/{name}", files=MUSICGEN, bytes=int(4e9 * whole),
+        parameters=whole, licence="CC-BY-NC-4.0", runtime="torch", recipe=recipe,
+    )  # fmt: skip
 
 
 def _song(name: str, title: str, repo: str, size: float, recipe: Recipe) -> Checkpoint:
@@ -220,13 +282,25 @@ _ROWS = (
         other_files=(_HTDEMUCS_PICKLE.path,), pinned=(_HTDEMUCS, _HTDEMUCS_PICKLE), bytes=_HTDEMUCS.bytes,
         parameters=0.042, licence="MIT", dtype="float32",
     ),
-    _language("musicgen-small", "MusicGen small", "musicgen", "facebook/musicgen-small", (2.4, 0.6), "CC-BY-NC-4.0"),
-    _language("musicgen-medium", "MusicGen medium", "musicgen", "facebook/musicgen-medium", (8.0, 2.0), "CC-BY-NC-4.0"),
+    _musicgen("musicgen-small", "MusicGen small", (0.587, 0.420), 0.3),
+    _musicgen("musicgen-medium", "MusicGen medium", (2.005, 1.838), 0.9),
+    _musicgen("musicgen-large", "MusicGen large", (3.423, 3.255), 1.2),
+    _musicgen("musicgen-melody", "MusicGen melody", (1.552, 1.384), 1.1, melody=True),
+    _musicgen("musicgen-melody-large", "MusicGen melody large", (2.618, 2.450), 1.4, melody=True),
+    _musicgen("musicgen-stereo-small", "MusicGen stereo small", (0.604, 0.436), 0.3),
+    _musicgen("musicgen-stereo-medium", "MusicGen stereo medium", (2.030, 1.863), 0.9),
+    _musicgen("musicgen-stereo-large", "MusicGen stereo large", (3.457, 3.289), 1.2),
+    _musicgen("musicgen-stereo-melody", "MusicGen stereo melody", (1.577, 1.410), 1.1, melody=True),
+    _musicgen("musicgen-stereo-melody-large", "MusicGen stereo melody large", (2.652, 2.483), 1.4, melody=True),
 )  # fmt: skip
 
 CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({row.name: row for row in _ROWS})
-PREFERRED = ("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "nano")
-"""Song checkpoints in the order in which the studio takes the first that is installed."""
+PREFERRED = (
+    *("xl-sft", "xl-turbo", "xl-base", "2b-sft", "2b-turbo", "2b-base", "nano"),
+    *(name for name in CHECKPOINTS if name.startswith("musicgen-")),
+)
+"""Song checkpoints in the order in which the studio takes the first that is installed: nano always is, so that those
+after it are taken by their names alone."""
 
 PLANNERS = ("lm-4b", "lm-1.7b", "lm-0.6b")
 """Planners, the best first."""

@@ -14,6 +14,7 @@ Stage = Literal[
     "encoding",
     "conditioning",
     "denoising",
+    "generating",
     "decoding",
     "separating",
     "measuring",

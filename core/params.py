@@ -27,13 +27,13 @@ from core.solvers import SOLVERS, InferMethod
 from core.tables import (
     BPM,
     DEFAULT_DURATION_S,
-    DURATION_S,
     KEYSCALES,
     LANGUAGES,
     LYRICS_CHARS,
     MAX_SEED,
     PLAN_CHARS,
     PROMPT_CHARS,
+    SONG_S,
     Mode,
     TimeSignature,
 )
@@ -53,6 +53,9 @@ TRACKS = (
 GUIDED = ("guidance_rule", "use_adg", "cfg_interval_start", "cfg_interval_end")
 """Knobs that shape guidance: where there is none they mean nothing."""
 
+
+TOKENS = ("temperature", "top_k")
+"""Knobs that say how tokens of sound are drawn: where a song is denoised they mean nothing."""
 
 UNHEARD = ("preview",)
 """Knobs that change nothing about the song: with them and without it is the same to the sample."""
@@ -142,6 +145,14 @@ class PlanKnobs(PlannerKnobs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenChoice:
+    """How a token of sound is drawn, where a request leaves it open as None; `temperature` 0 takes the likeliest."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SongRequest(MusicKnobs):
     """What every song mode asks for."""
 
@@ -203,6 +214,11 @@ class SongRequest(MusicKnobs):
     def morph(self) -> Morph | None:
         """How the source becomes another, where it does not begin anew from noise."""
         return None
+
+    @property
+    def tokens(self) -> TokenChoice:
+        """How its tokens are drawn, where the checkpoint makes a song of tokens."""
+        return TokenChoice()
 
     @property
     def own_plan(self) -> PlanText:
@@ -287,14 +303,27 @@ class SongRequest(MusicKnobs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateRequest(PlanKnobs, SongRequest):
+class DrawnRequest(SongRequest):
+    """A song that may be denoised or drawn token by token, as its checkpoint does it."""
+
+    temperature: float | None = knob(group="diffusion", low=0, high=2, step=0.05)
+    top_k: int | None = knob(group="diffusion", low=0, high=1000, step=1)
+
+    @property
+    def tokens(self) -> TokenChoice:
+        """How its tokens are drawn."""
+        return TokenChoice(temperature=self.temperature, top_k=self.top_k)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(PlanKnobs, DrawnRequest):
     """A new song from words."""
 
     mode: ClassVar[Mode] = "generate"
     needs_words: ClassVar[bool] = True
 
     duration_s: float | None = knob(
-        DEFAULT_DURATION_S, group="main", low=DURATION_S[0], high=DURATION_S[1], step=1, unit="seconds"
+        DEFAULT_DURATION_S, group="main", low=SONG_S[0], high=SONG_S[1], step=1, unit="seconds"
     )
     instrumental: bool = knob(False, group="main")
 
@@ -350,7 +379,7 @@ class PlanRequest(GenerateRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoverRequest(SongRequest):
+class CoverRequest(DrawnRequest):
     """The structure of one recording in a new style."""
 
     mode: ClassVar[Mode] = "cover"
@@ -406,7 +435,7 @@ class CoverRequest(SongRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtendRequest(SongRequest):
+class ExtendRequest(DrawnRequest):
     """More of a recording, after its end or before its start."""
 
     mode: ClassVar[Mode] = "extend"

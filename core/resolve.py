@@ -31,6 +31,7 @@ class Rendering:
 
     `timesteps`, if there are any, are noise levels that replace schedule and shift; they are as many as `steps`.
     `structure` is what a cover keeps of its source; `dcw` is the correction after each step, if there is one.
+    `temperature` and `top_k` are those by which tokens are drawn, where a song is made of them.
     """
 
     steps: int
@@ -43,6 +44,8 @@ class Rendering:
     structure: Structure
     chunk_mask: ChunkMask
     dcw: Dcw | None
+    temperature: float | None
+    top_k: int | None
 
     @property
     def guided(self) -> bool:
@@ -53,6 +56,7 @@ class Rendering:
 def rendering_of(request: SongRequest, recipe: Recipe) -> Rendering:
     """The request's choices and, where it makes none, the recipe's: the one place where the two meet."""
     timesteps, structure = request.custom_timesteps(), request.cover.structure if request.cover else None
+    temperature, top_k = request.tokens.temperature, request.tokens.top_k  # 0 is a choice
     return Rendering(
         steps=len(timesteps) or request.inference_steps or recipe.inference_steps,
         schedule=request.schedule or recipe.schedule,
@@ -64,6 +68,8 @@ def rendering_of(request: SongRequest, recipe: Recipe) -> Rendering:
         structure=structure or recipe.structure,
         chunk_mask=request.chunk_mask or recipe.chunk_mask,
         dcw=_dcw(request, recipe),
+        temperature=recipe.temperature if temperature is None else temperature,
+        top_k=recipe.top_k if top_k is None else top_k,
     )
 
 
@@ -92,6 +98,8 @@ def _dcw(request: SongRequest, recipe: Recipe) -> Dcw | None:
 def _idle(rendering: Rendering) -> dict[str, str]:
     """Knobs that mean nothing to a song that is rendered so, with the reason."""
     idle = {} if rendering.guided else dict.fromkeys(GUIDED, "needs a guidance_scale above 1")
+    if rendering.temperature == 0:
+        idle["top_k"] = "needs a temperature above 0: at 0 the likeliest token is taken every time"
     dcw = rendering.dcw
     return idle | idle_beside(dcw is not None, None if dcw is None else dcw.mode)
 
@@ -100,13 +108,28 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     """Raise RequestError with every knob that was set although it means nothing to the checkpoint."""
     muted = _idle(rendering_of(request, recipe)) | dict(recipe.muted)
     faults = list(set_in_vain(request, muted, recipe.fixed))
-    if request.mode not in recipe.modes:
-        faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}"))
+    if why := recipe.unable.get(request.mode):
+        faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}: {why}"))
+    if not request.from_source:
+        faults += _outside("duration_s", request.music.duration_s, recipe.duration_s)
     if recipe.planner == "composer" and request.own_plan.codes is not None:
         rule = "must hold no codes: this checkpoint has other ones than the planner"
         faults.append(Fault("plan", to_json(request)["plan"], rule))
     if faults:
         raise RequestError(faults, "Leave them empty, or choose another checkpoint.")
+
+
+def refuse_source(request: SongRequest, recipe: Recipe, seconds: float | None) -> None:
+    """Raise RequestError for a cover of a source that is shorter or longer than the checkpoint covers."""
+    if request.cover is not None and (faults := _outside("src_audio", seconds, recipe.cover_s)):
+        raise RequestError(faults, "Choose another recording, or another checkpoint.")
+
+
+def _outside(name: str, seconds: float | None, bounds: tuple[float, float]) -> list[Fault]:
+    low, high = bounds
+    if seconds is None or low <= seconds <= high:
+        return []
+    return [Fault(name, round(seconds, 3), f"must be {low:g} to {high:g} seconds with this checkpoint")]
 
 
 def idle_among(
@@ -170,6 +193,8 @@ def resolve(request: Song, recipe: Recipe, rng: Rng) -> Song:
         "chunk_mask": rendering.chunk_mask,
         "guidance_rule": rendering.guidance_rule,
         "dcw_enabled": rendering.dcw is not None,
+        "temperature": rendering.temperature,
+        "top_k": rendering.top_k,
     }
     if rendering.dcw is not None:
         chosen |= {f"dcw_{name}": value for name, value in vars(rendering.dcw).items()}

@@ -83,6 +83,9 @@ LONGEST_S = 600
 DURATION_S = (10, LONGEST_S)
 """What ACE-Step's planner was trained on."""
 
+SONG_S = (5, LONGEST_S)
+"""What a new song may be asked to last: as short and as long as any checkpoint makes one."""
+
 SAMPLE_RATE = 48_000
 """Of every waveform between two rooms, in Hz."""
 

@@ -115,7 +115,15 @@ def rendered_s(request: SongRequest, source_s: float | None) -> float:
 def song(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
     """Rendering a song of that length, all its variations."""
     tflop = sum(stages(request, recipe, seconds).values())
-    return Cost(tflop=tflop, working_gb=working_gb(seconds, request.variations))
+    working = working_gb(seconds, request.variations) + request.variations * recipe.cache_gb
+    return drawing(request, recipe, seconds) + Cost(tflop=tflop, working_gb=working)
+
+
+def drawing(request: SongRequest, recipe: Recipe, seconds: float) -> Cost:
+    """Drawing the tokens of a song of that length, of which a source may stay: all variations share what passes by."""
+    layout = request.layout
+    new_s = layout.before_s + layout.after_s + layout.overlap_s if request.seam else seconds
+    return tokens(round(recipe.tokens_hz * new_s), recipe.token_billions)
 
 
 def stages(request: SongRequest, recipe: Recipe, seconds: float) -> dict[Stage, float]:

@@ -17,6 +17,7 @@ from core.events import Progress
 from core.files import reason
 from core.steps import telling
 from jobs import estimates
+from jobs.engines import engine_of
 from jobs.work import Need, Role
 from networks import memory
 from networks.machine import (
@@ -89,22 +90,11 @@ class Loader:
 
 
 def _open_song(place: Installed, machine: Machine, offload: Offload) -> Generator[None, None, Runtime]:
-    from networks.acestep.open import opening
-
-    return opening(
-        place.folder,
-        place.companion,
-        vae=place.other_vae,
-        runtime=machine.runtime,
-        device=machine.device,
-        dtype=machine.dtype,
-        bits=machine.bits,
-        offload=offload,
-    )
+    return engine_of(place).opening(place, machine, offload)
 
 
 def _weigh_song(place: Installed, machine: Machine) -> Weights:
-    return memory.weights_of_song(place.folder, place.companion, place.other_vae, machine)
+    return engine_of(place).weigh(place, machine)
 
 
 def _open_planner(place: Installed, machine: Machine, _: Offload) -> Generator[None, None, LmPlanner]:
@@ -248,7 +238,7 @@ class Models:
 
         Where the device has no memory of its own, that would make no room.
         """
-        if need.role != "song":
+        if need.role != "song" or not engine_of(need.place).offloads:
             return "none", ()
         if (asked := self.machine.offload) is not None:
             return asked, () if asked == "none" else (f"{OFFLOADED[asked]}, as was asked for",)
@@ -276,12 +266,15 @@ class Models:
         """How the weights of a need run: a song's in the format that was asked for, its own, or the processor's."""
         if need.role != "song":
             return self.machine
-        own = self.machine.dtype or need.place.checkpoint.dtype
-        return dataclasses.replace(self.machine, dtype=own or ("bfloat16" if self._halves() else None))
+        row, machine = need.place.checkpoint, self.machine
+        if row.runtime is not None and machine.chosen.runtime != row.runtime:
+            machine = dataclasses.replace(machine, runtime=row.runtime, bits=None)
+        own = machine.dtype or row.dtype
+        return dataclasses.replace(machine, dtype=own or ("bfloat16" if self._halves(machine) else None))
 
-    def _halves(self) -> bool:
+    def _halves(self, machine: Machine) -> bool:
         """Whether songs are rendered on a processor that is several times faster in bfloat16 than in float32."""
-        return self.machine.chosen.runtime == "torch" and self.device_kind() == "cpu" and self.units()
+        return machine.chosen.runtime == "torch" and self.device_kind() == "cpu" and self.units()
 
     def units(self) -> bool:
         """Whether the processor multiplies bfloat16 by itself."""
@@ -292,6 +285,8 @@ class Models:
         machine = self.machine_for(need)
         if machine.chosen.note:
             yield machine.chosen.note
+        if self.machine.runtime not in (None, machine.runtime) or self.machine.bits != machine.bits:
+            yield f"on {machine.chosen.runtime}, whole, which alone can run {need.place.checkpoint.title}"
         if need.place.other_vae:
             yield f"with the VAE in {need.place.other_vae.name}, not the checkpoint's own"
         if machine.bits:

@@ -86,7 +86,25 @@ class LanguageModelPlanner:
             raise MissingWeights(NO_PLANNER, BRING_ONE)
 
 
-PLANNERS: Mapping[str, PlannerKind] = MappingProxyType({"composer": Composer(), "lm": LanguageModelPlanner()})
+class Unplanned:
+    """Nobody, where a song is made of the words at once."""
+
+    def needs(self, request: SongRequest) -> tuple[Need, ...]:
+        """None."""
+        return ()
+
+    def opened(self, models: Models, needs: tuple[Need, ...]) -> None:
+        """No planner."""
+
+    def check(self, request: PlanRequest) -> None:
+        """Refuse every request."""
+        rule = "must plan its songs: this one makes them from the words at once"
+        raise RequestError([Fault("checkpoint", request.checkpoint, rule)], "Choose another checkpoint.")
+
+
+PLANNERS: Mapping[str, PlannerKind] = MappingProxyType(
+    {"composer": Composer(), "lm": LanguageModelPlanner(), "none": Unplanned()}
+)
 """By the name that a recipe gives its planner."""
 
 

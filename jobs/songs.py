@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, ClassVar
 from checkpoints import find, table
 from checkpoints.find import Installed
 from core.errors import Fault, RequestError, StudioError
-from core.events import Progress, Sign
+from core.events import Progress, Sign, Stage
 from core.files import sha256
 from core.knobs import Json, changed, to_json
 from core.params import UNHEARD, GenerateRequest, SongRequest, audio_knobs
 from core.plans import LONGEST_SUNG_S, known_from
 from core.recipes import Recipe
-from core.resolve import refuse_muted, rendering_of, resolve, unsung
+from core.resolve import refuse_muted, refuse_source, rendering_of, resolve, unsung
 from core.steps import telling
 from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.desk import Desk, Event, gathered
+from jobs.engines import ENGINES, engine_of
 from jobs.estimates import Cost
 from jobs.models import Models
 from jobs.plans import GET_CODES, PLANNERS, billions_of
@@ -36,7 +37,6 @@ from library import decoder
 from library.cache import cache_key, fingerprint
 from library.latents import Kept
 from library.tracks import BYTES_PER_S, Found, Record, Track
-from networks.acestep.layouts import layout_of, shape_of
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SongWork:
 
     def events(self, models: Models) -> Iterator[Sign | Take]:
         """Progress and previews, then one Take for each variation."""
-        from pipeline import plans_of, rendered
+        from pipeline import plans_of
 
         planner = PLANNERS[self.job.recipe.planner].opened(models, self.needs)
         plans = yield from plans_of(self.job, planner, SAMPLE_RATE)
@@ -73,9 +73,10 @@ class SongWork:
         if self.longest_s is not None and seconds > self.longest_s:
             rule = f"must be at most {self.longest_s:g} seconds on this server, and was planned to be longer"
             raise RequestError([Fault("duration_s", seconds, rule)], "Say how long it shall be.")
-        models.make_room(estimates.working_gb(seconds, request.variations))
-        previews = estimates.previews(request, self.job.recipe, seconds)
-        yield from rendered(self.job, models.song, plans, previews)
+        recipe = self.job.recipe
+        models.make_room(estimates.song(request, recipe, seconds).working_gb)
+        previews = estimates.previews(request, recipe, seconds)
+        yield from ENGINES[recipe.engine].rendered(self.job, models.song, plans, previews)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,7 @@ def ordering(request: SongRequest, desk: Desk) -> Generator[Progress, None, Orde
     made = settled(request, desk)
     job, left = yield from _job(made, desk)
     known_s = job.duration_s(SAMPLE_RATE)
+    refuse_source(made.request, made.recipe, known_s)
     desk.refuse_longer(known_s)
     cost = _cost(made.request, made.recipe, made.needs[:-1], known_s or LONGEST_SUNG_S)
     source = _source_name(made.request, made.record.hashes, desk)
@@ -265,8 +267,10 @@ def _time_left(order: Order, desk: Desk) -> TimeLeft:
     where = (order.record.checkpoint, device)
     seconds = job.duration_s(SAMPLE_RATE) or estimates.PLANNED_S
     planning = estimates.planning(seconds, billions_of(order.work.needs), job.request.variations)
+    drawing = estimates.drawing(job.request, job.recipe, seconds)
+    parts: dict[Stage, float] = {"planning": planning.arithmetic(device), "generating": drawing.arithmetic(device)}
     return TimeLeft(
-        parts={"planning": planning.arithmetic(device), **estimates.stages(job.request, job.recipe, seconds)},
+        parts={**parts, **estimates.stages(job.request, job.recipe, seconds)},
         where=where,
         per_tflop=estimates.per_tflop(device, desk.pace.seen(*where)),
         pace=desk.pace.stages,
@@ -307,9 +311,9 @@ def _job(made: Settled, desk: Desk) -> Generator[Progress, None, tuple[Job, list
         yield READING
         recording = Recording(audio=(yield from telling(READING, decoder.loading(path, name))))
         if track := desk.library.find_audio(made.record.hashes[name]):
-            kept = Kept(None)
-            if name == "src_audio" and track.vae == made.record.vae:
-                kept = desk.library.latents(track, latent_shape(made.needs[-1].place, recording.audio.shape[1]))
+            kept, shape = Kept(None), latent_shape(made.needs[-1].place, recording.audio.shape[1])
+            if name == "src_audio" and track.vae == made.record.vae and shape is not None:
+                kept = desk.library.latents(track, shape)
             if kept.fault:
                 left.append(f"the latents kept beside {track.id} were left aside: {kept.fault}")
             known = known_from(track.plan)
@@ -327,10 +331,9 @@ def _job(made: Settled, desk: Desk) -> Generator[Progress, None, tuple[Job, list
     return job, left
 
 
-def latent_shape(place: Installed, samples: int) -> tuple[int, int]:
-    """The shape `(T, C)` of the latents of a song of so many samples."""
-    shape = shape_of(layout_of(place.folder, place.companion, place.other_vae).configs)
-    return shape.frames_of(samples), shape.channels
+def latent_shape(place: Installed, samples: int) -> tuple[int, int] | None:
+    """The shape `(T, C)` of the latents that are kept of a song of so many samples; None where none are."""
+    return engine_of(place).latent_shape(place, samples)
 
 
 def _deciding(request: SongRequest) -> dict[str, Json]:

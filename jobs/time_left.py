@@ -10,7 +10,7 @@ from typing import TypeVar
 from core.events import Progress, Sign, Stage
 from jobs.passing import passing
 
-ORDER: tuple[Stage, ...] = ("planning", "listening", "encoding", "conditioning", "denoising", "decoding")
+ORDER: tuple[Stage, ...] = ("planning", "listening", "encoding", "conditioning", "denoising", "generating", "decoding")
 """The stages of a song that are counted, in their order; what waits and what loads is not."""
 
 Product = TypeVar("Product")

@@ -14,7 +14,10 @@ from pathlib import Path
 from core.knobs import Json
 from core.paths import ROOT
 
-RENDERING = ("pipeline.py", "planner/*/planner.py", "networks/acestep/open.py", "checkpoints/table.py")
+RENDERING = (
+    *("pipeline.py", "planner/*/planner.py", "networks/acestep/open.py", "checkpoints/table.py"),
+    *("jobs/musicgen.py", "networks/musicgen/open.py"),
+)
 """Where the code that makes samples begins: the stages, what is handed to them, and how checkpoints want to be run.
 
 Whatever these import belongs to it, step by step. Drafts, lyrics and the page do not: what they make reaches a song as

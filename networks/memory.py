@@ -74,6 +74,16 @@ def weights_of_song(folder: Path, companion: Path | None, vae: Path | None, mach
     return Weights(parts=parts, layers=sum(layers.values()), layer=max(layers.values(), default=0.0))
 
 
+def weights_of_musicgen(folder: Path, machine: Machine) -> Weights:
+    """The same of a MusicGen, whose EnCodec is always in 32 bits."""
+    width = _width(machine)
+    parts: dict[str, float] = {}
+    for key, shape in _shapes(tuple(weight_files(folder))):
+        part = key.partition(".")[0]
+        parts[part] = parts.get(part, 0.0) + (4.0 if part == "audio_encoder" else width) * prod(shape) / 1e9
+    return Weights(parts=parts)
+
+
 def weights_of_language_model(folder: Path, machine: Machine) -> Weights:
     """The same of a language model."""
     width = _width(machine)

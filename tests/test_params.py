@@ -356,8 +356,8 @@ def test_a_muted_knob_may_be_given_the_value_that_it_has_in_effect() -> None:
 
 
 def test_a_mode_that_the_checkpoint_does_not_serve_is_refused() -> None:
-    narrow = Recipe(inference_steps=8, guidance_scale=1, shift=3, modes=("generate",))
-    with pytest.raises(RequestError, match="cannot extend"):
+    narrow = Recipe(inference_steps=8, guidance_scale=1, shift=3, unable={"extend": "it has no end"})
+    with pytest.raises(RequestError, match="cannot extend: it has no end"):
         refuse_muted(parse(ExtendRequest, GIVEN["extend"]), narrow)
 
 

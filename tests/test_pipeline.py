@@ -173,6 +173,7 @@ def test_kept_latents_stand_in_for_a_second_way_through_the_vae(runtime: Runtime
     first, second = (
         takes_of(Job(request=job.request, recipe=RECIPE, source=source), runtime)[0].latents for source in (fresh, kept)
     )
+    assert first is not None and second is not None and made.latents is not None
     outside = slice(0, 2 * RATE // runtime.shape.hop)
     assert np.array_equal(second[outside], made.latents[outside])
     assert not np.array_equal(first[outside], made.latents[outside])
@@ -206,7 +207,7 @@ def test_a_song_that_is_too_loud_is_turned_down_and_its_gain_is_told(
 
     monkeypatch.setattr(contexts, "decode", louder)
     take = take_of(runtime, "generate")
-    assert np.abs(take.audio).max() == pytest.approx(1.0)
+    assert np.abs(take.audio).max() == pytest.approx(1.0) and take.latents is not None
     (decoded,) = finished(contexts.decode(runtime, contexts.kept(take.latents, runtime), take.audio.shape[1]))
     np.testing.assert_allclose(take.gain * decoded, take.audio, atol=0.05)
 

@@ -60,6 +60,7 @@ def test_a_song_with_previews_is_the_song_without_them(runtime: Runtime, mode: s
     heard = [event for event in events if isinstance(event, Preview)]
     take = next(event for event in events if isinstance(event, Take))
     plain = take_of(runtime, mode, **values)
+    assert take.latents is not None and plain.latents is not None
     assert np.array_equal(take.audio, plain.audio) and np.array_equal(take.latents, plain.latents)
     assert [(preview.step, preview.total) for preview in heard] == [(1, 3), (2, 3)]
     start, stop = (sample / runtime.shape.sample_rate for sample in take.window)

@@ -175,7 +175,7 @@ def _can(row: Row, task: Task | None) -> list[dict[str, str]]:
     if task and task.running:
         return [{"what": "cancel", "words": "Stop"}]
     found = []
-    if not row.installed and row.source and row.use != "musicgen":
+    if not row.installed and row.source:
         words = "Go on with the download of" if row.brought else "Download"
         terms = f"{row.licence} · from {_source(row)}"
         found.append({"what": "download", "words": f"{words} {table.in_words(row.to_bring)}", "terms": terms})

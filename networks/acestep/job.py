@@ -101,14 +101,14 @@ def _later(seed: int | None, index: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """One rendered song: its waveform `(2, S)`, its latents `(T, C)`, the plan it follows, and its request.
+    """One rendered song: its waveform `(2, S)`, its latents `(T, C)` if it has any, its plan, and its request.
 
     `window` are the samples that are new, from the first to the one after the last. The waveform is `gain` times what
     the latents decode to. The request is the job's, narrowed to this variation: rendering it again gives this take.
     """
 
     audio: NDArray[np.float32]
-    latents: NDArray[np.float16]
+    latents: NDArray[np.float16] | None
     plan: Plan
     request: SongRequest
     window: tuple[int, int]
