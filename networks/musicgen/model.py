@@ -110,8 +110,8 @@ class MusicGen:
 
     def __init__(self, network: Any, tokenizer: Any, device: torch.device, chroma: ChromaShape) -> None:
         self.device = device
-        self._network = network
-        self._tokenizer = tokenizer
+        self.network = network
+        self.tokenizer = tokenizer
         self._chroma = chroma
         codec = network.config.audio_encoder
         self.codec_hz = int(codec.sampling_rate)
@@ -153,8 +153,8 @@ class MusicGen:
     @torch.inference_mode()
     def condition(self, text: str, melody: Waveform | None = None) -> Condition:
         """The words and, for a checkpoint that takes one, the first half minute of a melody `(2, S)` at 48 kHz."""
-        ids = self._tokenizer([text], return_tensors="pt").to(self.device)
-        states = self._network.text_encoder(**ids).last_hidden_state
+        ids = self.tokenizer([text], return_tensors="pt").to(self.device)
+        states = self.network.text_encoder(**ids).last_hidden_state
         mask = torch.cat([ids["attention_mask"], torch.zeros_like(ids["attention_mask"])])
         states = torch.cat([states, torch.zeros_like(states)])
         if not self.takes_melody:
@@ -164,15 +164,16 @@ class MusicGen:
 
     def _heard(self, melody: Waveform | None) -> Tensor:
         """The melody's chroma and its absence, which is a lasting C, as states `(2, n, D)`: repeated, then cut."""
-        classes, length = self._network.config.num_chroma, self._network.config.chroma_length
-        heard = self._chroma_of(melody)
+        classes, length = self.network.config.num_chroma, self.network.config.chroma_length
+        heard = self.chroma_of(melody)
         absent = torch.zeros(1 if heard is None else len(heard), classes)
         absent[:, 0] = 1
         both = torch.stack([absent if heard is None else heard, absent])
-        states = self._projected(both.to(self.device, self._network.dtype), "audio_enc_to_dec_proj")
+        states = self._projected(both.to(self.device, self.network.dtype), "audio_enc_to_dec_proj")
         return states.repeat(1, math.ceil(length / states.shape[1]), 1)[:, :length]
 
-    def _chroma_of(self, melody: Waveform | None) -> Tensor | None:
+    def chroma_of(self, melody: Waveform | None) -> Tensor | None:
+        """The chroma `(n, 12)` of a melody `(2, S)` at 48 kHz; None where there is none."""
         if melody is None or melody.shape[1] == 0:
             return None
         heard = melody[:, : LISTENED_S * SAMPLE_RATE]
@@ -181,7 +182,7 @@ class MusicGen:
 
     def _projected(self, states: Tensor, name: str) -> Tensor:
         """States through a projection, which a network has where its parts differ in width."""
-        projection: nn.Module | None = getattr(self._network, name, None)
+        projection: nn.Module | None = getattr(self.network, name, None)
         return states if projection is None else projection(states)
 
     # ---- tokens ------------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class MusicGen:
         `prompts` are `(V, K, P)` and stand at the beginning of what is returned. Each of V has its generator, on the
         CPU, which is why every device draws the same numbers. Raises StudioError where the logits are none.
         """
-        decoder, pad = self._network.decoder, int(self._network.config.decoder.pad_token_id)
+        decoder, pad = self.network.decoder, int(self.network.config.decoder.pad_token_id)
         rows, guided = len(rngs), choice.guidance > 1
         fed = torch.from_numpy(prompts).reshape(rows * self.codebooks, -1).to(self.device)
         start = torch.full_like(fed[:, :1], pad) if fed.shape[1] else fed.new_full((len(fed), 1), pad)
@@ -236,7 +237,7 @@ class MusicGen:
             known = {"encoder_outputs": BaseModelOutput(last_hidden_state=states), "attention_mask": mask}
         else:  # these stand before the tokens, and in the cache from then on
             known = {"encoder_hidden_states": states if cache is None else None}
-        out = self._network(**known, decoder_input_ids=ids.repeat(items, 1), cache=cache, use_cache=True)
+        out = self.network(**known, decoder_input_ids=ids.repeat(items, 1), cache=cache, use_cache=True)
         logits = out.logits[:, -1].float().cpu()
         if not logits.isfinite().all():
             raise StudioError(LEFT_FORMAT, HOLD_BACK)
@@ -249,7 +250,7 @@ class MusicGen:
         """The tokens `(K, frames_of(S))` of a waveform `(2, S)` at 48 kHz."""
         sides = wave if self.channels == 2 else wave.mean(axis=0, keepdims=True)
         heard = torch.from_numpy(_resampled(sides, SAMPLE_RATE, self.codec_hz)).to(self.device)
-        codec = self._network.audio_encoder
+        codec = self.network.audio_encoder
         with all_digits():
             each = [codec.encode(side[None, None]).audio_codes[0, 0] for side in heard]
         codes = torch.stack(each, dim=1).flatten(0, 1)  # left and right take turns
@@ -274,7 +275,7 @@ class MusicGen:
 
     def _side(self, codes: Tensor) -> Generator[None, None, Tensor]:
         """One channel `(S,)` of codes `(K, T)`, by the layers of EnCodec's decoder."""
-        codec, layers = self._network.audio_encoder, list(self._network.audio_encoder.decoder.layers)
+        codec, layers = self.network.audio_encoder, list(self.network.audio_encoder.decoder.layers)
         remembering = [any(isinstance(part, nn.LSTM) for part in layer.modules()) for layer in layers]
         split = len(layers) - remembering[::-1].index(True)
         with torch.inference_mode(), all_digits():
@@ -305,7 +306,7 @@ class MusicGen:
 
     def close(self) -> None:
         """Free the weights."""
-        self._network = None
+        self.network = None
         free_memory(self.device)
 
 
