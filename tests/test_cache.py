@@ -96,8 +96,9 @@ def test_what_makes_no_samples_decides_nothing(copy: Path) -> None:
         (copy / name).touch()
     rooms = {name.partition("/")[0] for name in names(copy)}
     assert rooms == {path for path in rooms if path.startswith("pipeline")} | {
-        *("checkpoints", "core", "library", "networks", "planner"),
+        *("checkpoints", "core", "jobs", "library", "networks", "planner"),
     }
+    assert {name for name in names(copy) if name.startswith("jobs/")} == {"jobs/__init__.py", "jobs/musicgen.py"}
     assert not names(copy) & {
         *("library/tracks.py", "library/cache.py", "checkpoints/download.py", "checkpoints/hub.py", "core/paths.py"),
         *("planner/builtin_drafter.py", "planner/lm/drafter.py", "planner/composer/notes.md"),

@@ -440,9 +440,9 @@ def test_musicgen_is_verified_weighed_and_runs_on_torch_alone(models: Path, monk
     assert kinds["decoder"] == kinds["text_encoder"] == kinds["enc_to_dec_proj"] == torch.bfloat16
     assert kinds["audio_encoder"] == torch.float32
     tokens = finished(
-        halves.drawing(halves.condition(WORDS), np.zeros((1, 4, 0), np.int64), 2, Choice(), halves.rngs([0]))
+        halves.drawing(halves.condition(WORDS), np.zeros((1, 4, 0), np.int64), 5, Choice(), halves.rngs([0]))
     )
-    assert tokens.shape == (1, 4, 2)
+    assert tokens.shape == (1, 4, 5)
 
 
 def test_what_is_no_whole_musicgen_is_refused_by_name(models: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from core.events import Progress
 from core.knobs import Knob, knob, knobs_of, parse
 from core.modes import Layout, Seam
 from core.music import Music
-from core.params import LM_KNOBS, SONG_MODES, UNHEARD, SongRequest
+from core.params import LM_KNOBS, SONG_MODES, TOKENS, UNHEARD, SongRequest
 from core.plans import Known
 from core.recipes import Recipe
 from core.resolve import resolve
@@ -350,9 +350,9 @@ OTHER: dict[str, object] = {
 }
 """Another value for every knob that shapes the sound."""
 
-ELSEWHERE = {"src_audio", "checkpoint", "variations", "thinking", "adapters", *LM_KNOBS, *UNHEARD}
-"""Knobs that tests of their own cover: which file, which weights, how many, whether and how a planner is asked, and
-what is heard of a song before it is done."""
+ELSEWHERE = {"src_audio", "checkpoint", "variations", "thinking", "adapters", *LM_KNOBS, *TOKENS, *UNHEARD}
+"""Knobs that tests of their own cover: which file, which weights, how many, whether and how a planner is asked, how
+tokens are drawn, and what is heard of a song before it is done."""
 
 ALIVE = [
     pytest.param(mode, knob, id=f"{mode}-{knob.name}")

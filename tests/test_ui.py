@@ -610,7 +610,7 @@ def test_a_request_that_cannot_be_served_is_told_in_the_page_before_it_is_raised
     with pytest.raises(gr.Error, match="duration_s = 3") as refused:
         lines.extend(line for *_, line in outputs(jobs, "generate", {"prompt": "", "duration_s": 3}, "me", places))
     assert refused.value.visible is False  # a toast would say it twice
-    assert lines[-1]["value"].startswith("refused · Style prompt · Length must be a number from 10 to 600 seconds")
+    assert lines[-1]["value"].startswith("refused · Style prompt · Length must be a number from 5 to 600 seconds")
     [told] = lines[-1]["faults"]
     assert told["says"] == "Style prompt must not be empty when the lyrics are empty too."
     assert (told["at"], told["with"]) == ("my-prompt", ["my-prompt", "my-lyrics"])

@@ -232,11 +232,11 @@ def test_wrong_values_are_told_once_at_their_fields_by_their_labels_until_they_a
     expect(page.locator("#progress [data-text]")).to_have_text(
         "refused · Style prompt, Length, Tempo · Correct the values named and try again."
     )
-    expect(length.locator(".fault-text")).to_contain_text("Length must be a number from 10 to 600 seconds")
+    expect(length.locator(".fault-text")).to_contain_text("Length must be a number from 5 to 600 seconds")
     expect(prompt.locator(".fault-text")).to_have_text("Style prompt must not be empty when the lyrics are empty too.")
     expect(tempo.locator(".fault-text")).to_contain_text("Tempo must be a whole number from 30 to 300")
     expect(length.locator("input")).to_have_attribute("aria-invalid", "true")
-    expect(length.locator("input")).to_have_accessible_description(re.compile("from 10 to 600 seconds"))
+    expect(length.locator("input")).to_have_accessible_description(re.compile("from 5 to 600 seconds"))
     expect(prompt.locator("textarea")).to_be_focused()
     expect(prompt).to_be_in_viewport()
     expect(page.locator(".fault-text")).to_have_count(3)
