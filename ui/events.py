@@ -26,6 +26,7 @@ from ui.handlers import Handlers
 from ui.installed import renewed
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
 from ui.simple import DRAFT_AND
+from ui.streams import FROM_A_LINE
 from ui.view import View
 
 STEM_TO: tuple[Mode, ...] = ("cover", "edit")
@@ -428,6 +429,7 @@ def _history(page: Page) -> None:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
     if generate.drafts:
         shown_in |= dict.fromkeys(DRAFTS, (generate.drafts.draft,))
+        shown_in[FROM_A_LINE] = (*song.arrival, generate.drafts.draft)
     shown_in |= dict.fromkeys(ACTIONS, (song.actions.made, song.actions.facts))
     resumed = page.endpoints.add_resumed(loaded, shown_in, page.rail)
     _show_song(page, resumed)
