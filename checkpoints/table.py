@@ -199,7 +199,7 @@ def _musicgen(
         shift=1.0,
         temperature=1.0,
         top_k=250,
-        duration_s=(5, 120),
+        song_s=(5, 120),
         cover_s=(5, 120),
         dit_tflop=0.0,
         vae_tflop=0.02,

@@ -22,7 +22,7 @@ class Recipe:
     lyrics are not sung; None where they are. `task_of_latents` is the instruction under which the checkpoint accepts
     raw latents as its structure; `muted` maps a knob's name to the reason why it means nothing here: such a knob is
     disabled in the page and refused when it is set by name. `unable` are the song modes that it does not serve, with
-    the reason. `engine` is the family of models that renders. `duration_s` bounds a new song and `cover_s` the source
+    the reason. `engine` is the family of models that renders. `song_s` bounds a new song and `cover_s` the source
     of a cover, in seconds. `temperature` and `top_k` say how tokens are drawn, where a song is made of them:
     `tokens_hz` steps a second, for each of which `token_billions` of parameters pass by. `cache_gb` is the memory that
     a variation takes meanwhile. `tracks` are named in the instruction of `task_of_latents`. `min_frames` is the
@@ -50,7 +50,7 @@ class Recipe:
     min_frames: int = 0
     dit_tflop: float = 0.105
     vae_tflop: float = 0.122
-    duration_s: tuple[float, float] = DURATION_S
+    song_s: tuple[float, float] = DURATION_S
     cover_s: tuple[float, float] = (0, LONGEST_S)
     temperature: float | None = None
     top_k: int | None = None

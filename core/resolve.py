@@ -111,7 +111,7 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     if why := recipe.unable.get(request.mode):
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}: {why}"))
     if not request.from_source:
-        faults += _outside("duration_s", request.music.duration_s, recipe.duration_s)
+        faults += _outside("duration_s", request.music.duration_s, recipe.song_s)
     if recipe.planner == "composer" and request.own_plan.codes is not None:
         rule = "must hold no codes: this checkpoint has other ones than the planner"
         faults.append(Fault("plan", to_json(request)["plan"], rule))
