@@ -4,7 +4,7 @@ MODES = {
     "generate": ("Generate", "A new song from a style and words"),
     "cover": ("Cover", "The shape of one recording in another style"),
     "extend": ("Extend", "More of a recording, after its end or before its start"),
-    "edit": ("Edit", "One stretch of a recording made anew"),
+    "edit": ("Edit", "A stretch of a recording made anew, or several at once"),
     "lyrics": ("Lyrics", "Words for a song from a brief"),
 }
 
@@ -86,6 +86,10 @@ KNOBS = {
     "crossfade_s": ("Crossfade", "Seconds over which the source fades into the new music, before the overlap begins."),
     "segment_start_s": ("From", "Where the stretch to be made anew begins, in seconds."),
     "segment_end_s": ("To", "Where the stretch to be made anew ends, in seconds."),
+    "more_segments": (
+        "More stretches",
+        "Further stretches to be made anew in one run, such as 12-20, 0:40-1:05; empty for the one alone.",
+    ),
     "edit_mode": (
         "Kind of edit",
         "Repaint makes the stretch anew; flow turns what is there from the source's words into the new ones.",
