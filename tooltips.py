@@ -56,6 +56,7 @@ KNOBS = {
     "fade_in_s": ("Fade in", "Seconds over which the export rises from silence."),
     "fade_out_s": ("Fade out", "Seconds over which the export falls to silence."),
     "query": ("Line", "What the song should be, in a few words; empty leaves it to the dice."),
+    "edit.lyrics": ("Lyrics", "What is sung in what is new, under section tags; empty makes it instrumental."),
     "understand.src_audio": ("Recording", "The recording to listen to: wav, flac, mp3, ogg or m4a."),
     "prompt": ("Style prompt", "Genre, instruments, mood and tempo, as you would tell a band."),
     "lyrics": ("Lyrics", "Words under section tags such as [verse] and [chorus]; empty makes an instrumental."),
@@ -88,7 +89,7 @@ KNOBS = {
     "segment_end_s": ("To", "Where the stretch to be made anew ends, in seconds."),
     "more_segments": (
         "More stretches",
-        "Further stretches to be made anew in one run, such as 12-20, 0:40-1:05; empty for the one alone.",
+        "What else is made anew in the same run: from-to, from-to, such as 12-20, 0:40-1:05.",
     ),
     "edit_mode": (
         "Kind of edit",
