@@ -445,7 +445,6 @@ class EditRequest(SongRequest):
     src_audio: Path | None = knob(group="main")
     segment_start_s: float = knob(0.0, group="main", low=0, high=3600, step=0.01, unit="seconds")
     segment_end_s: float = knob(10.0, group="main", low=0, high=3600, step=0.01, unit="seconds")
-    more_segments: str = knob("", group="main", high=600)
     edit_mode: EditMode = knob("repaint", group="main")
     repaint_mode: RepaintMode = knob("balanced", group="region")
     repaint_strength: float = knob(0.5, group="region", low=0, high=1, step=0.05)
@@ -454,6 +453,7 @@ class EditRequest(SongRequest):
     n_min: float = knob(0.0, group="region", low=0, high=1, step=0.05)
     n_max: float = knob(1.0, group="region", low=0, high=1, step=0.05)
     n_avg: int = knob(1, group="region", low=1, high=8, step=1)
+    more_segments: str = knob("", group="main", high=600)
 
     @property
     def layout(self) -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from playwright.sync_api import Page, expect
@@ -17,11 +18,11 @@ def test_several_stretches_are_recalled_marked_moved_apart_from_each_other_delet
     page: Page, library: Library
 ) -> None:
     tape = 0.3 * np.random.default_rng(1).standard_normal((2, 12 * SAMPLE_RATE)).clip(-3, 3).astype(np.float32)
-    facts = {"checkpoint": "nano", "seed": 7}
+    facts: dict[str, Any] = {"checkpoint": "nano", "seed": 7}
     source = library.save(tape, None, Record(mode="generate", title="the tape", values={"prompt": "tape"}, **facts))
     stretches = {"segment_start_s": 1, "segment_end_s": 2.5, "more_segments": "5-7"}
-    new = {"window_start_s": 1, "window_end_s": 7, "several_s": ((1, 2.5), (5, 7))}
-    values = {**stretches, "src_audio": str(source.path.resolve())}
+    new: dict[str, Any] = {"window_start_s": 1, "window_end_s": 7, "several_s": ((1, 2.5), (5, 7))}
+    values: dict[str, Any] = {**stretches, "src_audio": str(source.path.resolve())}
     library.save(0.5 * tape, None, Record(mode="edit", title="two edits", values=values, **facts, **new))
     come_back(page, 2)
     recall(page, "two edits")
