@@ -316,6 +316,12 @@ def test_jobs_wait_within_the_studio_and_cancel_behind_none_of_them(blocks: gr.B
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_page_that_starts_asks_once_and_no_event_tells_every_component_of_its_turns(blocks: gr.Blocks) -> None:
+    events = list(blocks.fns.values())
+    assert all(event.show_progress_on == [] for event in events)
+    assert [each for event in events for each in event.targets if each[1] == "load"] == [(blocks._id, "load")]
+
+
 def test_a_refusal_names_every_field_and_lets_no_markup_through() -> None:
     error = RequestError([Fault("seed", -1, "must be whole"), Fault("solver", "<img src=x>", "must be known")])
     assert "seed = -1: must be whole; solver = '<img src=x>': must be known" in failure_line(error)
