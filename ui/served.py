@@ -6,8 +6,7 @@ sends the page itself, most of a megabyte, as it is.
 
 from __future__ import annotations
 
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import ASGIApp
+import gzip
 
 from ui.cancel_calls import Message, Receive, Send, Server
 
@@ -21,6 +20,7 @@ KEPT_BYTES = 32_000_000
 PACKED = (b"br", b"gzip")
 """How Gradio packs what browsers say that they unpack."""
 
+Headers = list[tuple[bytes, bytes]]
 _Kept = tuple[tuple[bytes, ...], str]
 
 
@@ -68,11 +68,33 @@ class Assets:
 class PackedPage:
     """Passes each request on, and packs the page for browsers that unpack it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Server) -> None:
         self._app = app
-        self._packing = GZipMiddleware(app, compresslevel=5)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        is_page = scope["type"] == "http" and scope["path"] == "/"
-        await (self._packing if is_page else self._app)(scope, receive, send)
+        is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/"
+        if not is_page or b"gzip" not in dict(scope["headers"]).get(b"accept-encoding", b""):
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}  # held back until it is known how long the page is
+        page = bytearray()
+
+        async def packed(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            page.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                body = gzip.compress(page, compresslevel=5)
+                await send({**start, "headers": _packed(start["headers"], len(body))})
+                await send({"type": "http.response.body", "body": body})
+
+        await self._app(scope, receive, packed)
+
+
+def _packed(headers: Headers, length: int) -> Headers:
+    others = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+    told = {b"content-length": str(length).encode(), b"content-encoding": b"gzip", b"vary": b"Accept-Encoding"}
+    return [*others, *told.items()]
