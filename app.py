@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         prog="studio",
         description="Serve the studio's page.",
         epilog="One-shot jobs: studio generate | cover | extend | edit | lyrics | plan | draft | enhance | understand, "
-        "each with --help.",
+        "each with --help; a list of them: studio batch.",
     )
     unset = {
         "port": server.PORT,
