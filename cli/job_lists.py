@@ -19,12 +19,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
+from core.actions import ActionRequest
 from core.errors import Busy, Fault, RequestError, StudioError
 from core.files import reason, sha256
 from core.knobs import Json, Knob, knobs_of, parse, to_json
 from core.params import UNHEARD
-from core.requests import REQUESTS
-from core.tables import MAX_SEED
+from core.requests import REQUESTS, Request
+from core.resolve import seeded
 
 MODE = "mode"
 """Names what a line asks for; without it a song is made."""
@@ -78,12 +79,12 @@ class JobList:
             if unheard := sorted(values.keys() & set(UNHEARD)):
                 raise RequestError(Fault(name, values[name], "means nothing where nobody listens") for name in unheard)
             known = {knob.name: knob for knob in knobs_of(REQUESTS[asked])}
-            request = to_json(
-                parse(REQUESTS[asked], {name: _typed(known.get(name), value) for name, value in values.items()})
-            )
+            typed = {name: _typed(known.get(name), value) for name, value in values.items()}
+            asked_for = parse(REQUESTS[asked], typed)
+            request = to_json(asked_for)
             sounds = {name: self._sound(str(request[name])) for name in values if known[name].kind == "audio"}
             key = self._key(asked, {name: request[name] for name in values}, sounds)
-            return Job(line=number, asked=asked, key=key, values=_seeded(request, key))
+            return Job(line=number, asked=asked, key=key, values=to_json(_drawn(asked_for, key)))
         except StudioError as fault:
             return Job(line=number, asked=asked, key=key, fault=fault)
 
@@ -154,11 +155,9 @@ def _typed(knob: Knob | None, value: object) -> object:
     return str(value)
 
 
-def _seeded(request: dict[str, Json], key: str) -> dict[str, Json]:
-    """The request with a seed of its own: a job that was cut off asks for the same song again, and finds it."""
-    if request.get("seed", 0) is None:
-        return {**request, "seed": int(key, 16) % (MAX_SEED + 1)}
-    return request
+def _drawn(request: Request, key: str) -> Request:
+    """The request with what would be drawn for it drawn from its key: cut off, it asks for the same and finds it."""
+    return request if isinstance(request, ActionRequest) else seeded(request, lambda below: int(key, 16) % below)
 
 
 class Results:
