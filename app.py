@@ -12,9 +12,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from core.errors import StudioError
 
 if TYPE_CHECKING:
     from backend import Settings, Studio
@@ -37,6 +40,9 @@ THREADS = 40
 
 CLEAN_STOP_S = 3.0
 """So long a stop waits for the running step to end and for what is finished to be saved."""
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+"""What a server does from its begin to its end."""
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +128,9 @@ def serve(options: argparse.Namespace) -> int:
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
+        begun = guarding(hosts)
+        if options.mcp:
+            begun = _with_assistants(blocks, studio, options, begun)
         studio.prepare()
         repaired = repair(studio.library)
         studio.library.empty_trash()
@@ -149,7 +158,7 @@ def serve(options: argparse.Namespace) -> int:
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
-            app_kwargs={**blocks.serving, "lifespan": guarding(hosts)},
+            app_kwargs={**blocks.serving, "lifespan": begun},
         )
         while not stop.wait(3600):
             pass
@@ -161,6 +170,29 @@ def serve(options: argparse.Namespace) -> int:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def _with_assistants(blocks: Any, studio: Studio, options: argparse.Namespace, begun: Lifespan) -> Lifespan:
+    """Let assistants use the studio beside its page; what the server does when it begins is returned.
+
+    Raises StudioError where they cannot.
+    """
+    if options.auth or os.environ.get("ACE_AUTH"):
+        raise StudioError("Assistants cannot log in.", "Leave --mcp or --auth out.")
+    try:
+        from ui.mcp import Assistants
+    except ImportError as missing:
+        hint = "Install it: .venv/bin/python -m pip install '.[mcp]'"
+        raise StudioError("--mcp needs the package mcp, which is not installed.", hint) from missing
+    assistants = Assistants(studio, hosted=open_to_strangers(options))
+    blocks.serving["middleware"].append((assistants.before, (), {}))
+
+    @asynccontextmanager
+    async def lifespan(server: Any) -> AsyncIterator[None]:
+        async with begun(server), assistants.serving():
+            yield
+
+    return lifespan
 
 
 def _stopped(studio: Studio) -> bool:
@@ -179,8 +211,6 @@ def main(argv: Sequence[str]) -> int:
         from cli import main as cli
 
         return cli.main(argv)
-    from core.errors import StudioError
-
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for every request that Gradio sends itself
