@@ -20,6 +20,7 @@ from jobs.cluster import Replicas
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.models import Models
+from jobs.passing import last_of
 from jobs.replay import Replay, replay
 from jobs.replica import LONGEST_LINE, Replica, State
 from jobs.songs import usual_needs
@@ -120,11 +121,15 @@ class Studio:
         owner: str = "",
         grace_s: float | None = None,
         library: Library | None = None,
+        asked: str = "",
+        then: Callable[[Event], Request] | None = None,
     ) -> None:
         """Begin a job that runs on whether or not anybody follows it; `owner` says whose it is.
 
         A job that waits for its turn while nobody follows it is dropped after `grace_s`; None keeps it. What it finds
-        and makes lies in `library`: the studio's, as somebody sees it. Raises Busy when the owner has too many already.
+        and makes lies in `library`: the studio's, as somebody sees it. `asked` is what whoever comes back finds it as;
+        without one the name of the request. The job goes on with the request that `then` makes of its last event.
+        Raises Busy when the owner has too many already.
         """
         most = self.settings.max_jobs_per_session
         mine = [ticket for ticket in self._workers.tickets(ended=False) if owner and ticket.owner == owner]
@@ -132,10 +137,10 @@ class Studio:
             raise Busy(
                 f"You have {len(mine)} jobs at work or in the line: no more than {most} at once.", "Wait for one."
             )
-        asked = next(name for name, each in REQUESTS.items() if each is type(request))
+        asked = asked or next(name for name, each in REQUESTS.items() if each is type(request))
         ticket = Ticket(job=job, asked=asked, owner=owner, grace_s=grace_s)
         desk = self._desk.of(owner, library or self.library)
-        self._workers.begin(self._events(request, desk), ticket)
+        self._workers.begin(self._events(request, desk, then=then), ticket)
 
     def follow(self, job: str) -> Generator[Event, None, None]:
         """The events of a job that was begun, as `run` gives them; what was missed comes first.
@@ -155,10 +160,15 @@ class Studio:
         return next(iter([*(own if owner else []), *others]), None)
 
     def _events(
-        self, request: Request, desk: Desk, *, fresh: bool = False
+        self, request: Request, desk: Desk, *, fresh: bool = False, then: Callable[[Event], Request] | None = None
     ) -> Callable[[threading.Event], Generator[Event, None, None]]:
-        kind = KINDS[type(request)]
-        return lambda stop: kind.events(request, desk, stop, fresh=fresh)
+        def events(stop: threading.Event) -> Generator[Event, None, None]:
+            last = yield from last_of(KINDS[type(request)].events(request, desk, stop, fresh=fresh))
+            if then is not None and last is not None:
+                following = then(last)
+                yield from KINDS[type(following)].events(following, desk, stop, fresh=fresh)
+
+        return events
 
     def cancel(self, job: str) -> bool:
         """Whether there was such a job; it ends within one step."""

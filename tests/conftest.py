@@ -68,14 +68,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def tiny_nano(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let a checkpoint of a few thousand random weights stand for nano: its songs take a tenth of the time."""
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a few thousand random weights that may stand for nano: its songs take a tenth of the time."""
     from tests.tiny import save_tiny
 
-    folder = save_tiny(tmp_path_factory.mktemp("nano"), rate=48_000, ratios=(240, 2))
+    return save_tiny(tmp_path_factory.mktemp("nano"), rate=48_000, ratios=(240, 2))
+
+
+@pytest.fixture(scope="module")
+def tiny_nano(tiny_weights: Path) -> Iterator[None]:
+    """Let that checkpoint stand for nano."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("ACE_NANO_DIR", str(folder))
+        patched.setenv("ACE_NANO_DIR", str(tiny_weights))
         yield
 
 
@@ -91,9 +96,10 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The studio in a process of its own."""
-    with serving(tmp_path_factory.mktemp("studio"), ROOT / "app.py") as running:
+def app(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Iterator[App]:
+    """The studio in a process of its own, whose songs are those of the tiny checkpoint."""
+    tiny = {"ACE_NANO_DIR": str(tiny_weights)}
+    with serving(tmp_path_factory.mktemp("studio"), ROOT / "app.py", environment=tiny) as running:
         yield running
 
 

@@ -200,7 +200,7 @@ def test_a_page_that_was_loaded_is_refused_in_the_studios_words_and_not_in_gradi
 
 
 def test_the_look_is_decided_before_gradio_starts_and_the_secret_of_links_is_not_served(app: App) -> None:
-    page = httpx.get(app.url, timeout=60)
+    page = httpx.get(app.url, timeout=60, headers={"accept-encoding": "identity"})
     assert page.text.index("data-look") < page.text.index("dataset.look") < page.text.index("window.gradio_config")
     assert int(page.headers["content-length"]) == len(page.content)
     Shares(app.outputs).token("20260101-000000-00000000")

@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from core.knobs import AUTO, Knob, parse
 from core.params import MODES, UNHEARD
 from core.plans import length_from_words, within
 from core.tables import Mode
+from jobs.desk import Event
 from library.shares import Shares
 from library.tracks import Record, Track
 from networks.machine import Machine
@@ -29,8 +31,10 @@ from planner.composer.styles import names_style, styles
 from ui import drafts, settings
 from ui.handlers import Handlers
 from ui.ideas import examples, idea
+from ui.sessions import Then
 from ui.settings import LINE, Settings
 from ui.starts import Starts
+from ui.streams import FROM_A_LINE, followed
 
 NASTY = "lofi <b>rain</b> ${document.title='owned'} {{value}} \u2028 ♯ 雨"
 
@@ -178,16 +182,40 @@ def test_a_song_of_a_hosted_page_is_opened_by_its_link_and_by_nothing_else(handl
     )
 
 
+def song_of(draft: Event) -> Mapping[str, object]:
+    """Ten seconds of what was drafted, with a knob set that means nothing to nano and is disabled in its form."""
+    assert isinstance(draft, Draft)
+    return {"prompt": draft.music.caption, "duration_s": 10, "inference_steps": 1, "vocal_language": "de"}
+
+
 def test_a_stop_between_the_draft_and_its_song_stops_the_song(handlers: Handlers) -> None:
+    jobs, before = handlers.jobs, len(handlers.library.list())
+
+    def stopped(draft: Event) -> Mapping[str, object]:
+        jobs.stop("session")
+        return song_of(draft)
+
+    jobs.expect("session", "browser")
+    drafted: list[Event] = []
+    with pytest.raises(Cancelled):
+        then = Then(job=FROM_A_LINE, name="generate", values=stopped)
+        drafted.extend(jobs.run("inspire", {"query": "rain"}, "session", then))
+    assert not jobs.is_expected("session")
+    assert len(handlers.library.list()) == before
+
+
+def test_whoever_goes_away_while_a_line_is_drafted_finds_the_draft_and_its_song(handlers: Handlers) -> None:
     jobs = handlers.jobs
     jobs.expect("session", "browser")
-    drafted = list(jobs.run("inspire", {"query": "rain"}, "session", more=True))
-    assert any(isinstance(event, Draft) for event in drafted)
-    assert jobs.is_expected("session")  # what its form shows disabled is not asked for in the song either
-    jobs.stop("session")
-    with pytest.raises(Cancelled):
-        list(jobs.run("generate", {"prompt": "rain", "vocal_language": "de"}, "session"))
-    assert not jobs.is_expected("session")
+    gone = jobs.run("inspire", {"query": "rain"}, "session", Then(job=FROM_A_LINE, name="generate", values=song_of))
+    next(gone)
+    gone.close()
+    ticket = jobs.find("browser")
+    assert ticket is not None
+    *_, (audio, made, draft, line) = followed(jobs, ticket, "another session")
+    assert Path(str(audio)).is_file() and draft == gr.skip()
+    assert isinstance(made, dict) and str(made["title"]).startswith("rain")
+    assert str(line).startswith("saved")
 
 
 def test_the_secret_of_links_is_one_and_kept(tmp_path: Path) -> None:

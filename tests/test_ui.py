@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from itertools import pairwise
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from gradio.routes import ORJSONResponse
+from gradio.state_holder import SessionState
 from safetensors.numpy import save_file
 
 import tooltips
@@ -314,6 +316,34 @@ def test_jobs_wait_within_the_studio_and_cancel_behind_none_of_them(blocks: gr.B
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_that_starts_asks_once_and_no_event_tells_every_component_of_its_turns(blocks: gr.Blocks) -> None:
+    events = list(blocks.fns.values())
+    assert all(event.show_progress_on == [] for event in events)
+    assert [each for event in events for each in event.targets if each[1] == "load"] == [(blocks._id, "load")]
+
+
+def _fresh(said: Any) -> Any:
+    """The same, for Gradio takes apart the updates that it is given."""
+    if isinstance(said, list | tuple):
+        return type(said)(dict(each) if isinstance(each, dict) else each for each in said)
+    return dict(said)
+
+
+def test_what_is_left_as_it_is_is_told_as_gradio_tells_it_and_no_component_is_made_for_it(blocks: gr.Blocks) -> None:
+    event = next(each for each in blocks.fns.values() if each.api_name == "inspire" and len(each.outputs) == 2)
+    draft, line = event.outputs
+    left = gr.skip()
+    for said in ([left, "line"], (left, gr.update(value="line", left=True)), [{"a": 1}, left], left, {line: "line"}):
+        state, plain = SessionState(blocks), SessionState(blocks)
+        told = asyncio.run(blocks.postprocess_data(event, _fresh(said), state))
+        gradios = asyncio.run(gr.Blocks.postprocess_data(blocks, event, _fresh(said), plain))
+        assert told == [left if each == {**left, "props": left} else each for each in gradios]
+        assert state[draft._id] is draft
+        assert (plain[draft._id] is draft) is (said == [{"a": 1}, left])  # why all this
+    with pytest.raises(ValueError, match="output"):
+        asyncio.run(blocks.postprocess_data(event, ["line"], SessionState(blocks)))
 
 
 def test_a_refusal_names_every_field_and_lets_no_markup_through() -> None:

@@ -90,10 +90,11 @@ class Endpoints:
 
         button.click(cancel, js="() => studio.cancelling()", **AT_ONCE)
 
-    def add_resumed(self, after: Any, shown_in: Mapping[str, Sequence[Component]], rail: Component) -> Any:
-        """Let a page that comes back, once that event is over, show the job that it left; its event is returned.
+    def add_resumed(self, shown_in: Mapping[str, Sequence[Component]], rail: Component) -> Any:
+        """Let a page that comes back show the job that it left; its event is returned.
 
-        `shown_in` are the components of each request that can be shown again, by its name; `rail` turns to its mode.
+        It begins when the line of progress is told that there is one. `shown_in` are the components of each request
+        that can be shown again, by its name; `rail` turns to its mode.
         """
         places = list(dict.fromkeys(each for components in shown_in.values() for each in components))
 
@@ -110,7 +111,7 @@ class Endpoints:
                 mode = gr.skip()
 
         # The line of progress holds nothing yet: it lends its place to the name of the browser.
-        come = after.then(
+        come = self.progress.input(
             resume,
             js="() => studio.comeBack()",
             inputs=self.progress,

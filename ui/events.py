@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 from core.actions import ACTIONS
 from core.drafts import DRAFTS
 from core.knobs import knobs_of
-from core.params import MODES, SONG_MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.plans import length_from_words
 from core.tables import Mode
 from library.tracks import Library, Track
@@ -26,6 +26,7 @@ from ui.handlers import Handlers
 from ui.installed import renewed
 from ui.panes import LOCK, UNLOCK, SongPane, WordsPane
 from ui.simple import DRAFT_AND
+from ui.streams import FROM_A_LINE
 from ui.view import View
 
 STEM_TO: tuple[Mode, ...] = ("cover", "edit")
@@ -251,7 +252,7 @@ def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, 
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
     gr.on(
-        [*(_event(widget, "change") for widget in watched.values()), *renewals],
+        [*(_event(widget, "change") for name, widget in watched.items() if name not in UNHEARD), *renewals],
         follow,
         js="(...told) => studio.touched(told)",
         inputs_kwargs={"shown": form.heading, **watched},
@@ -411,14 +412,17 @@ def _history(page: Page) -> None:
         history = _history_update(page.of(request, browser))
         lists = renewed(page.handlers, page.forms)
         updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
+        if page.handlers.jobs.find(browser):
+            updates[page.endpoints.progress] = gr.update(left=True)
         # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
         return (
             updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}
         )
 
     previews = [page.forms[mode].widgets["preview"] for mode in SONG_MODES]
-    outputs = [page.endpoints.status, page.history, *renewed(page.handlers, page.forms), *previews]
-    loaded = page.blocks.load(load, js="() => [studio.browser()]", inputs=carrier, outputs=outputs, **AT_ONCE)
+    places = [page.endpoints.status, page.history, page.endpoints.progress]
+    outputs = [*places, *renewed(page.handlers, page.forms), *previews]
+    page.blocks.load(load, js="() => [studio.browser()]", inputs=carrier, outputs=outputs, **AT_ONCE)
     shown_in: dict[str, Sequence[Component]] = {
         **dict.fromkeys(SONG_MODES, song.arrival),
         "lyrics": (page.words.draft,),
@@ -428,8 +432,9 @@ def _history(page: Page) -> None:
         shown_in["plan"] = (generate.widgets["plan"], generate.plans.line)
     if generate.drafts:
         shown_in |= dict.fromkeys(DRAFTS, (generate.drafts.draft,))
+        shown_in[FROM_A_LINE] = (*song.arrival, generate.drafts.draft)
     shown_in |= dict.fromkeys(ACTIONS, (song.actions.made, song.actions.facts))
-    resumed = page.endpoints.add_resumed(loaded, shown_in, page.rail)
+    resumed = page.endpoints.add_resumed(shown_in, page.rail)
     _show_song(page, resumed)
     if generate.drafts:
         drafts.fill_after(resumed, generate.drafts, generate.widgets, page.endpoints)
@@ -464,7 +469,9 @@ def _starts(page: Page) -> None:
     )
     done.then(None, js="() => studio.started()", **QUIET)
     # A knob that its form follows says so there: every event of every component lengthens the page's start.
-    followed = {widget for form in page.forms.values() for widget in _followed(form).values()}
+    followed = {
+        widget for form in page.forms.values() for name, widget in _followed(form).items() if name not in UNHEARD
+    }
     others = [_event(widget, "change") for widget in page.widgets.values() if widget not in followed]
     starts.keep_forms(page.hub, page.held, others)
     starts.wire_links(answers, page.hub, song.share, song.metadata)

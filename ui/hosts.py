@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ui.answers import refuse
 from ui.cancel_calls import Message, Receive, Send, Server
+from ui.served import Assets
 
 EVERY = "*"
 """The name that stands for all of them."""
@@ -100,11 +101,14 @@ class OwnHosts:
 
 
 def guarding(hosts: Hosts) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """What a server does when it begins: it stands behind the check, which Gradio's own answers do not come before."""
+    """What a server does when it begins: it stands behind the check, which Gradio's own answers do not come before.
+
+    Behind it are the assets that are kept, for Gradio's packing is no use to what is packed.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Any) -> Any:
-        app.middleware_stack = OwnHosts(app.middleware_stack, hosts)
+        app.middleware_stack = OwnHosts(Assets(app.middleware_stack), hosts)
         yield
 
     return lifespan

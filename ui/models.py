@@ -79,7 +79,8 @@ def _wire(panel: gr.HTML, handlers: Handlers, page: Any) -> None:
         return {**renewed(handlers, page.forms), **labels}
 
     panel.apply(ask, outputs=panel, **AT_ONCE)
-    panel.load(look, outputs=[panel, *elsewhere(), page.endpoints.status], **QUIET, **IN_LINE)
+    # Not `load`: that one Gradio begins with every page.
+    panel.focus(look, outputs=[panel, *elsewhere(), page.endpoints.status], **QUIET, **IN_LINE)
 
 
 def _asked(handlers: Handlers, event: gr.EventData) -> object:

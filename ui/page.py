@@ -28,6 +28,7 @@ from ui.kept_files import KeptFiles
 from ui.login import LogIns
 from ui.openapi import OwnDocument
 from ui.panes import build_song_pane, build_words_pane, plain_text
+from ui.served import PackedPage
 from ui.simple import DRAFT_AND
 from ui.views import VIEWS
 from ui.widgets import Blocks
@@ -101,6 +102,10 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     blocks = Blocks(title=PRODUCT, fill_width=True, analytics_enabled=False, delete_cache=(3600, CACHE_AGE_S))
     with blocks:
         wire(_page(blocks, handlers))
+    # Gradio tells every output of every event of each turn that an event takes, though all of it is hidden here: a
+    # third of the work of a page that starts, and of each step of a song.
+    for event in blocks.fns.values():
+        event.show_progress_on = []
     blocks.queue(max_size=max(QUEUE_LENGTH, studio.settings.max_queue), default_concurrency_limit=4)
     # What Starlette calls a middleware: a class, and what it is made with beside the server that it stands before.
     markup = f"<style>{twin_css()}</style>{_script(FIRST_SCRIPT)}"
@@ -118,6 +123,7 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
             ),
             (KeptFiles, (studio.library.root.absolute(),), {}),
             (CancelCalls, (_canceller(blocks, handlers),), {}),
+            (PackedPage, (), {}),
             (FirstPaint, (markup,), {}),
             (OwnDocument, (), {}),
         ],
@@ -205,12 +211,14 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             label="Status",
             html_template=_PROGRESS,
             js_on_load="studio.progress(element, props, watch); studio.follow(element, props, watch); "
-            "studio.undoable(element, trigger); studio.missing(element, props, watch)",
+            "studio.undoable(element, trigger); studio.missing(element, props, watch); "
+            "studio.comesBack(props, trigger, watch)",
             elem_id="progress",
             faults=[],
             missing={},
             working=None,
             preview=None,
+            left=False,
         )
         runs = {
             mode: gr.Button(

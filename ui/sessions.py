@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 
 from backend import Studio
 from core.errors import Cancelled
 from core.knobs import parse
-from core.requests import REQUESTS
+from core.requests import REQUESTS, Request
 from jobs.desk import Event
 from jobs.workers import Ticket
 from ui.idle import rested
@@ -23,6 +24,18 @@ Whoever is away for longer should not keep others waiting."""
 
 KEY_CHARS = 64
 """Longer names of a browser are cut: it says them by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Then:
+    """With what a job goes on: the request of that name, with the values that its last event gives.
+
+    `job` is what both together are found as.
+    """
+
+    job: str
+    name: str
+    values: Callable[[Event], Mapping[str, object]]
 
 
 class Jobs:
@@ -74,30 +87,37 @@ class Jobs:
             self._studio.cancel(job)
 
     def run(
-        self, name: str, values: Mapping[str, object], session: str, *, more: bool = False
+        self, name: str, values: Mapping[str, object], session: str, then: Then | None = None
     ) -> Generator[Event, None, None]:
         """The events of a job, asked for by the name of its endpoint; raises what the studio raises.
 
-        Closing the generator leaves the job running. A client that sets a knob in vain is refused. The page is not: its
-        form shows the knob disabled, with what was typed into it before, and that is not asked for. Where `more` are
-        to come of what was expected, the next job of the session is expected too.
+        Closing the generator leaves the job running, and what is to be done `then` is still begun. A client that sets a
+        knob in vain is refused. The page is not: its form shows the knob disabled, with what was typed into it before,
+        and that is not asked for.
         """
         with self._lock:
-            if session in self._expected:
-                if not more:
-                    self._expected.remove(session)
-                values = rested(self._studio, name, values)
-        request, job = parse(REQUESTS[name], values), uuid.uuid4().hex
+            on_page = session in self._expected
+            self._expected.discard(session)
+
+        def read(name: str, values: Mapping[str, object]) -> Request:
+            return parse(REQUESTS[name], rested(self._studio, name, values) if on_page else values)
+
+        request, ticket = read(name, values), Ticket(job=uuid.uuid4().hex, asked=then.job if then else name)
         with self._lock:
-            owner = self._browsers.get(session, session)
-            if not more:
-                self._browsers.pop(session, None)
+            owner = self._browsers.pop(session, session)
             if session in self._stopped:
                 self._stopped.discard(session)
                 raise Cancelled("Stopped before it began.")
-        library = self._visitors.library(session)
-        self._studio.begin(request, job=job, owner=owner, grace_s=self._grace_s, library=library)
-        yield from self.follow(Ticket(job=job, asked=name), session)
+        self._studio.begin(
+            request,
+            job=ticket.job,
+            owner=owner,
+            grace_s=self._grace_s,
+            library=self._visitors.library(session),
+            asked=ticket.asked,
+            then=None if then is None else lambda last: read(then.name, then.values(last)),
+        )
+        yield from self.follow(ticket, session)
 
     def find(self, browser: str) -> Ticket | None:
         """The job that the browser may follow again; on a page of one's own, also one that runs for another."""

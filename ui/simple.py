@@ -9,12 +9,12 @@ import gradio as gr
 from gradio.components import Component
 
 from core.drafts import InspireRequest
-from core.knobs import knobs_of
+from core.knobs import Value, knobs_of
 from core.plans import within
 from ui import drafts, faults
 from ui.drafts import DraftTools
-from ui.endpoints import Endpoints
-from ui.streams import Outputs, outputs
+from ui.endpoints import Endpoints, Updates
+from ui.streams import Outputs, outputs_of_both
 
 DRAFT_AND = "Draft · "
 """What the button says before what the song will cost."""
@@ -33,32 +33,34 @@ def wire(
     """Let a button draft from the line and make the song, which comes to `arrival`; the job's event is returned.
 
     What is drafted lands in the form, where it can be seen, changed and undone. The length is the user's: where there
-    is one, the words are as many as can be sung in it.
+    is one, the words are as many as can be sung in it. Both are one job: who goes away finds the song.
     """
     fields = drafts.drafted_fields(form)
     shown_in = [*arrival, *fields, tools.steps, tools.undo, tools.line]
     inputs = {**form, drafts.OWN["inspire"]: tools.own["inspire"]}
     places = faults.places_of(inputs)
     handlers = endpoints.handlers
-    unchanged: Outputs = (gr.skip(),) * len(shown_in)
 
     def run(request: gr.Request, **values: Any) -> Iterator[Outputs]:
         session, steps = handlers.session(request), values.pop(STEPS)
-        asked = {knob.name: values[knob.name] for knob in knobs_of(InspireRequest)}
-        draft: Mapping[str, Any] | None = None
-        for got, line in outputs(handlers.jobs, "inspire", asked, session, places, more=True):
-            draft = got if isinstance(got, Mapping) else draft
-            yield *unchanged, line
-        if draft is None:  # cancelled
-            return
+        line = {knob.name: values[knob.name] for knob in knobs_of(InspireRequest)}
         form_values = {name: value for name, value in values.items() if name in form}
-        filled = drafts.proposed(draft, handlers.recipe(values["checkpoint"]).muted)
-        if (length := values["duration_s"]) is not None:
-            filled.pop("duration_s", None)
-            filled |= {"lyrics": within(str(filled["lyrics"]), length)} if "lyrics" in filled else {}
-        updates = drafts.taken(tools, form, draft, filled, form_values, steps)
-        yield *(updates.get(place, gr.skip()) for place in shown_in), "drafted"
-        for *song, line in outputs(handlers.jobs, "generate", {**form_values, **filled}, session, places):
-            yield *song, *unchanged[len(song) :], line
+
+        def filled(draft: Mapping[str, Any]) -> dict[str, Value]:
+            proposed = drafts.proposed(draft, handlers.recipe(values["checkpoint"]).muted)
+            if (length := values["duration_s"]) is not None:
+                proposed.pop("duration_s", None)
+                proposed |= {"lyrics": within(str(proposed["lyrics"]), length)} if "lyrics" in proposed else {}
+            return proposed
+
+        def song(draft: Mapping[str, Any]) -> Mapping[str, object]:
+            return {**form_values, **filled(draft)}
+
+        for *made, draft, told in outputs_of_both(handlers.jobs, line, song, session, places):
+            updates: Updates = dict(zip(arrival, made, strict=True))
+            if draft != gr.skip():
+                assert isinstance(draft, Mapping)
+                updates |= drafts.taken(tools, form, draft, filled(draft), form_values, steps)
+            yield *(updates.get(place, gr.skip()) for place in shown_in), told
 
     return endpoints.add_private(button, run, {**inputs, STEPS: tools.steps}, shown_in)

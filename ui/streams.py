@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import gradio as gr
 
@@ -23,7 +24,7 @@ from library.companions import Companion
 from library.tracks import Track
 from ui import faults, tracks, working
 from ui.faults import Place
-from ui.sessions import Jobs
+from ui.sessions import Jobs, Then
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,9 @@ RESULT_KINDS: Mapping[str, ResultKind] = {
 """What comes of each request, by the name of its endpoint."""
 
 
+FROM_A_LINE = "from a line"
+"""What a draft and the song that is made of it are found as: they are one job."""
+
 NOWHERE: Mapping[str, Place] = MappingProxyType({})
 
 
@@ -142,24 +146,58 @@ def outputs(
     values: Mapping[str, object],
     session: str,
     places: Mapping[str, Place] = NOWHERE,
-    *,
-    more: bool = False,
 ) -> Iterator[Outputs]:
     """The outputs of a job from its start to its end; `places` are where the page shows the knobs.
-
-    `more` says that another job follows on the same press.
 
     A job that is stopped ends with a line that says so; one that fails says why in its line, and at the fields that are
     at fault, then raises a gr.Error. Only a page is told more of a song's progress than a line, but whoever asked for
     previews is told them (ui/working.py).
     """
     on_page = jobs.is_expected(session)
-    return _told(name, jobs.run(name, values, session, more=more), places, on_page=on_page)
+    return _told(name, jobs.run(name, values, session), places, on_page=on_page)
+
+
+def outputs_of_both(
+    jobs: Jobs,
+    line: Mapping[str, object],
+    song: Callable[[Mapping[str, Any]], Mapping[str, object]],
+    session: str,
+    places: Mapping[str, Place],
+) -> Iterator[Outputs]:
+    """The outputs of a song and of the draft from a line, one job: those of the song come first.
+
+    `song` makes the values of its request of the draft. Nothing is held of the draft until it is there.
+    """
+
+    def values(draft: Event) -> Mapping[str, object]:
+        assert isinstance(draft, Draft)
+        return song(draft.values())
+
+    then = Then(job=FROM_A_LINE, name="generate", values=values)
+    return _told_of_both(jobs.run("inspire", line, session, then), places)
 
 
 def followed(jobs: Jobs, ticket: Ticket, session: str) -> Iterator[Outputs]:
     """The outputs of a job that runs already, as `outputs` gives them."""
-    return _told(ticket.asked, jobs.follow(ticket, session), on_page=True)
+    events = jobs.follow(ticket, session)
+    return _told_of_both(events) if ticket.asked == FROM_A_LINE else _told(ticket.asked, events, on_page=True)
+
+
+def _told_of_both(events: Generator[Event, None, None], places: Mapping[str, Place] = NOWHERE) -> Iterator[Outputs]:
+    def of_draft() -> Generator[Event, None, None]:
+        for event in events:
+            yield event
+            if isinstance(event, Draft):
+                return
+
+    draft: object = None
+    with closing(events):
+        for draft, line in _told("inspire", of_draft(), places, on_page=True):
+            yield *SONG.empty, gr.skip() if draft is None else draft, line
+        if draft is None:  # cancelled
+            return
+        for *song, line in _told("generate", events, places, on_page=True):
+            yield *song, gr.skip(), line
 
 
 def _told(

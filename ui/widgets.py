@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -127,6 +129,21 @@ with without_stubs():
                 why = unreadable if isinstance(unreadable, gr.Error) else None
                 raise gr.Error(_fault_of(block_fn.inputs, inputs, why), print_exception=False) from unreadable
 
+        async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+            """The outputs as the page takes them.
+
+            What is left as it is costs nothing: Gradio makes each such component anew, on the loop that serves
+            everybody, a hundred times a song.
+            """
+            values = _listed(block_fn.outputs, predictions)
+            if values is None:
+                return await super().postprocess_data(block_fn, predictions, state)
+            changed = [not _is_left(value) for value in values]
+            part, said = copy.copy(block_fn), list(compress(values, changed))
+            part.outputs = list(compress(block_fn.outputs, changed))
+            told = iter(await super().postprocess_data(part, said[0] if len(said) == 1 else said, state))
+            return [next(told) if is_changed else gr.skip() for is_changed in changed]
+
         async def process_api(self, *args: Any, **how: Any) -> Any:
             """What comes of an event. Raises gr.Error, which says something to whoever asked, whatever went wrong."""
             try:
@@ -141,6 +158,24 @@ with without_stubs():
             except Exception as failure:
                 log.error("an event of the page failed", exc_info=failure)
                 raise gr.Error(FAILED, print_exception=False) from failure
+
+
+def _is_left(value: object) -> bool:
+    """Whether a value of an output leaves it as it is."""
+    return isinstance(value, dict) and value == gr.skip()
+
+
+def _listed(outputs: Sequence[Any], predictions: Any) -> list[Any] | None:
+    """What a handler returns, for each of its several outputs; None for what Gradio has to read."""
+    if len(outputs) < 2:
+        return None
+    if _is_left(predictions):
+        return [gr.skip()] * len(outputs)
+    if isinstance(predictions, dict) and predictions and set(predictions) <= set(outputs):
+        return [predictions.get(output, gr.skip()) for output in outputs]
+    if isinstance(predictions, list | tuple) and len(predictions) == len(outputs):
+        return list(predictions)
+    return None
 
 
 def _fault_of(blocks: Sequence[Any], values: Sequence[Any], why: Exception | None) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from core.errors import StudioError
-from core.steps import aside, finished
+from core.steps import aside, finished, importing
 from networks.acestep.runtime import Runtime
 from networks.machine import Bits, DType, Offload, RuntimeName, default_runtime, import_mlx
 
@@ -68,13 +66,13 @@ def opening(
                 "MLX shares its memory with the host: offloading frees none.",
                 "Leave --offload away, or choose --bits 8.",
             )
-        yield from aside(partial(import_module, f"{__package__}.mlx.runtime"))
+        yield from importing(f"{__package__}.mlx.runtime")
         from networks.acestep.mlx import runtime as mlx
 
         return (yield from mlx.opening(folder, companion, vae=vae, device=device, dtype=dtype, bits=bits))
     if bits is not None:
         raise StudioError("Quantised layers need the runtime mlx.", "Leave --bits away, or choose --runtime mlx.")
-    yield from aside(partial(import_module, f"{__package__}.torch.runtime"))
+    yield from importing(f"{__package__}.torch.runtime")
     from networks.acestep.torch import runtime as torch_runtime
 
     return (yield from torch_runtime.opening(folder, companion, vae=vae, device=device, dtype=dtype, offload=offload))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
 from core.errors import StudioError
-from core.steps import aside, finished
+from core.steps import finished, importing
 from networks.demucs.separator import Separator
 
 _NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
@@ -30,7 +28,7 @@ def opening(
     for weights that are not such or may not be opened, and StudioError for a device that is not there.
     """
     try:
-        yield from aside(partial(import_module, f"{__package__}.torch_separator"))
+        yield from importing(f"{__package__}.torch_separator")
     except ImportError as missing:
         raise StudioError(
             f"Demucs cannot be used here: {missing}.",

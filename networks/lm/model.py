@@ -7,12 +7,10 @@ frameworks serve the same sampler. Importing this module loads no framework; `op
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from core.steps import aside, finished
+from core.steps import aside, finished, importing
 from networks.machine import default_runtime, import_mlx
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ def opening(
     name = runtime or default_runtime(device).runtime
     if name == "mlx":
         yield from aside(import_mlx)
-    yield from aside(partial(import_module, f"{__package__}.{name}_model"))
+    yield from importing(f"{__package__}.{name}_model")
     if name == "mlx":
         from networks.lm import mlx_model
 

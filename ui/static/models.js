@@ -120,7 +120,7 @@
 
     const look = () => {
       if (!element.isConnected) clearInterval(again);
-      else if (told?.busy) trigger("load");
+      else if (told?.busy) trigger("focus");
     };
     const again = setInterval(look, AGAIN_MS);
     watch(["value", "refused"], () => {
@@ -128,7 +128,8 @@
       look();
     });
     show();
-    requestAnimationFrame(() => trigger("load"));
+    // What nobody looks at need not be asked for.
+    new IntersectionObserver(([panel]) => panel.isIntersecting && trigger("focus")).observe(element);
   }
 
   /** The way from a job that lacks weights to where they are brought. */

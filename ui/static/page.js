@@ -53,6 +53,11 @@
     return [browser()];
   }
 
+  /** Triggers `input` when the page that was loaded is told that it left a job. */
+  function comesBack(props, trigger, watch) {
+    watch("left", () => props.left && trigger("input"));
+  }
+
   /** Lets the first line of a job that runs already turn the page busy, and names the browser. */
   function comeBack() {
     coming = !isBusy();
@@ -119,5 +124,6 @@
     return shownIn.map((modes) => ({ __type__: "update", visible: modes.includes(mode) }));
   }
 
-  window.studio = { ...window.studio, text, status, progress, begin, comeBack, cancelling, busy, panes, choices, browser };
+  const shown = { text, status, progress, busy, panes, choices };
+  window.studio = { ...window.studio, ...shown, begin, comesBack, comeBack, cancelling, browser };
 })();

@@ -134,7 +134,7 @@
   function collect() {
     return new Promise((tell) => {
       asking.push(tell);
-      if (asking.length === 1) hubs.trigger("tick");
+      hubs.trigger("tick"); // for each who asks: one that is lost must not keep the others waiting
     });
   }
 
