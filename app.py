@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from core.errors import StudioError
 
 if TYPE_CHECKING:
     from backend import Settings, Studio
+    from ui.mcp import Assistants
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -117,6 +118,7 @@ def serve(options: argparse.Namespace) -> int:
         from ui import page
         from ui.hosts import guarding, hosts_of
 
+        assistants = _assistants(options) if options.mcp else None
         users = users_of(options.auth, os.environ)
         hosts = hosts_of(
             options.host,
@@ -128,9 +130,11 @@ def serve(options: argparse.Namespace) -> int:
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
-        begun = guarding(hosts)
-        if options.mcp:
-            begun = _with_assistants(blocks, studio, options, begun)
+        begun = [guarding(hosts)]
+        if assistants is not None:
+            beside = assistants(studio, hosted=open_to_strangers(options))
+            blocks.serving["middleware"].append((beside.before, (), {}))
+            begun.append(beside.serving)
         studio.prepare()
         repaired = repair(studio.library)
         studio.library.empty_trash()
@@ -158,7 +162,7 @@ def serve(options: argparse.Namespace) -> int:
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
-            app_kwargs={**blocks.serving, "lifespan": begun},
+            app_kwargs={**blocks.serving, "lifespan": _together(*begun)},
         )
         while not stop.wait(3600):
             pass
@@ -172,11 +176,8 @@ def serve(options: argparse.Namespace) -> int:
     os._exit(0)
 
 
-def _with_assistants(blocks: Any, studio: Studio, options: argparse.Namespace, begun: Lifespan) -> Lifespan:
-    """Let assistants use the studio beside its page; what the server does when it begins is returned.
-
-    Raises StudioError where they cannot.
-    """
+def _assistants(options: argparse.Namespace) -> type[Assistants]:
+    """What lets assistants use the studio. Raises StudioError where they cannot."""
     if options.auth or os.environ.get("ACE_AUTH"):
         raise StudioError("Assistants cannot log in.", "Leave --mcp or --auth out.")
     try:
@@ -184,12 +185,17 @@ def _with_assistants(blocks: Any, studio: Studio, options: argparse.Namespace, b
     except ImportError as missing:
         hint = "Install it: .venv/bin/python -m pip install '.[mcp]'"
         raise StudioError("--mcp needs the package mcp, which is not installed.", hint) from missing
-    assistants = Assistants(studio, hosted=open_to_strangers(options))
-    blocks.serving["middleware"].append((assistants.before, (), {}))
+    return Assistants
+
+
+def _together(*begun: Lifespan) -> Lifespan:
+    """What a server does when it begins, one after the other."""
 
     @asynccontextmanager
     async def lifespan(server: Any) -> AsyncIterator[None]:
-        async with begun(server), assistants.serving():
+        async with AsyncExitStack() as stack:
+            for each in begun:
+                await stack.enter_async_context(each(server))
             yield
 
     return lifespan

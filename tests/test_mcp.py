@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -201,10 +202,14 @@ def test_no_private_event_of_the_page_is_a_tool(own: App) -> None:
     assert private and not private & tools
 
 
-def test_assistants_and_log_ins_do_not_go_together(
+def test_assistants_are_refused_beside_log_ins_and_without_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACE_OUTPUTS_DIR", str(tmp_path))
     monkeypatch.setenv("ACE_AUTH", "alto:one")
-    assert program.main(["--mcp", "--port", "1"]) == 1
+    assert program.main(["--mcp"]) == 1
     assert "Assistants cannot log in" in capsys.readouterr().err
+    monkeypatch.delenv("ACE_AUTH")
+    monkeypatch.setitem(sys.modules, "ui.mcp", None)
+    assert program.main(["--mcp"]) == 1
+    assert "pip install '.[mcp]'" in capsys.readouterr().err

@@ -95,7 +95,7 @@ class Assistants:
         return serve
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
+    async def serving(self, server: object) -> AsyncIterator[None]:
         """While this lasts assistants are answered."""
         async with self._sessions.run():
             yield
