@@ -129,8 +129,8 @@ def test_the_defaults_that_are_told_can_be_sent(tiny_app: App, name: str) -> Non
 def test_what_is_no_call_is_answered_as_the_document_says(tiny_app: App) -> None:
     call = f"{tiny_app.url}/gradio_api/call"
     calls: tuple[tuple[str, dict[str, Any], int], ...] = (
-        ("v2/generate", {"content": b"nonsense"}, 422),
-        ("v2/generate", {"json": {"promt": "x"}}, 400),
+        ("v2/generate", {"content": b"nonsense"}, 400),
+        ("v2/generate", {"json": {"promt": "x"}}, 422),
         ("v2/dance", {"json": {}}, 404),
     )
     for path, sent, status in calls:

@@ -107,8 +107,8 @@ def _call(name: str) -> Schema:
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _answer("It was asked for.", event),
-            "400": _answer("It names a parameter that there is not."),
-            "422": _answer("It is no JSON."),
+            "400": _answer("It is no JSON."),
+            "422": _answer("It names a parameter that there is not."),
             "503": _answer("Too many wait."),
         },
     }
