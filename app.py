@@ -73,11 +73,13 @@ def parser() -> argparse.ArgumentParser:
 
 def open_to_strangers(options: argparse.Namespace) -> bool:
     """Whether others than whoever sits at this machine reach the page: their songs and files are not its owner's."""
+    from cli.server import LOG_INS
+
     try:
         here = ipaddress.ip_address(options.host).is_loopback
     except ValueError:
         here = options.host == "localhost"
-    return HOSTED or options.share or not here or bool(options.auth or os.environ.get("ACE_AUTH"))
+    return HOSTED or options.share or not here or bool(options.auth or os.environ.get(LOG_INS))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

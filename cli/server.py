@@ -15,6 +15,8 @@ from jobs.replica import LONGEST_LINE
 
 PORT = 7860
 MAX_UPLOAD = "1gb"
+LOG_INS = "ACE_AUTH"
+"""The variable of the environment that says who may log in."""
 
 STRANGERS_JOBS = 4
 """So many jobs may each visitor have at once on a page that strangers share, unless it is said otherwise."""
@@ -187,17 +189,17 @@ def _reader(option: Option) -> Callable[[str], Any]:
 def users_of(file: Path | None, environment: Mapping[str, str]) -> dict[str, str] | None:
     """Who may log in, and with which password; None lets everybody in.
 
-    From the file, or else from ACE_AUTH, which holds the same lines or has commas between them. A password never
+    From the file, or else from `LOG_INS`, which holds the same lines or has commas between them. A password never
     stands on the command line, which everybody on the machine can read. Raises StudioError.
     """
-    said = environment.get("ACE_AUTH", "")
+    said = environment.get(LOG_INS, "")
     if file is None and not said:
         return None
     if file is not None:
         if not file.is_file() and ":" in str(file):
             raise StudioError(
                 "--auth takes a file, and no password: everybody on this machine can read a command line.",
-                "Put name:password into a file of your own, or into the environment as ACE_AUTH.",
+                f"Put name:password into a file of your own, or into the environment as {LOG_INS}.",
             )
         try:
             said = file.read_text(encoding="utf-8")
