@@ -12,12 +12,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from core.errors import StudioError
 
 if TYPE_CHECKING:
     from backend import Settings, Studio
+    from ui.mcp import Assistants
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -38,6 +42,9 @@ THREADS = 40
 CLEAN_STOP_S = 3.0
 """So long a stop waits for the running step to end and for what is finished to be saved."""
 
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+"""What a server does from its begin to its end."""
+
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         prog="studio",
         description="Serve the studio's page.",
         epilog="One-shot jobs: studio generate | cover | extend | edit | lyrics | plan | draft | enhance | understand, "
-        "each with --help.",
+        "each with --help; a list of them: studio batch.",
     )
     unset = {
         "port": server.PORT,
@@ -113,6 +120,7 @@ def serve(options: argparse.Namespace) -> int:
         from ui import page
         from ui.hosts import guarding, hosts_of
 
+        assistants = _assistants(options) if options.mcp else None
         users = users_of(options.auth, os.environ)
         hosts = hosts_of(
             options.host,
@@ -124,6 +132,11 @@ def serve(options: argparse.Namespace) -> int:
         studio.recipe()  # a checkpoint of an unknown name is said here, not by the first job
         with without_server():
             blocks = page.build(studio, hosted=open_to_strangers(options))
+        begun = [guarding(hosts)]
+        if assistants is not None:
+            beside = assistants(studio, hosted=open_to_strangers(options))
+            blocks.serving["middleware"].append((beside.before, (), {}))
+            begun.append(beside.serving)
         studio.prepare()
         repaired = repair(studio.library)
         studio.library.empty_trash()
@@ -151,7 +164,7 @@ def serve(options: argparse.Namespace) -> int:
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
-            app_kwargs={**blocks.serving, "lifespan": guarding(hosts)},
+            app_kwargs={**blocks.serving, "lifespan": _together(*begun)},
         )
         while not stop.wait(3600):
             pass
@@ -163,6 +176,31 @@ def serve(options: argparse.Namespace) -> int:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def _assistants(options: argparse.Namespace) -> type[Assistants]:
+    """What lets assistants use the studio. Raises StudioError where they cannot."""
+    if options.auth or os.environ.get("ACE_AUTH"):
+        raise StudioError("Assistants cannot log in.", "Leave --mcp or --auth out.")
+    try:
+        from ui.mcp import Assistants
+    except ImportError as missing:
+        hint = "Install it: .venv/bin/python -m pip install '.[mcp]'"
+        raise StudioError("--mcp needs the package mcp, which is not installed.", hint) from missing
+    return Assistants
+
+
+def _together(*begun: Lifespan) -> Lifespan:
+    """What a server does when it begins, one after the other."""
+
+    @asynccontextmanager
+    async def lifespan(server: Any) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for each in begun:
+                await stack.enter_async_context(each(server))
+            yield
+
+    return lifespan
 
 
 def _stopped(studio: Studio) -> bool:
@@ -181,8 +219,6 @@ def main(argv: Sequence[str]) -> int:
         from cli import main as cli
 
         return cli.main(argv)
-    from core.errors import StudioError
-
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for every request that Gradio sends itself

@@ -19,7 +19,8 @@ from core.errors import StudioError
 from core.events import Preview, Progress
 from core.modes import Morph, Seam, Task
 from core.music import NO_LANGUAGE, OPEN, Music
-from core.plans import Known, Plan, Planner, open_plan
+from core.params import SongRequest
+from core.plans import Known, Plan, Planner, Span, known_from, open_plan
 from core.steps import aside, finished, telling
 from core.tables import DEFAULT_DURATION_S
 from library import audio, preview
@@ -92,7 +93,7 @@ def _adapted(job: Job, runtime: Runtime) -> Iterator[Progress]:
 class LastStep:
     """A song as the DiT saw it in its last step: `x` `(1, T, C)` at noise level `t`, and what it was shown with it.
 
-    `words` is the `prompts.lyric_text` of its condition, `window` the frames in which they are sung, `seconds` the
+    `words` is the `prompts.lyric_text` of its condition, `windows` the frames in which they are sung, `seconds` the
     song's length.
     """
 
@@ -100,7 +101,7 @@ class LastStep:
     t: float
     view: sampler.View
     words: str
-    window: tuple[int, int]
+    windows: tuple[tuple[int, int], ...]
     seconds: float
 
 
@@ -124,7 +125,7 @@ def last_step(
         t=t,
         view=making.view(scene),
         words=lyric_text(plan.music),
-        window=making.line.window_frames(runtime.shape),
+        windows=making.line.window_frames(runtime.shape),
         seconds=making.line.samples / runtime.shape.sample_rate,
     )
 
@@ -148,16 +149,29 @@ def plans_of(job: Job, planner: Planner | None, rate: int) -> Generator[Progress
         known = yield from telling(told, aside(partial(listen, job.source.audio, rate)))
     if planner is None or job.unplanned or not request.planned:
         return [_unplanned(job, rate, known)] * request.variations
-    span = job.span(rate, known)
+    first, *later = job.spans(rate, known)
     plans: list[Plan] = []
     for seed in job.seeds:
-        for event in planner.plan(request, seed, span):
-            if isinstance(event, Plan):
-                plans.append(event)
-            else:
-                yield event
-        span = dataclasses.replace(span, duration_s=plans[0].duration_s)
+        plan = yield from _planned(planner, request, seed, first)
+        for span in later:
+            # As if the windows were made one by one: a song goes on in what its plan says.
+            span = dataclasses.replace(span, surroundings=known_from(plan.summary()))
+            plan = plan.together((yield from _planned(planner, request, seed, span)))
+        plans.append(plan)
+        first = dataclasses.replace(first, duration_s=plans[0].duration_s)
     return plans
+
+
+def _planned(planner: Planner, request: SongRequest, seed: int, span: Span) -> Generator[Progress, None, Plan]:
+    """Progress; returns the plan of a span."""
+    plan = None
+    for event in planner.plan(request, seed, span):
+        if isinstance(event, Plan):
+            plan = event
+        else:
+            yield event
+    assert plan is not None, "a planner ends with a plan"
+    return plan
 
 
 def _unplanned(job: Job, rate: int, known: Known | None) -> Plan:
@@ -256,16 +270,16 @@ class _Making:
         request, guide = job.request, (yield from self._guide())
         if not request.from_source:
             return self._new_song(guide)
-        source, window = (yield from self._source()), self.line.window_frames(runtime.shape)
+        source, windows = (yield from self._source()), self.line.window_frames(runtime.shape)
         if request.track_task is not None:
             return contexts.of_tracks(source, request.track_task.task)
         if request.cover is not None:
             return contexts.cover(runtime, source, job.rendering.structure, recipe.task_of_latents)
         if request.morph is not None:
-            return contexts.flow(runtime, source, window, recipe)
+            return contexts.flow(runtime, source, windows, recipe)
         if guide is not None:
-            return contexts.guided_repaint(source, guide, window, recipe.task_of_latents)
-        return contexts.repaint(runtime, source, window)
+            return contexts.guided_repaint(source, guide, windows, recipe.task_of_latents)
+        return contexts.repaint(runtime, source, windows)
 
     def _new_song(self, guide: Tensor | None) -> Scene:
         if guide is not None:
@@ -296,18 +310,29 @@ class _Making:
         return self.fit((yield from contexts.encode(self.runtime, [self.line.place(recording.audio)])))
 
     def _guide(self) -> Generator[Progress, None, Tensor | None]:
-        """The latents of the planner's guides at their place in the song; None when there are none.
+        """The latents of the planner's guides at their places in the song; None when there are none."""
+        if not all(plan.guides for plan in self.plans):
+            return None
+        placed: Tensor | None = None
+        for index, (start, stop) in enumerate(self.line.window_frames(self.runtime.shape)):
+            latents = yield from self._guide_of(index)
+            if placed is None:
+                placed = latents
+            else:
+                placed[:, start:stop] = latents[:, start:stop]
+        return placed
+
+    def _guide_of(self, index: int) -> Generator[Progress, None, Tensor]:
+        """The latents of the guides of one window, at its place.
 
         Around the window a little of the source is encoded with them, so that the edges sound as they will.
         """
-        waves, (start, stop), hop = [], self.line.window, self.runtime.shape.hop
+        waves, (start, stop), hop = [], self.line.windows[index], self.runtime.shape.hop
         around = hop * self.runtime.shape.frames_of(round(AROUND_S * self.runtime.shape.sample_rate))
         left = max(0, start // hop * hop - around)
         for plan in self.plans:
-            if plan.guide is None:
-                return None
             wave = self.line.place(None if self.job.source is None else self.job.source.audio)
-            wave[:, start:stop] = plan.guide[:, : stop - start]
+            wave[:, start:stop] = plan.guides[index][:, : stop - start]
             waves.append(wave[:, left : stop + around])
         latents = yield from contexts.encode(self.runtime, waves)
         return contexts.place(latents, left // hop, self.runtime.silence(self.frames))
@@ -373,7 +398,7 @@ class _Making:
             dcw=self.job.rendering.dcw,
             later=later,
             switch=switch,
-            window=self._window(scene, noise, len(levels) - 1),
+            repaint=self._repaint(scene, noise, len(levels) - 1),
         )
         return sampler.denoise(self.runtime.velocity, x, run, fresh)
 
@@ -392,15 +417,14 @@ class _Making:
         blend = sampler.blend_of(seam.repaint_mode, seam.strength)
         return blend if seam.crossfade_s is None else dataclasses.replace(blend, wave_s=seam.crossfade_s)
 
-    def _window(self, scene: Scene, noise: Tensor, steps: int) -> sampler.RepaintWindow | None:
+    def _repaint(self, scene: Scene, noise: Tensor, steps: int) -> sampler.RepaintWindows | None:
         seam = self.job.request.seam
-        if scene.window is None or scene.kept is None or seam is None:
+        if not scene.windows or scene.kept is None or seam is None:
             return None
-        blend, (start, stop) = self._blend(seam), scene.window
+        blend = self._blend(seam)
         ramp = max(1, round(blend.latent_s * self.runtime.shape.frames_hz))
-        return sampler.RepaintWindow(
-            start=start,
-            stop=stop,
+        return sampler.RepaintWindows(
+            windows=scene.windows,
             source=scene.kept,
             noise=noise,
             injections=round(blend.injection * steps),
@@ -424,11 +448,11 @@ class _Making:
             n_avg=asked.n_avg,
         )
         clean = scene.kept.expand(len(self.plans), -1, -1)
-        window = self._window(scene, clean, len(levels) - 1)
-        assert window is not None
+        repaint = self._repaint(scene, clean, len(levels) - 1)
+        assert repaint is not None
         for step in flow_edit.flow_edit(self.runtime.velocity, clean, morph, fresh):
             last = step.index == step.total
-            yield dataclasses.replace(step, x=window.blend(step.x)) if last else step
+            yield dataclasses.replace(step, x=repaint.blend(step.x)) if last else step
 
     @property
     def decoded_s(self) -> float:
@@ -436,9 +460,9 @@ class _Making:
         return len(self.plans) * self.line.samples / self.runtime.shape.sample_rate
 
     def preview(self, step: sampler.Step, seconds: float) -> Preview:
-        """What the step foresees of the first take: so many seconds in the middle of what is new."""
+        """What the step foresees of the first take: so many seconds in the middle of the longest window."""
         shape = self.runtime.shape
-        start, stop = self.line.window_frames(shape)
+        start, stop = max(self.line.window_frames(shape), key=lambda window: window[1] - window[0])
         frames = min(stop - start, shape.frames_of(round(seconds * shape.sample_rate)))
         first = start + (stop - start - frames) // 2
         heard = step.clean[:1, first : first + frames]
@@ -466,7 +490,7 @@ class _Making:
                 latents=contexts.stored(latents[index]),
                 plan=self.plans[index],
                 request=self.job.narrowed(index, self.plans[index].duration_s),
-                window=self.line.window,
+                windows=self.line.windows,
             )
 
     def _finished(self, wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
@@ -480,5 +504,7 @@ class _Making:
             return limited, 1.0 / max(1.0, float(abs(wave).max(initial=0.0)))
         gain = recording.gain if recording.latents is not None else 1.0
         fade = round(max(SHORTEST_FADE_S, self._blend(seam).wave_s) * self.runtime.shape.sample_rate)
-        inside = (gain * wave).clip(-1.0, 1.0)
-        return audio.splice(self.line.place(recording.audio), inside, self.line.window, fade), gain
+        inside, song = (gain * wave).clip(-1.0, 1.0), self.line.place(recording.audio)
+        for window in self.line.windows:
+            song = audio.splice(song, inside, window, fade)
+        return song, gain

@@ -233,28 +233,32 @@ def _usual_ceiling_db() -> float:
 
 
 def _notes(asked: ActionRequest, song: Song, folder: Path, networks: Networks) -> Iterator[Progress | Made]:
-    """A MIDI file of what the composer wrote."""
+    """A MIDI file of what the composer wrote; one for each stretch where it wrote several."""
     from planner.composer.midi import to_midi
 
     yield Progress("writing")
     assert song.track is not None
-    score, start_s = score_of(song.track)
-    name = song.file_name(".mid")
-    write_whole(folder / name, to_midi(score, start_s=start_s, title=song.title))
-    yield Made(names=[name], facts={"score": score.summary()})
+    names, summaries = list[str](), list[str]()
+    scores = scores_of(song.track)
+    for number, (score, start_s) in enumerate(scores, start=1):
+        names.append(song.file_name(".mid", str(number) if len(scores) > 1 else ""))
+        write_whole(folder / names[-1], to_midi(score, start_s=start_s, title=song.title))
+        summaries.append(score.summary())
+    yield Made(names=names, facts={"score": "; ".join(dict.fromkeys(summaries))})
 
 
-def score_of(track: Track) -> tuple[Score, float]:
-    """The score that a track was rendered from, and where in the song it begins, in seconds.
+def scores_of(track: Track) -> list[tuple[Score, float]]:
+    """The scores that a track was rendered from, and where in the song each begins, in seconds.
 
-    Raises StudioError where this version's composer would write another one.
+    Raises StudioError where this version's composer would write others.
     """
     from planner.composer.recall import recalled
 
     assert track.asked_as is not None
     request = parse(track.asked_as, track.asked())
-    start_s = track.window_start_s if track.window_end_s else 0.0
-    return recalled(request, track.seed, track.plan, start_s), start_s
+    (start_s, _), *later_s = track.windows_s
+    scores = recalled(request, track.seed, track.plan, start_s, *later_s)
+    return list(zip(scores, [start_s, *(start for start, _ in later_s)], strict=True))
 
 
 def _not_composed(track: Track | None) -> str | None:
@@ -291,12 +295,16 @@ def composed_times(track: Track) -> Times | None:
     """
     if _not_composed(track) is not None:
         return None
-    score, start_s = score_of(track)
+    scores = scores_of(track)
     return Times(
-        lines=[Line(each.text, start_s + each.start_s, start_s + each.end_s) for each in score.lines],
-        sections=[Section(each.tag, start_s + each.start_s) for each in score.sections],
+        lines=[
+            Line(each.text, start_s + each.start_s, start_s + each.end_s)
+            for score, start_s in scores
+            for each in score.lines
+        ],
+        sections=[Section(each.tag, start_s + each.start_s) for score, start_s in scores for each in score.sections],
         how="score",
-        notes=tuple(f"no room for: {text}" for text in score.unsung),
+        notes=tuple(dict.fromkeys(f"no room for: {text}" for score, _ in scores for text in score.unsung)),
     )
 
 
@@ -345,10 +353,13 @@ def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) 
     """Progress, then the SungTimes of a rendered song; the same song gives the same times.
 
     `job` made the song, with its adapters and recordings; `plan` is the one that it followed (`core.plans.plan_from`)
-    and `latents` `(T, C)` what became of it. Where a window was made anew, its words alone are sought, in it alone.
+    and `latents` `(T, C)` what became of it. Where windows were made anew, their words alone are sought, in them alone
+    and in order.
 
     Raises StudioError for a song without words, and where nobody knows which heads of the checkpoint follow them.
     """
+    import numpy as np
+
     from networks.acestep.alignment import line_times, words_of
     from pipeline import last_step
 
@@ -368,10 +379,10 @@ def align(job: Job, plan: Plan, latents: NDArray[np.float16], runtime: Runtime) 
         heads=runtime.lyric_heads,
         positions=words.positions,
     )
-    first, stop = step.window[0] // patch, -(-step.window[1] // patch)
+    frames = np.concatenate([np.arange(start // patch, -(-stop // patch)) for start, stop in step.windows])
     frame_s = patch / runtime.shape.frames_hz
-    shown = [each[first:stop].numpy() for each in maps]
-    times = partial(line_times, shown, words, frame_s, start_s=first * frame_s, end_s=step.seconds)
+    shown = [each.numpy()[frames] for each in maps]
+    times = partial(line_times, shown, words, frame_s, at_s=frames * frame_s, end_s=step.seconds)
     yield apart((yield from telling(told, aside(times))))
 
 

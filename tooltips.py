@@ -4,7 +4,7 @@ MODES = {
     "generate": ("Generate", "A new song from a style and words"),
     "cover": ("Cover", "The shape of one recording in another style"),
     "extend": ("Extend", "More of a recording, after its end or before its start"),
-    "edit": ("Edit", "One stretch of a recording made anew"),
+    "edit": ("Edit", "A stretch of a recording made anew, or several at once"),
     "lyrics": ("Lyrics", "Words for a song from a brief"),
 }
 
@@ -55,6 +55,7 @@ KNOBS = {
     "fade_in_s": ("Fade in", "Seconds over which the export rises from silence."),
     "fade_out_s": ("Fade out", "Seconds over which the export falls to silence."),
     "query": ("Line", "What the song should be, in a few words; empty leaves it to the dice."),
+    "edit.lyrics": ("Lyrics", "What is sung in what is new, under section tags; empty makes it instrumental."),
     "understand.src_audio": ("Recording", "The recording to listen to: wav, flac, mp3, ogg or m4a."),
     "prompt": ("Style prompt", "Genre, instruments, mood and tempo, as you would tell a band."),
     "lyrics": ("Lyrics", "Words under section tags such as [verse] and [chorus]; empty makes an instrumental."),
@@ -85,6 +86,10 @@ KNOBS = {
     "crossfade_s": ("Crossfade", "Seconds over which the source fades into the new music, before the overlap begins."),
     "segment_start_s": ("From", "Where the stretch to be made anew begins, in seconds."),
     "segment_end_s": ("To", "Where the stretch to be made anew ends, in seconds."),
+    "more_segments": (
+        "More stretches",
+        "What else is made anew in the same run: from-to, from-to, such as 12-20, 0:40-1:05.",
+    ),
     "edit_mode": (
         "Kind of edit",
         "Repaint makes the stretch anew; flow turns what is there from the source's words into the new ones.",

@@ -20,8 +20,10 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 import tooltips
+from cli import batch as cli_batch
 from cli import checkpoints as cli_checkpoints
 from cli import library as cli_library
+from cli.results import facts
 from core.actions import ACTIONS, ActionRequest
 from core.drafts import Draft
 from core.errors import Fault, RequestError, StudioError
@@ -52,7 +54,7 @@ class Output:
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each request, one flag for each of its knobs; one for the checkpoints and the library."""
+    """One subcommand for each request, one flag for each of its knobs; one for lists, checkpoints and the library."""
     root = argparse.ArgumentParser(prog="studio", description="Make music from the command line.")
     commands = root.add_subparsers(dest="mode", required=True, metavar="MODE")
     for name, asked in COMMANDS.items():
@@ -64,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
             _add_flag(command, "generate" if asked == "plan" else asked, knob)
         _add_output_flags(command, asked)
         add_machine_flags(command)
+    command = commands.add_parser("batch", help="Make what a list of jobs asks for; what is made stays so")
+    cli_batch.add_flags(command)
+    add_machine_flags(command)
     cli_checkpoints.add_commands(commands.add_parser("checkpoints", help="Bring, check and remove weights"))
     cli_library.add_commands(commands.add_parser("library", help="Find, name, delete and bring in songs"))
     return root
@@ -156,6 +161,9 @@ def main(argv: Sequence[str]) -> int:
             cli_checkpoints.run(values.pop("action"), values)
         elif command == "library":
             cli_library.run(values.pop("action"), values)
+        elif command == "batch":
+            machine = machine_of(values)
+            return cli_batch.run(values["jobs"], COMMANDS, machine, values["processes"])
         else:
             machine = machine_of(values)
             output = Output(**{name: values.pop(name) for name in ("out", "fresh", "as_json") if name in values})
@@ -184,10 +192,10 @@ def _run(request: Request, machine: Machine, output: Output) -> None:
                 case Track():
                     songs += 1
                     path = _kept(result, output.out, songs).absolute()
-                    _print(_json({"path": str(path), **result.summary()}))
+                    _print(_json(facts(result) | {"path": str(path)}))
                 case Companion():
                     songs += 1
-                    _print(_json({"files": [str(path) for path in _copied(result, output.out)], **result.summary()}))
+                    _print(_json(facts(result) | {"files": [str(path) for path in _copied(result, output.out)]}))
                 case TextDelta():
                     words += result.text
                     _print(result.text)

@@ -102,6 +102,7 @@ OPTIONS: tuple[Option, ...] = (
         unset="no log-in",
         help="let in only who is named in this file: a line `name:password` each",
     ),
+    Option(name="mcp", unset="off", help="serve assistants at /mcp, with the extra of that name (mcp.md)"),
     Option(
         name="max_queue",
         read=_whole(1, 1000),

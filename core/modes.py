@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.music import Music
+from core.segments import Segment
 
 Task = Literal["text2music", "cover", "repaint", "lego", "extract", "complete"]
 Structure = Literal["codes", "latents"]
@@ -18,14 +19,15 @@ RepaintMode = Literal["conservative", "balanced", "aggressive"]
 class Layout:
     """Which parts of a song are new, in seconds.
 
-    They are what is added before or after a source, with `overlap_s` of the source beside it; or the segment of the
-    source; or, where neither is given, all of the song.
+    They are what is added before or after a source, with `overlap_s` of the source beside it; or a segment of the
+    source, and `more_s` in any order; or, where neither is given, all of the song.
     """
 
     before_s: float = 0.0
     after_s: float = 0.0
     overlap_s: float = 0.0
-    segment_s: tuple[float, float] | None = None
+    segment_s: Segment | None = None
+    more_s: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from core.lyrics import LyricsRequest
 from core.modes import ChunkMask, Cover, Layout, Morph, RepaintMode, Seam, Structure, TrackTask
 from core.music import KNOBS, NO_LANGUAGE, NO_WORDS, Music
 from core.plan_text import PlanText, read_plan
+from core.segments import APART_S, Segment, crowded, read_segments, written
 from core.solvers import SOLVERS, InferMethod
 from core.tables import (
     BPM,
@@ -465,7 +466,7 @@ class ExtendRequest(DrawnRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(SongRequest):
-    """A recording with one segment of it made anew."""
+    """A recording with one segment of it made anew, or several at once."""
 
     mode: ClassVar[Mode] = "edit"
     required: ClassVar[tuple[str, ...]] = ("src_audio",)
@@ -481,11 +482,16 @@ class EditRequest(SongRequest):
     n_min: float = knob(0.0, group="region", low=0, high=1, step=0.05)
     n_max: float = knob(1.0, group="region", low=0, high=1, step=0.05)
     n_avg: int = knob(1, group="region", low=1, high=8, step=1)
+    more_segments: str = knob("", group="main", high=600)
 
     @property
     def layout(self) -> Layout:
-        """A new segment."""
-        return Layout(segment_s=(self.segment_start_s, self.segment_end_s))
+        """A new segment, and those beside it."""
+        return Layout(segment_s=self._first_segment, more_s=read_segments(self.more_segments))
+
+    @property
+    def _first_segment(self) -> Segment:
+        return self.segment_start_s, self.segment_end_s
 
     @property
     def seam(self) -> Seam:
@@ -523,10 +529,24 @@ class EditRequest(SongRequest):
         yield from super().combinations()
         if self.segment_end_s <= self.segment_start_s:
             yield Fault("segment_end_s", self.segment_end_s, "must lie after segment_start_s")
+        else:
+            yield from self._more_faults()
         if self.n_max <= self.n_min:
             yield Fault("n_max", self.n_max, "must be larger than n_min")
         if self.morph is not None and not (self.prompt.strip() or self.lyrics.strip()):
             yield Fault("prompt", self.prompt, "must say what the stretch becomes")
+
+    def _more_faults(self) -> Iterator[Fault]:
+        """The fault of further segments that cannot be read, or that crowd each other or the first."""
+        try:
+            close = crowded([self._first_segment, *read_segments(self.more_segments)])
+        except ValueError as broken:
+            yield Fault("more_segments", self.more_segments, str(broken))
+            return
+        if close is not None:
+            names = " and ".join(map(written, close))
+            rule = f"must lie at least {APART_S:g} seconds apart from each other and from the first: {names} do not"
+            yield Fault("more_segments", self.more_segments, rule)
 
 
 ModeRequest = GenerateRequest | CoverRequest | ExtendRequest | EditRequest | LyricsRequest

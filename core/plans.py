@@ -56,9 +56,10 @@ class Known:
 class Plan:
     """The decisions of a planner for one song, its length among them.
 
-    `guide` is a rough rendering `(2, S)` of the music to make, at the runtime's sample rate, over the whole window
-    (for Generate: the song); `codes` are audio codes of the whole song. A plan holds one of them or neither. `score` is
-    the digest of the notes that the guide plays: the notes themselves are found again by composing once more.
+    `guides` are rough renderings `(2, S)` of the music to make, at the runtime's sample rate, one over each window
+    (for Generate: the song); `codes` are audio codes of the whole song. A plan holds guides or codes or neither.
+    `score` are the digests of the notes that each guide plays: the notes themselves are found again by composing once
+    more. Where there are several windows, the length is that of the first.
     """
 
     music: Music
@@ -66,7 +67,7 @@ class Plan:
     planner: str = "none"
     notes: tuple[str, ...] = ()
     score: str = ""
-    guide: NDArray[np.float32] | None = None
+    guides: tuple[NDArray[np.float32], ...] = ()
     codes: tuple[int, ...] | None = None
 
     @property
@@ -76,7 +77,7 @@ class Plan:
         return self.music.duration_s
 
     def summary(self) -> dict[str, Fact | None]:
-        """The decisions as plain values for the sidecar: what was chosen, the guide apart."""
+        """The decisions as plain values for the sidecar: what was chosen, the guides apart."""
         values: dict[str, Fact | None] = {
             "planner": self.planner,
             **{name: getattr(self.music, fact) for fact, name in _IN_SIDECARS.items()},
@@ -88,6 +89,12 @@ class Plan:
         if self.codes is not None:
             values["codes"] = " ".join(map(str, self.codes))
         return values
+
+    def together(self, later: Plan) -> Plan:
+        """The plan of these windows and of those of a later plan of the same song."""
+        notes = tuple(dict.fromkeys((*self.notes, *later.notes)))
+        score = " ".join(filter(None, (self.score, later.score)))
+        return dataclasses.replace(self, notes=notes, score=score, guides=(*self.guides, *later.guides))
 
     def to_text(self) -> str:
         """The plan as the knob `plan` takes it."""

@@ -15,6 +15,7 @@ from core.lyrics import LyricsRequest
 from core.modes import ChunkMask, Structure
 from core.params import GUIDED, GuidanceRule, Schedule, SongRequest
 from core.recipes import Recipe, WriterRecipe
+from core.segments import write_segments
 from core.solvers import SOLVERS, Solver, first_of
 from core.tables import MAX_SEED
 
@@ -195,6 +196,7 @@ def resolve(request: Song, recipe: Recipe, rng: Rng) -> Song:
         "dcw_enabled": rendering.dcw is not None,
         "temperature": rendering.temperature,
         "top_k": rendering.top_k,
+        "more_segments": write_segments(sorted(request.layout.more_s)),
     }
     if rendering.dcw is not None:
         chosen |= {f"dcw_{name}": value for name, value in vars(rendering.dcw).items()}

@@ -53,7 +53,7 @@ def rendered(job: Job, networks: MusicGen, plans: list[Plan]) -> Iterator[Progre
             latents=None,
             plan=plans[index],
             request=job.narrowed(index, plans[index].duration_s),
-            window=line.window,
+            windows=line.windows,
         )
 
 
@@ -68,9 +68,15 @@ def text_of(music: Music) -> str:
     return ". ".join(part for part in (music.caption.strip().rstrip("."), *facts) if part)
 
 
+def _window(line: Timeline) -> tuple[int, int]:
+    """The samples that are new: it makes no more than one stretch of a song."""
+    (window,) = line.windows
+    return window
+
+
 def _known(job: Job, networks: MusicGen, line: Timeline) -> Tokens:
     """The tokens `(K, P)` of what comes before the part that is new, as much of it as a window goes on from."""
-    start = line.window[0]
+    start, _ = _window(line)
     frames = min(networks.kept, start // networks.samples_of(1))
     if job.source is None or frames == 0:
         return np.zeros((networks.codebooks, 0), dtype=np.int64)
@@ -84,8 +90,8 @@ def _drawn(job: Job, networks: MusicGen, line: Timeline, known: Tokens, text: st
     encoding it again would drift.
     """
     tokens = np.repeat(known[None], job.request.variations, axis=0)
-    rngs, choice = networks.rngs(job.seeds), _choice(job)
-    total = known.shape[1] + networks.frames_of(line.window[1] - line.window[0])
+    rngs, choice, (start, stop) = networks.rngs(job.seeds), _choice(job), _window(line)
+    total = known.shape[1] + networks.frames_of(stop - start)
     every = list(windows(known.shape[1], total, networks.longest, networks.kept))
     drawing = _Drawing(sum(window.new for window in every), len(every))
     for window in every:
@@ -149,7 +155,7 @@ class _Drawing:
 def _finished(job: Job, line: Timeline, sound: NDArray[np.float32], before: int) -> NDArray[np.float32]:
     """The song: turned down if it is too loud, or put into its source, which the first `before` samples repeat."""
     recording, seam = job.source, job.request.seam
-    start, stop = line.window
+    start, stop = _window(line)
     if recording is None or seam is None:
         return audio.limit_peak(sound[:, before : before + stop - start])
     new = np.zeros((2, line.samples), dtype=np.float32)
@@ -157,4 +163,4 @@ def _finished(job: Job, line: Timeline, sound: NDArray[np.float32], before: int)
     new[:, first:stop] = sound[:, : stop - first].clip(-1.0, 1.0)
     assert seam.crossfade_s is not None
     fade = min(round(seam.crossfade_s * SAMPLE_RATE), before)
-    return audio.splice(line.place(recording.audio), new, line.window, fade)
+    return audio.splice(line.place(recording.audio), new, (start, stop), fade)

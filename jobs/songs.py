@@ -348,7 +348,7 @@ def _source_name(request: SongRequest, hashes: Mapping[str, str], desk: Desk) ->
 
 
 def _recorded(record: Record, take: Take, number: int, source: str) -> Record:
-    seed, (start, end) = take.request.seed, take.window
+    seed, windows_s = take.request.seed, [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in take.windows]
     assert seed is not None
     return dataclasses.replace(
         record,
@@ -359,6 +359,7 @@ def _recorded(record: Record, take: Take, number: int, source: str) -> Record:
         plan=take.plan.summary(),
         notes=(*record.notes, *take.plan.notes),
         gain=take.gain,
-        window_start_s=start / SAMPLE_RATE,
-        window_end_s=end / SAMPLE_RATE,
+        window_start_s=windows_s[0][0],
+        window_end_s=windows_s[-1][1],
+        several_s=tuple(windows_s) if len(windows_s) > 1 else (),
     )

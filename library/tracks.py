@@ -67,7 +67,14 @@ SUFFIXES = (".json", ".wav", ".safetensors", NEW_PART)
 
 NAME_CHARS = 200
 
-_UNTOLD: Mapping[str, Json] = {"peak_gb": 0.0, "name": "", "favourite": False, "peaks": "", "owner": ""}
+_UNTOLD: Mapping[str, object] = {
+    "peak_gb": 0.0,
+    "name": "",
+    "favourite": False,
+    "peaks": "",
+    "owner": "",
+    "several_s": [],
+}
 """What older sidecars do not tell."""
 
 _LARGEST = {bool: 1, int: 2**53, float: 10**9}
@@ -87,9 +94,9 @@ class Record:
     knob; `plan` is what the planner chose; `adapters` are named by their SHA-256, each with what was applied. `take`
     counts the variations of one request from 0; `seed` is the take's own. `device` and `tflop` tell on what kind of
     device so much arithmetic took so long, `peak_gb` how much memory it held at the most (0: nobody knows). `notes`
-    name every fallback. `window_start_s` and `window_end_s` bound what is new in it. `key` is the request's
-    cache key. `vae` is the fingerprint of the VAE that the latents belong to, and the audio is `gain` times what they
-    decode to.
+    name every fallback. `window_start_s` and `window_end_s` bound what is new in it; where that is in several places,
+    `several_s` says from where to where each is. `key` is the request's cache key. `vae` is the fingerprint of the VAE
+    that the latents belong to, and the audio is `gain` times what they decode to.
     """
 
     mode: Origin
@@ -111,6 +118,12 @@ class Record:
     gain: float = 1.0
     window_start_s: float = 0.0
     window_end_s: float = 0.0
+    several_s: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def windows_s(self) -> tuple[tuple[float, float], ...]:
+        """From where to where it is new, in order: one stretch or several."""
+        return self.several_s or ((self.window_start_s, self.window_end_s),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,11 +482,13 @@ class Library:
         return track
 
     def new_part(self, track: Track) -> Path:
-        """A wav file of what is new in the track: the window without the source around it."""
+        """A wav file of what is new in the track: the windows without the source around them, one after the other."""
         path = track.path.with_suffix(NEW_PART)
         if not path.is_file():
-            start, end = (round(edge * SAMPLE_RATE) for edge in (track.window_start_s, track.window_end_s))
-            audio.save_wav(path, audio.load(track.path)[:, start:end], _tags(track))
+            edges = [[round(edge * SAMPLE_RATE) for edge in window] for window in track.windows_s]
+            song = audio.load(track.path)
+            parts = np.concatenate([song[:, start:end] for start, end in edges], axis=1)
+            audio.save_wav(path, parts, _tags(track))
         return path
 
     def _changed(self, identity: str, facts: Mapping[str, Json]) -> Track:
@@ -561,6 +576,7 @@ def _indexed(root: Path) -> Callable[[str, str], Track]:
             "path": root / f"{told['id']}.wav",
             "created": datetime.fromisoformat(told["created"]),
             "notes": tuple(told["notes"]),
+            "several_s": tuple(map(tuple, told.get("several_s", ()))),
             "peaks": told["peaks"] or drawn,
         }
         return Track(**told)
@@ -635,6 +651,11 @@ def _check(track: Track) -> None:
         raise ValueError("it counts below zero")
     if not 0 <= track.window_start_s <= track.window_end_s:
         raise ValueError("its window ends before it starts")
+    edges = [edge for window in track.several_s for edge in window]
+    if any(len(window) != 2 for window in track.several_s):
+        raise ValueError("its windows are not from where to where")
+    if edges and (edges != sorted(edges) or (edges[0], edges[-1]) != (track.window_start_s, track.window_end_s)):
+        raise ValueError("its windows are not in order within what is new")
     for name, hint in _hints(_PlanFacts).items():
         if name in track.plan:
             _field(f"plan.{name}", track.plan[name], hint)

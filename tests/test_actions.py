@@ -7,7 +7,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,24 +34,12 @@ from library.tracks import Record, Track
 from lyrics.synced import TOLD, read_lrc
 from networks.acestep.layouts import LYRIC_HEADS
 from networks.demucs.separator import STEMS
-from networks.demucs.stored import KLASS
 from networks.machine import Machine
 from tests.tiny import save_tiny
-from tests.tiny_demucs import tiny_arguments, tiny_network
+from tests.tiny_demucs import install_separator
 
 LYRICS = "[verse]\nstreetlights hum\nthe night is young\n[chorus]\nwe go home"
 SONG = {"prompt": "folk ballad", "lyrics": LYRICS, "duration_s": 10, "inference_steps": 1, "seed": 7, "bpm": 100}
-
-
-def install_separator(path: Path) -> None:
-    """Write a tiny random network as Demucs publishes its own."""
-
-    def plain(value: Fraction) -> dict[str, object]:
-        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
-
-    path.parent.mkdir(parents=True)
-    made_with = {"klass": KLASS, "args": "[]", "kwargs": json.dumps(tiny_arguments(), default=plain)}
-    save_file({name: value.half() for name, value in tiny_network().state_dict().items()}, path, made_with)
 
 
 def install_song(folder: Path) -> None:

@@ -129,7 +129,9 @@ def test_words_before_the_first_clear_one_of_a_line_get_their_time() -> None:
 def test_times_count_from_where_the_frames_begin_and_end_with_the_song() -> None:
     text = lyric_text("en", "one two three")
     maps = sung_maps(text, by_word(text), {"one two three": (10, 40)}, frames=40)
-    (line,) = line_times(maps, words_of(text, by_word(text)), FRAME_S, start_s=5.0, end_s=8.17)
+    (line,) = line_times(
+        maps, words_of(text, by_word(text)), FRAME_S, at_s=np.float64(FRAME_S) * np.arange(len(maps[0])) + 5, end_s=8.17
+    )
     assert line.start_s == pytest.approx(5 + 10 * FRAME_S, abs=FRAME_S)
     assert line.end_s == 8.17
 

@@ -42,6 +42,7 @@ WALLS: Mapping[str, tuple[str, ...]] = {
     "gradio_client": ("app", "ui", "benchmarks"),
     "spaces": ("jobs.lease",),
     "ray": ("jobs.cluster",),
+    "mcp": ("ui.mcp",),
 }
 """Who may import a framework, be it inside a function: rooms, or single modules of them."""
 
@@ -195,7 +196,8 @@ def test_core_knows_no_framework_no_network_and_no_other_room() -> None:
 
 def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["scale"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["scale"] + extras["mcp"]
     named = [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines]
     declared = {MODULES.get(name, name) for name in named}
     ours = {room_of(module) for module in SOURCES}

@@ -47,9 +47,9 @@ from networks.demucs.open import open_separator
 from networks.demucs.separator import Stem
 from networks.lm import model as lm
 from networks.machine import RUNTIMES, Machine, RuntimeName
-from tests.test_actions import install_separator
 from tests.test_lora import everywhere, saved
 from tests.tiny import save_tiny
+from tests.tiny_demucs import install_separator
 from tests.tiny_lm import save_lm
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,9 +13,11 @@ from checkpoints import find, table
 from checkpoints.find import default, installed
 from checkpoints.table import CHECKPOINTS, CODES, DIFFUSERS_SONG, PREFERRED, recipe_of
 from core.errors import MissingWeights, RequestError
-from core.knobs import knobs_of
+from core.knobs import knobs_of, parse
 from core.params import SONG_MODES, GenerateRequest
 from core.paths import ROOT
+from core.resolve import rendering_of, resolve
+from networks.acestep.sampler import noise_levels
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -152,6 +154,15 @@ def test_turbo_runs_eight_steps_at_shift_three_without_guidance() -> None:
         recipe = recipe_of(name)
         assert (recipe.shift, recipe.guidance_scale) == (1.0, 7.0)
         assert "guidance_scale" not in recipe.muted
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 20])
+def test_turbo_takes_other_numbers_of_steps_at_its_own_shift(steps: int) -> None:
+    asked = parse(GenerateRequest, {"prompt": "lofi", "inference_steps": steps})
+    rendering = rendering_of(resolve(asked, recipe_of("2b-turbo"), lambda n: 0), recipe_of("2b-turbo"))
+    levels = noise_levels(rendering.schedule, rendering.steps, rendering.shift, rendering.timesteps)
+    even = [1 - index / steps for index in range(steps + 1)]
+    assert levels == pytest.approx([3 * t / (1 + 2 * t) for t in even])
 
 
 def test_what_a_recipe_mutes_is_a_knob() -> None:

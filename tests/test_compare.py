@@ -110,8 +110,8 @@ def test_a_source_stands_where_it_lies_in_the_result_as_loud_as_it_was_and_what_
     before, after = lanes_of(handlers, "", track.id)
     assert before["label"].startswith("the source")
     assert (before["offset_s"], before["seconds"], before["gain_db"]) == (offset_s, SECONDS, 0)
-    assert (after["window"], after["offset_s"], after["gain_db"]) == (window, 0, 0)
-    assert listen.value(track, [])["window"] == window
+    assert (after["windows"], after["offset_s"], after["gain_db"]) == ([window], 0, 0)
+    assert listen.value(track, [])["windows"] == [window]
     assert compare.shown(track, handlers)["source"] is True
 
 
@@ -120,7 +120,7 @@ def test_a_cover_is_heard_as_loud_as_its_source_and_is_new_throughout(studio: St
     cover = made_from(studio, source, "cover", (0, SECONDS), SECONDS)
     before, after = lanes_of(handlers, "", cover.id)
     assert before["gain_db"] == pytest.approx(20 * np.log10(0.1 / 0.4), abs=0.1)
-    assert after["gain_db"] == 0 and after["window"] is None
+    assert after["gain_db"] == 0 and after["windows"] == []
 
 
 def test_a_source_is_found_again_by_its_sound_and_missed_where_it_is_gone(studio: Studio, handlers: Handlers) -> None:

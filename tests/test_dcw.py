@@ -22,7 +22,7 @@ from networks.acestep.dcw import correct
 from networks.acestep.sampler import (
     DenoiseInputs,
     Guidance,
-    RepaintWindow,
+    RepaintWindows,
     Step,
     View,
     denoise,
@@ -171,13 +171,11 @@ class Network:
         return v
 
 
-def window_of(golden: Golden, arguments: LoopArguments, noise: Tensor, steps: int) -> RepaintWindow | None:
+def window_of(golden: Golden, arguments: LoopArguments, noise: Tensor, steps: int) -> RepaintWindows | None:
     if "repaint" not in arguments:
         return None
-    start, stop = arguments["repaint"]
-    return RepaintWindow(
-        start=start,
-        stop=stop,
+    return RepaintWindows(
+        windows=[arguments["repaint"]],
         source=golden.inputs[f"{arguments['input']}.clean_src_latents"],
         noise=noise,
         injections=round(arguments.get("repaint_injection_ratio", 0) * steps),
@@ -211,7 +209,7 @@ def steps_of(golden: Golden, case: str) -> list[Step]:
             guidance=guidance,
             solver=solver,
             dcw=dcw_of(arguments),
-            window=window_of(golden, arguments, noise, len(levels) - 1),
+            repaint=window_of(golden, arguments, noise, len(levels) - 1),
         )
 
         def fresh(index: int) -> Tensor:

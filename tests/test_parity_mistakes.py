@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from networks.acestep import sampler
 from networks.acestep.lora.adapter import describe
-from networks.acestep.sampler import Predictions, RepaintWindow, VelocityField, renoise
+from networks.acestep.sampler import Predictions, RepaintWindows, VelocityField, renoise
 from networks.acestep.torch import runtime as torch_runtime
 from networks.acestep.torch.dit import Dit, PositionTables, position_tables
 from networks.acestep.torch.parts import load_parts
@@ -57,9 +57,9 @@ def shown(trial: Trial, case: str, change: Callable[[Tensor, Tensor], tuple[Tens
 
 def windowed(trial: Trial, case: str, **changes: Any) -> Tensor:
     """Where a repaint ends with another window."""
-    window = start_of(trial, case, trial.golden.cases[case])[1].window
-    assert isinstance(window, RepaintWindow)
-    return run(trial, case, window=replace(window, **changes))
+    window = start_of(trial, case, trial.golden.cases[case])[1].repaint
+    assert isinstance(window, RepaintWindows)
+    return run(trial, case, repaint=replace(window, **changes))
 
 
 # ---- what the network is given ---------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ MISTAKES: Mapping[str, Mistake] = MappingProxyType(
             ["cover_full"], lambda t, c: shown(t, c, lambda _, mask: (t.golden.inputs["src_latents"], mask))
         ),
         "the surroundings are never put back": Mistake(
-            ["repaint_aggressive", *SOFT_REPAINTS], lambda t, c: run(t, c, window=None), splices
+            ["repaint_aggressive", *SOFT_REPAINTS], lambda t, c: run(t, c, repaint=None), splices
         ),
         "the surroundings are put back only in the end": Mistake(
             SOFT_REPAINTS, lambda t, c: windowed(t, c, injections=0), splices

@@ -259,7 +259,7 @@ def test_a_new_mode_is_a_request_class_that_says_what_it_makes(runtime: Runtime)
     job = Job(request=resolve(asked, RECIPE, lambda n: 77), recipe=RECIPE, source=Recording(audio=source))
     (take,) = takes_of(job, runtime)
     new, touched = 4 * RATE, round(0.6 * RATE)
-    assert take.window == (0, new + RATE // 2)
+    assert take.windows == ((0, new + RATE // 2),)
     assert np.array_equal(take.audio[:, new + touched :], source[:, touched:])
     assert estimates.rendered_s(asked, SOURCE_S) == SOURCE_S + 4
     assert estimates.evaluations(asked, RECIPE) == 2 * RECIPE.inference_steps
@@ -325,6 +325,7 @@ OTHER: dict[str, object] = {
     "dcw_high_scaler": 0.0,
     "dcw_wavelet": "sym8",
     "duration_s": 12,
+    "more_segments": "7-8.5",
     "instrumental": True,
     "reference_audio": "reference.wav",
     "audio_cover_strength": 0.4,
@@ -403,7 +404,7 @@ def test_the_contexts_are_those_the_model_was_trained_on(runtime: Runtime) -> No
         assert np.allclose(scene.context[..., :channels], hints)
         assert (scene.context[..., channels:] == 1).all()
 
-    scene = contexts.repaint(runtime, source, (10, 20))
+    scene = contexts.repaint(runtime, source, [(10, 20)])
     assert scene.task == "repaint"
     assert np.array_equal(scene.context[:, 10:20, :channels], silence[:, 10:20])
     assert np.array_equal(scene.context[:, 20:, :channels], source[:, 20:])
@@ -451,9 +452,9 @@ def test_every_scene_stays_on_the_device_of_its_latents() -> None:
     scenes = [
         contexts.from_words(runtime, 40),  # type: ignore[arg-type]
         contexts.cover(runtime, source, "codes", "cover"),  # type: ignore[arg-type]
-        contexts.repaint(runtime, source, (3, 9)),  # type: ignore[arg-type]
-        contexts.guided_repaint(source, source, (3, 9), "complete"),
-        contexts.flow(runtime, source, (3, 9), RECIPE),  # type: ignore[arg-type]
+        contexts.repaint(runtime, source, [(3, 9)]),  # type: ignore[arg-type]
+        contexts.guided_repaint(source, source, [(3, 9)], "complete"),
+        contexts.flow(runtime, source, [(3, 9)], RECIPE),  # type: ignore[arg-type]
         contexts.of_tracks(source, "lego"),
     ]
     assert {scene.context.device.type for scene in scenes} == {"meta"}
@@ -462,7 +463,7 @@ def test_every_scene_stays_on_the_device_of_its_latents() -> None:
 
 def test_a_guide_stands_in_the_window_and_the_source_around_it(runtime: Runtime) -> None:
     source, guide = torch.zeros(1, 40, 4), torch.ones(2, 40, 4)
-    scene = contexts.guided_repaint(source, guide, (10, 20), "complete")
+    scene = contexts.guided_repaint(source, guide, [(10, 20)], "complete")
     assert scene.context.shape == (2, 40, 8)
     assert scene.context[1, :, 0].tolist() == [0.0] * 10 + [1.0] * 10 + [0.0] * 20
     assert (scene.context[..., 4:] == 1).all()

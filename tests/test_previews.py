@@ -63,7 +63,7 @@ def test_a_song_with_previews_is_the_song_without_them(runtime: Runtime, mode: s
     assert take.latents is not None and plain.latents is not None
     assert np.array_equal(take.audio, plain.audio) and np.array_equal(take.latents, plain.latents)
     assert [(preview.step, preview.total) for preview in heard] == [(1, 3), (2, 3)]
-    start, stop = (sample / runtime.shape.sample_rate for sample in take.window)
+    start, stop = (sample / runtime.shape.sample_rate for sample in take.windows[0])
     for preview in heard:
         assert preview.seconds == 2 and len(preview.peaks) == COLUMNS
         assert preview.start_s + 1 == pytest.approx((start + stop) / 2, abs=0.02)

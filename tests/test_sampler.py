@@ -21,7 +21,7 @@ from networks.acestep.sampler import (
     DenoiseInputs,
     Guidance,
     Predictions,
-    RepaintWindow,
+    RepaintWindows,
     View,
     adg,
     apg,
@@ -378,9 +378,8 @@ def test_the_multistep_solver_forgets_velocities_of_another_view() -> None:
 # ---- windows ---------------------------------------------------------------------------------------------------------
 
 
-def window(**changes: int) -> RepaintWindow:
-    facts = {"start": 4, "stop": 8, "injections": 0, "ramp": 0} | changes
-    return RepaintWindow(source=noise(1, 12, 2, seed=8), noise=noise(1, 12, 2), **facts)
+def window(start: int = 4, stop: int = 8, **changes: int) -> RepaintWindows:
+    return RepaintWindows(windows=[(start, stop)], source=noise(1, 12, 2, seed=8), noise=noise(1, 12, 2), **changes)
 
 
 def test_ramps_lie_outside_the_window_and_leave_out_zero_and_one() -> None:
@@ -396,7 +395,7 @@ def test_ramps_stop_at_the_ends_of_the_song() -> None:
 
 def test_without_a_ramp_the_source_stands_unchanged_outside_the_window() -> None:
     kept = window()
-    inputs = DenoiseInputs(levels=noise_levels("linear", 3), view=VIEW, guidance=NO_GUIDANCE, window=kept)
+    inputs = DenoiseInputs(levels=noise_levels("linear", 3), view=VIEW, guidance=NO_GUIDANCE, repaint=kept)
     end = result(field(lambda x, t: x), kept.noise, inputs)
     assert torch.equal(end[:, :4], kept.source[:, :4])
     assert torch.equal(end[:, 8:], kept.source[:, 8:])
@@ -405,7 +404,7 @@ def test_without_a_ramp_the_source_stands_unchanged_outside_the_window() -> None
 
 def test_injection_sets_the_surroundings_to_the_renoised_source_for_as_many_steps_as_asked() -> None:
     kept = window(injections=2)
-    inputs = DenoiseInputs(levels=noise_levels("linear", 4), view=VIEW, guidance=NO_GUIDANCE, window=kept)
+    inputs = DenoiseInputs(levels=noise_levels("linear", 4), view=VIEW, guidance=NO_GUIDANCE, repaint=kept)
     steps = list(denoise(field(lambda x, t: 0.3 * x), kept.noise, inputs, no_noise))
     held = [torch.equal(step.x[:, :4], renoise(kept.source, kept.noise, step.t)[:, :4]) for step in steps[:3]]
     assert held == [True, True, False]

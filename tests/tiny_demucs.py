@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from demucs.htdemucs import HTDemucs
+from safetensors.torch import save_file
+
+from networks.demucs.stored import KLASS
 
 SIGNATURE = "0a1b2c3d"
 SOURCES = ["drums", "bass", "other", "vocals"]
@@ -62,3 +66,14 @@ def save_pickle(folder: Path, content: dict[str, object]) -> Path:
     path = folder / f"{SIGNATURE}-{hashlib.sha256(rewritten.getvalue()).hexdigest()[:8]}.th"
     path.write_bytes(rewritten.getvalue())
     return path
+
+
+def install_separator(path: Path) -> None:
+    """Write a tiny random network as Demucs publishes its own."""
+
+    def plain(value: Fraction) -> dict[str, object]:
+        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+
+    path.parent.mkdir(parents=True)
+    made_with = {"klass": KLASS, "args": "[]", "kwargs": json.dumps(tiny_arguments(), default=plain)}
+    save_file({name: value.half() for name, value in tiny_network().state_dict().items()}, path, made_with)

@@ -18,7 +18,7 @@ from networks.acestep.runtime import Runtime
 from networks.acestep.sampler import (
     DenoiseInputs,
     Guidance,
-    RepaintWindow,
+    RepaintWindows,
     View,
     denoise,
     levels_from,
@@ -153,14 +153,12 @@ def view_of(trial: Trial, context: Tensor, text: str = "text_hidden_states") -> 
     return View(context=context, condition=condition)
 
 
-def window_of(trial: Trial, arguments: Arguments, steps: int) -> RepaintWindow | None:
+def window_of(trial: Trial, arguments: Arguments, steps: int) -> RepaintWindows | None:
     """The repainted window, where upstream puts the source back around it."""
     if not arguments["repaint"] or not trial.golden.splices:
         return None
-    start, stop = arguments["repaint"]
-    return RepaintWindow(
-        start=start,
-        stop=stop,
+    return RepaintWindows(
+        windows=[arguments["repaint"]],
         source=trial.golden.inputs["src_latents"],
         noise=trial.golden.inputs["noise"],
         injections=round(arguments.get("repaint_injection_ratio", 0) * steps),
@@ -197,7 +195,7 @@ def start_of(trial: Trial, case: str, arguments: Arguments) -> tuple[Tensor, Den
             end=arguments.get("cfg_interval_end", 1),
         ),
         solver=solver_of(trial, arguments),
-        window=window_of(trial, arguments, steps),
+        repaint=window_of(trial, arguments, steps),
     )
     return x, run
 

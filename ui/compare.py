@@ -101,13 +101,13 @@ class Comparer:
             heard = decoder.load(source)
         except RequestError as unreadable:
             return {"refusal": str(unreadable)}
-        window, gains = window_of(track), [0.0, 0.0]
-        if window is None:
+        windows, gains = windows_of(track), [0.0, 0.0]
+        if not windows:
             gains = level_gains([_measured(heard), self._loudness(track)])
         seconds, offset_s = heard.shape[1] / SAMPLE_RATE, source_offset_s(track)
         lanes = [
             decks.lane(self._name(source), source, seconds, gain_db=gains[0], offset_s=offset_s),
-            {**decks.lane(tracks.headline(track), track.path, track.seconds, gain_db=gains[1]), "window": window},
+            {**decks.lane(tracks.headline(track), track.path, track.seconds, gain_db=gains[1]), "windows": windows},
         ]
         return {"lanes": lanes, "differences": []}
 
@@ -143,11 +143,13 @@ def level_gains(lufs: Sequence[float | None]) -> list[float]:
     return [0.0 if each is None else min(known) - each for each in lufs]
 
 
-def window_of(track: Track) -> tuple[float, float] | None:
-    """From where to where a track is new, in seconds, if its source stands around that."""
-    start, end = track.window_start_s, min(track.window_end_s, track.seconds)
-    is_all = start <= 0 and end >= track.seconds - 1 / SAMPLE_RATE
-    return None if is_all or end <= start or not is_from_source(track) else (round(start, 3), round(end, 3))
+def windows_of(track: Track) -> list[tuple[float, float]]:
+    """From where to where a track is new, in seconds, if its source stands around that: in one place or several."""
+    windows = [(start, min(end, track.seconds)) for start, end in track.windows_s]
+    is_all = windows[0][0] <= 0 and windows[0][1] >= track.seconds - 1 / SAMPLE_RATE
+    if is_all or not is_from_source(track):
+        return []
+    return [(round(start, 3), round(end, 3)) for start, end in windows if end > start]
 
 
 def source_offset_s(track: Track) -> float:

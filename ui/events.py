@@ -279,18 +279,19 @@ def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, 
 
 
 def _mark_region(form: Form, region: gr.HTML) -> None:
-    """The waveform follows the numbers, and a drag over it sets them."""
+    """The waveform follows the fields, and a drag over it sets them."""
     source = form.widgets["src_audio"]
-    numbers = [form.widgets[name] for name in REGION]
+    fields = [form.widgets[name] for name in REGION]
     gr.on(
-        [_event(widget, "change") for widget in (source, *numbers)],
+        [_event(widget, "change") for widget in (source, *fields)],
         None,
-        js="(file, start, end) => ({ url: file ? file.url : null, start, end })",
-        inputs=[source, *numbers],
+        js="(file, start, end, more) => ({ url: file ? file.url : null, start, end, more })",
+        inputs=[source, *fields],
         outputs=region,
         **QUIET,
     )
-    region.release(None, js="(marked) => [marked.start, marked.end]", inputs=region, outputs=numbers, **QUIET)
+    marks = "(marked) => [marked.start, marked.end, marked.more]"
+    region.release(None, js=marks, inputs=region, outputs=fields, **QUIET)
 
 
 def _song_actions(page: Page) -> None:

@@ -27,8 +27,8 @@ CHIPS: Mapping[str, Mapping[str, Value]] = {
 }
 """Values that one click sets, under the widget of the knob."""
 
-REGION = ("segment_start_s", "segment_end_s")
-"""The knobs of the stretch that is marked on the source's waveform."""
+REGION = ("segment_start_s", "segment_end_s", "more_segments")
+"""The knobs of the stretches that are marked on the source's waveform."""
 
 REPEATS = ("variations", "seed")
 """The knobs of how often something is made, and from which dice."""
@@ -37,20 +37,22 @@ _REGION_TEMPLATE = """
 <div class="region" hidden>
   <div class="stage">
     <canvas aria-hidden="true"></canvas>
-    <span class="whole" role="slider" tabindex="0" aria-label="The whole stretch"></span>
-    <span class="edge start" role="slider" tabindex="0" aria-label="Start of the stretch"></span>
-    <span class="edge end" role="slider" tabindex="0" aria-label="End of the stretch"></span>
     <i class="playhead" hidden></i>
   </div>
   <div class="ruler" aria-hidden="true"><span></span><span></span><span></span><span></span><span></span></div>
-  <div class="told"><p data-text></p><button type="button" class="hear">Play the stretch</button></div>
+  <div class="told">
+    <p data-text></p>
+    <button type="button" class="add">Add a stretch</button>
+    <button type="button" class="delete" disabled>Delete</button>
+    <button type="button" class="hear">Play the stretch</button>
+  </div>
 </div>
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one mode: its column, the waveform that marks a stretch, each knob's widget, and its tools.
+    """The form of one mode: its column, the waveform that marks stretches, each knob's widget, and its tools.
 
     The value of its heading is what it has `shown`: kept by the page, it says what is to be changed in it, and what
     is told above its folds.
@@ -156,7 +158,7 @@ def _folds(
 
 
 def _steps(knobs: Sequence[Knob]) -> list[Knob]:
-    """The knobs of the open group in their order: recordings first, then the stretch that is marked on them.
+    """The knobs of the open group in their order: recordings first, then the stretches that are marked on them.
 
     How often and from which seed comes last.
     """

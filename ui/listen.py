@@ -30,10 +30,10 @@ def make() -> gr.HTML:
 
 
 def value(track: Track, made: Sequence[Companion]) -> dict[str, object]:
-    """What listen.js shows of a track: `window` is what is new in it, `rows` its words, `told` how they are timed."""
+    """What listen.js shows of a track: `windows` are what is new in it, `rows` its words, `told` how they are timed."""
     rows, how = words(track, made)
     told = "" if not rows else f"Words · {synced.TOLD[how] if how else UNTIMED}"
-    return {"seconds": track.seconds, "window": compare.window_of(track), "rows": rows, "told": told}
+    return {"seconds": track.seconds, "windows": compare.windows_of(track), "rows": rows, "told": told}
 
 
 def words(track: Track, made: Sequence[Companion]) -> tuple[list[Row], How | None]:

@@ -26,6 +26,7 @@ from ui.gradio_start import is_told_of, is_waiting
 from ui.handlers import Handlers
 from ui.kept_files import KeptFiles
 from ui.login import LogIns
+from ui.openapi import OwnDocument
 from ui.panes import build_song_pane, build_words_pane, plain_text
 from ui.served import PackedPage
 from ui.simple import DRAFT_AND
@@ -124,6 +125,7 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
             (CancelCalls, (_canceller(blocks, handlers),), {}),
             (PackedPage, (), {}),
             (FirstPaint, (markup,), {}),
+            (OwnDocument, (), {}),
         ],
     }
     return blocks

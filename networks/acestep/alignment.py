@@ -147,15 +147,22 @@ def _way_back(came: NDArray[np.uint8]) -> Path:
 
 
 def line_times(
-    maps: Sequence[Floats], words: Words, frame_s: float, *, start_s: float = 0.0, end_s: float = math.inf
+    maps: Sequence[Floats],
+    words: Words,
+    frame_s: float,
+    *,
+    at_s: NDArray[np.float64] | None = None,
+    end_s: float = math.inf,
 ) -> tuple[LineTime, ...]:
     """The times of all lines that are not empty, by the maps `(frames, tokens)` of the heads that follow them.
 
-    `frame_s` is the length of a frame; the first begins at `start_s`, and the song ends at `end_s`, maybe within one.
+    `frame_s` is the length of a frame and `at_s` where each begins, one after the other from 0 on where it is None. The
+    song ends at `end_s`, maybe within a frame.
     """
     if not words.line_of.size:
         return ()
     energy = consensus(maps)
+    begins_s = frame_s * np.arange(len(energy)) if at_s is None else at_s
     tokens, frames = best_path(energy - energy.mean(dtype=np.float64).astype(np.float32))
     heard = (energy[frames, tokens] > 0) & words.sounds[tokens]
     line_at = words.line_of[tokens]
@@ -172,7 +179,8 @@ def line_times(
             early, late = np.searchsorted(own, tokens[clear[[0, -1]]])
             first = max(first, int(frames[clear[0]]) - round(pace * early))
             stop = min(stop, int(frames[clear[-1]]) + 1 + round(pace * (own.size - 1 - late)))
-        lines.append(LineTime(text, start_s + first * frame_s, min(end_s, start_s + stop * frame_s), clear.size > 0))
+        starts_s, ends_s = float(begins_s[first]), float(begins_s[stop - 1]) + frame_s
+        lines.append(LineTime(text, starts_s, min(end_s, ends_s), clear.size > 0))
     return tuple(lines)
 
 

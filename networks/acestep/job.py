@@ -83,15 +83,15 @@ class Job:
         """The song's length, as far as the request and the source say."""
         return self.request.music.duration_s if self.source is None else self.timeline(rate, 0.0).samples / rate
 
-    def span(self, rate: int, known: Known | None) -> Span:
-        """The part to be planned: the song, or the window and what surrounds it, in the song's own time."""
+    def spans(self, rate: int, known: Known | None) -> list[Span]:
+        """The parts to be planned: the song, or the windows and what surrounds them, in the song's own time."""
         if self.source is None:
-            return Span(duration_s=self.request.music.duration_s)
+            return [Span(duration_s=self.request.music.duration_s)]
         line = self.timeline(rate, 0.0)
-        start, end = (sample / rate for sample in line.window)
         known = known or Known()
         known = dataclasses.replace(known, anchor_s=known.anchor_s + line.offset / rate)
-        return Span(start_s=start, duration_s=end - start, surroundings=known)
+        windows = [(start / rate, stop / rate) for start, stop in line.windows]
+        return [Span(start_s=start, duration_s=end - start, surroundings=known) for start, end in windows]
 
 
 def _later(seed: int | None, index: int) -> int:
@@ -103,13 +103,14 @@ def _later(seed: int | None, index: int) -> int:
 class Take:
     """One rendered song: its waveform `(2, S)`, its latents `(T, C)` if it has any, its plan, and its request.
 
-    `window` are the samples that are new, from the first to the one after the last. The waveform is `gain` times what
-    the latents decode to. The request is the job's, narrowed to this variation: rendering it again gives this take.
+    `windows` are the samples that are new, each from the first to the one after the last, in order. The waveform is
+    `gain` times what the latents decode to. The request is the job's, narrowed to this variation: rendering it again
+    gives this take.
     """
 
     audio: NDArray[np.float32]
     latents: NDArray[np.float16] | None
     plan: Plan
     request: SongRequest
-    window: tuple[int, int]
+    windows: tuple[tuple[int, int], ...]
     gain: float

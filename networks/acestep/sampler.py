@@ -289,7 +289,7 @@ SOLVERS: Mapping[str, SolverRule] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Blend:
-    """How a repainted window is joined to its surroundings.
+    """How repainted windows are joined to their surroundings.
 
     `injection` is the share of steps after which the surroundings are set to the source again, `latent_s` and
     `wave_s` are the ramps outside each edge, in seconds, of the latents and of the samples; 0 means none.
@@ -307,24 +307,24 @@ def blend_of(mode: RepaintMode, strength: float) -> Blend:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepaintWindow:
-    """Frames `[start, stop)` to make anew; the rest belongs to `source` `(B or 1, T, C)`.
+class RepaintWindows:
+    """Frames `[start, stop)` to make anew, in several places or one; the rest belongs to `source` `(B or 1, T, C)`.
 
     Outside, x_t is set to the re-noised source after each of the first `injections` steps, with the `noise` that
     the run started from; at the end ramps of `ramp` frames outside the edges lead from the source to the result.
     """
 
-    start: int
-    stop: int
+    windows: Sequence[tuple[int, int]]
     source: Tensor
     noise: Tensor
     injections: int = 0
     ramp: int = 0
 
     def inject(self, x: Tensor, t: float) -> Tensor:
-        """`x_t` with the re-noised source outside the window."""
+        """`x_t` with the re-noised source outside the windows."""
         injected = renoise(self.source, self.noise, t).expand_as(x).clone()
-        injected[:, self.start : self.stop] = x[:, self.start : self.stop]
+        for start, stop in self.windows:
+            injected[:, start:stop] = x[:, start:stop]
         return injected
 
     def blend(self, x: Tensor) -> Tensor:
@@ -333,12 +333,18 @@ class RepaintWindow:
         return weight * x + (1 - weight) * self.source
 
     def weights(self, frames: int) -> Tensor:
-        """The share of the result in each frame; ramps leave out their ends 0 and 1, and stop at the song's."""
+        """The share of the result in each frame; where the ramps of two windows meet, the larger one.
+
+        Ramps leave out their ends 0 and 1, and stop at the song's.
+        """
         weight = torch.zeros(frames)
-        weight[self.start : self.stop] = 1
-        before, after = min(self.ramp, self.start), min(self.ramp, frames - self.stop)
-        weight[self.start - before : self.start] = torch.linspace(0, 1, before + 2)[1:-1]
-        weight[self.stop : self.stop + after] = torch.linspace(1, 0, after + 2)[1:-1]
+        for start, stop in self.windows:
+            before, after = min(self.ramp, start), min(self.ramp, frames - stop)
+            own = torch.zeros(frames)
+            own[start:stop] = 1
+            own[start - before : start] = torch.linspace(0, 1, before + 2)[1:-1]
+            own[stop : stop + after] = torch.linspace(1, 0, after + 2)[1:-1]
+            weight = torch.maximum(weight, own)
         return weight
 
 
@@ -374,7 +380,7 @@ class DenoiseInputs:
     dcw: Dcw | None = None
     later: View | None = None
     switch: int = 0
-    window: RepaintWindow | None = None
+    repaint: RepaintWindows | None = None
 
 
 def denoise(
@@ -407,8 +413,8 @@ def denoise(
         if inputs.dcw is not None:
             x = correct(x, step.clean, t, inputs.dcw)
         past = ((t, v), *past)[:2]
-        if inputs.window is not None and index < inputs.window.injections:
-            x = inputs.window.inject(x, t_next)
-        if inputs.window is not None and index == total - 1:
-            x = inputs.window.blend(x)
+        if inputs.repaint is not None and index < inputs.repaint.injections:
+            x = inputs.repaint.inject(x, t_next)
+        if inputs.repaint is not None and index == total - 1:
+            x = inputs.repaint.blend(x)
         yield Step(index + 1, total, t_next, x, step.clean)

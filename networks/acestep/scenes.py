@@ -8,6 +8,7 @@ throughout where it is left to the model.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from core.recipes import Recipe
 from networks.acestep.runtime import reference_excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 Window = tuple[int, int]
 """First frame that is made anew, and the first after it that is not."""
+
+Windows = Sequence[Window]
+"""Apart from each other, in order."""
 
 LEFT_TO_MODEL = 2.0
 """The mask in every frame, inside a window and outside, that upstream's `chunk_mask_mode` auto means."""
@@ -79,12 +83,12 @@ def stored(latents: Tensor) -> NDArray[np.float16]:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A context and its instruction; `kept` are the source latents outside `window`, if the mode has a window."""
+    """A context and its instruction; `kept` are the source latents outside `windows`, if the mode has any."""
 
     task: Task
     context: Tensor
     kept: Tensor | None = None
-    window: Window | None = None
+    windows: Windows = ()
 
     def under(self, chunk_mask: ChunkMask) -> Scene:
         """The scene with its own mask, or with one that leaves to the model what it changes."""
@@ -99,10 +103,11 @@ def masked(source: Tensor, mask: Tensor | None = None) -> Tensor:
     return torch.cat([source, torch.ones_like(source) if mask is None else mask.expand_as(source)], dim=-1)
 
 
-def window_mask(latents: Tensor, window: Window) -> Tensor:
-    """`(1, T, 1)` for latents `(B, T, C)`: 1 inside the window, 0 outside."""
+def window_mask(latents: Tensor, windows: Windows) -> Tensor:
+    """`(1, T, 1)` for latents `(B, T, C)`: 1 inside the windows, 0 outside."""
     mask = latents.new_zeros(1, latents.shape[1], 1)
-    mask[:, window[0] : window[1]] = 1.0
+    for start, stop in windows:
+        mask[:, start:stop] = 1.0
     return mask
 
 
@@ -145,22 +150,22 @@ def of_tracks(source: Tensor, task: Task) -> Scene:
     return Scene(task=task, context=masked(source), kept=source)
 
 
-def flow(runtime: Runtime, source: Tensor, window: Window, recipe: Recipe) -> Scene:
+def flow(runtime: Runtime, source: Tensor, windows: Windows, recipe: Recipe) -> Scene:
     """Flow edit: silence, or the raw source for a checkpoint that takes its structure from latents."""
     if recipe.structure == "latents":
-        return Scene(task=recipe.task_of_latents, context=masked(source), kept=source, window=window)
-    return dataclasses.replace(from_words(runtime, source.shape[1]), kept=source, window=window)
+        return Scene(task=recipe.task_of_latents, context=masked(source), kept=source, windows=windows)
+    return dataclasses.replace(from_words(runtime, source.shape[1]), kept=source, windows=windows)
 
 
-def repaint(runtime: Runtime, source: Tensor, window: Window) -> Scene:
-    """Edit and Extend: the source, silence inside the window, and only the window open."""
+def repaint(runtime: Runtime, source: Tensor, windows: Windows) -> Scene:
+    """Edit and Extend: the source, silence inside the windows, and only the windows open."""
     frames = source.shape[1]
-    mask = window_mask(source, window)
+    mask = window_mask(source, windows)
     context = masked(torch.where(mask.bool(), runtime.silence(frames), source), mask)
-    return Scene(task="repaint", context=context, kept=source, window=window)
+    return Scene(task="repaint", context=context, kept=source, windows=windows)
 
 
-def guided_repaint(source: Tensor, guide: Tensor, window: Window, task: Task) -> Scene:
-    """Edit and Extend under a planner's guide: its latents inside the window, the source outside, everything open."""
-    inside = window_mask(source, window).bool()
-    return Scene(task=task, context=masked(torch.where(inside, guide, source)), kept=source, window=window)
+def guided_repaint(source: Tensor, guide: Tensor, windows: Windows, task: Task) -> Scene:
+    """Edit and Extend under a planner's guide: its latents inside the windows, the source outside, everything open."""
+    inside = window_mask(source, windows).bool()
+    return Scene(task=task, context=masked(torch.where(inside, guide, source)), kept=source, windows=windows)

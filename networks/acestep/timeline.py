@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from core.errors import Fault, RequestError
 from core.modes import Layout
+from core.segments import Segment, write_segments, written
 from core.tables import LONGEST_S
 
 if TYPE_CHECKING:
@@ -21,20 +23,21 @@ if TYPE_CHECKING:
 class Timeline:
     """A song's length and layout, in samples.
 
-    `offset` is where the source begins. `window` is what is made anew: the whole song where nothing is kept.
+    `offset` is where the source begins. `windows` are what is made anew, in order and apart from each other: the whole
+    song where nothing is kept.
     """
 
     samples: int
-    window: tuple[int, int]
+    windows: tuple[tuple[int, int], ...]
     offset: int = 0
 
     def frames(self, shape: LatentShape) -> int:
         """Latent frames that hold the song."""
         return shape.frames_of(self.samples)
 
-    def window_frames(self, shape: LatentShape) -> tuple[int, int]:
-        """The frames that the window touches."""
-        return self.window[0] // shape.hop, shape.frames_of(self.window[1])
+    def window_frames(self, shape: LatentShape) -> tuple[tuple[int, int], ...]:
+        """The frames that each window touches."""
+        return tuple((start // shape.hop, shape.frames_of(stop)) for start, stop in self.windows)
 
     def place(self, source: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """The source `(2, S)`, if there is one, at its place in a song `(2, samples)` that is silent elsewhere."""
@@ -51,9 +54,10 @@ def timeline_of(layout: Layout, source: int | None, rate: int, duration_s: float
     """
     if source is None:
         samples = round(duration_s * rate)
-        line = Timeline(samples=samples, window=(0, samples))
+        line = Timeline(samples=samples, windows=((0, samples),))
     elif layout.segment_s is not None:
-        line = Timeline(samples=source, window=_segment(layout.segment_s, source, rate))
+        windows = [_segment(layout.segment_s, source, rate), *_more_segments(layout.more_s, source, rate)]
+        line = Timeline(samples=source, windows=tuple(sorted(windows)))
     else:
         line = _added(layout, source, rate)
     if line.samples > LONGEST_S * rate:
@@ -68,18 +72,34 @@ def _added(layout: Layout, source: int, rate: int) -> Timeline:
     overlap = min(round(layout.overlap_s * rate), source // 2)
     samples = before + source + after
     if before:
-        return Timeline(samples=samples, window=(0, before + overlap), offset=before)
-    return Timeline(samples=samples, window=(source - overlap, samples) if after else (0, samples))
+        return Timeline(samples=samples, windows=((0, before + overlap),), offset=before)
+    return Timeline(samples=samples, windows=((source - overlap, samples) if after else (0, samples),))
 
 
-def _segment(segment_s: tuple[float, float], source: int, rate: int) -> tuple[int, int]:
+def _segment(segment_s: Segment, source: int, rate: int) -> tuple[int, int]:
     start, end = (round(edge * rate) for edge in segment_s)
-    length = f"{source / rate:.2f} seconds long"
-    # Times are shown rounded: a region dragged to the very end may exceed the source by less than a hundredth.
-    if end > source + rate // 100:
-        rule = f"must not lie after the end of the source, which is {length}"
+    if end > source + _slack(rate):
+        rule = f"must not lie after the end of the source, which is {_length(source, rate)}"
         raise RequestError([Fault("segment_end_s", segment_s[1], rule)])
     if start >= min(end, source):
-        rule = f"must lie before the end of the source, which is {length}"
+        rule = f"must lie before the end of the source, which is {_length(source, rate)}"
         raise RequestError([Fault("segment_start_s", segment_s[0], rule)])
     return start, min(end, source)
+
+
+def _more_segments(segments: tuple[Segment, ...], source: int, rate: int) -> Iterator[tuple[int, int]]:
+    for segment in segments:
+        start, end = (round(edge * rate) for edge in segment)
+        if end > source + _slack(rate) or start >= min(end, source):
+            rule = f"must lie within the source, which is {_length(source, rate)}: {written(segment)} does not"
+            raise RequestError([Fault("more_segments", write_segments(segments), rule)])
+        yield start, min(end, source)
+
+
+def _length(source: int, rate: int) -> str:
+    return f"{source / rate:.2f} seconds long"
+
+
+def _slack(rate: int) -> int:
+    """Times are shown rounded: a region dragged to the very end may exceed the source by less than a hundredth."""
+    return rate // 100

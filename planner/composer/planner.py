@@ -36,7 +36,9 @@ class ComposerPlanner:
         )
         guide = yield from telling(told, aside(partial(sketch, score)))
         notes = (score.summary(), *([LISTENED] if known.listened else ()))
-        yield dataclasses.replace(plan, music=music, planner=self.name, notes=notes, score=score.digest(), guide=guide)
+        yield dataclasses.replace(
+            plan, music=music, planner=self.name, notes=notes, score=score.digest(), guides=(guide,)
+        )
 
 
 def brief_of(request: SongRequest, seed: int, known: Known, start_s: float) -> Brief:

@@ -1,12 +1,13 @@
-"""The score of a song that is there: composed once more from what its track tells, and proven to be the one."""
+"""The scores of a song that is there: composed once more from what its track tells, and proven to be the ones."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from core.errors import RequestError, StudioError
 from core.params import SongRequest
-from core.plans import known_from
+from core.plans import Known, known_from
 from planner.composer.planner import brief_of
 from planner.composer.score import Score, compose
 
@@ -24,22 +25,30 @@ def is_composed(plan: Mapping[str, object]) -> bool:
     return bool(plan.get("score"))
 
 
-def recalled(request: SongRequest, seed: int, plan: Mapping[str, object], start_s: float) -> Score:
-    """The score that a track was rendered from: `plan` is its plan, `start_s` the start of what is new in it.
+def recalled(
+    request: SongRequest, seed: int, plan: Mapping[str, object], start_s: float, *later_s: tuple[float, float]
+) -> tuple[Score, ...]:
+    """The scores that a track was rendered from: `plan` is its plan, `start_s` the start of what is new in it.
 
-    The score counts its seconds from there. It is composed from the facts that the plan settled, whatever has become of
-    the source, and handed out only if its digest is the one in the plan. Raises UnknownScore for a song that was not
-    composed, or whose notes this version would write otherwise.
+    `later_s` are from where to where the windows after the first are. Each score counts its seconds from the start of
+    its own. They are composed from the facts that the plan settled, whatever has become of the source, and handed out
+    only if their digests are those in the plan. Raises UnknownScore for a song that was not composed, or whose notes
+    this version would write otherwise.
     """
     if not is_composed(plan):
         raise UnknownScore(NOT_COMPOSED)
     known = known_from(plan)
     if known.music.duration_s is None:
         raise UnknownScore(OLDER, HINT)
+    spans = [(start_s, known.music.duration_s), *((start, end - start) for start, end in later_s)]
     try:
-        score = compose(brief_of(request, seed, known, start_s))
+        scores = tuple(compose(brief_of(request, seed, _lasting(known, length), start)) for start, length in spans)
     except RequestError as refused:  # the plan was edited, or is another version's
         raise UnknownScore(OLDER, HINT) from refused
-    if score.digest() != plan["score"]:
+    if " ".join(score.digest() for score in scores) != plan["score"]:
         raise UnknownScore(OLDER, HINT)
-    return score
+    return scores
+
+
+def _lasting(known: Known, seconds: float) -> Known:
+    return dataclasses.replace(known, music=dataclasses.replace(known.music, duration_s=seconds))

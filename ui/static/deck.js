@@ -222,14 +222,14 @@
     });
   }
 
-  /** One lane's waveform: quiet, and bright where it was played; {window} marks what is new in it. */
+  /** One lane's waveform: quiet, and bright where it was played; {windows} mark what is new in it. */
   function wave(lane, length) {
     const box = made("div", "wave");
     const percent = (seconds) => `${clamp((100 * seconds) / length, 0, 100)}%`;
-    const { offset_s = 0, seconds, window: fresh } = lane;
-    if (fresh) {
+    const { offset_s = 0, seconds, windows = [] } = lane;
+    for (const [start, end] of windows) {
       const mark = made("i", "fresh");
-      Object.assign(mark.style, { left: percent(fresh[0]), width: percent(fresh[1] - fresh[0]) });
+      Object.assign(mark.style, { left: percent(start), width: percent(end - start) });
       box.append(mark);
     }
     for (const kind of ["layer", "layer played"]) {

@@ -4,33 +4,35 @@
 
   const { clock, made, player } = window.studio;
 
-  /** The value is {seconds, window, rows, told}; a row is [text, whether it is a tag, start, end], without times where
+  /** The value is {seconds, windows, rows, told}; a row is [text, whether it is a tag, start, end], without times where
       nobody knows them. */
   function listen(element, props, watch) {
     const host = element.querySelector(".listen");
-    const mark = made("i", "fresh", { hidden: true });
+    let marks = [];
     const legend = made("p", "legend");
     const told = made("p", "told");
     const box = made("div", "words", { role: "group", ariaLabel: "Words" });
-    host.append(mark, legend, told, box);
+    host.append(legend, told, box);
     let lines = []; // {at, start, end} of what can be heard, in order
     let current = -1;
     let letGo = () => {};
 
     // ---- what is new
 
-    /** Lays the mark over the part of the player's waveform that is new. */
+    /** Lays the marks over the parts of the player's waveform that are new. */
     function place() {
-      const [span, wave] = [props.value?.window, player.wave()];
-      mark.hidden = !span || !wave?.clientWidth;
-      if (mark.hidden) return;
+      const wave = player.wave();
+      for (const each of marks) each.hidden = !wave?.clientWidth;
+      if (!marks.length || marks[0].hidden) return;
       const [home, there] = [host, wave].map((each) => each.getBoundingClientRect());
       const x = (seconds) => (seconds / props.value.seconds) * there.width;
-      Object.assign(mark.style, {
-        left: `${there.left - home.left + x(span[0])}px`,
-        top: `${there.top - home.top}px`,
-        width: `${x(span[1] - span[0])}px`,
-        height: `${there.height}px`,
+      props.value.windows.forEach(([start, end], i) => {
+        Object.assign(marks[i].style, {
+          left: `${there.left - home.left + x(start)}px`,
+          top: `${there.top - home.top}px`,
+          width: `${x(end - start)}px`,
+          height: `${there.height}px`,
+        });
       });
     }
 
@@ -81,9 +83,13 @@
     }
 
     function show() {
-      const { window: span, rows = [], told: words = "" } = props.value ?? {};
+      const { windows = [], rows = [], told: words = "" } = props.value ?? {};
       [lines, current] = [[], -1];
-      legend.textContent = span ? `New: ${clock(span[0])} – ${clock(span[1])} · the rest is the source` : "";
+      marks.forEach((each) => each.remove());
+      marks = windows.map(() => made("i", "fresh", { hidden: true }));
+      host.prepend(...marks);
+      const spans = windows.map(([start, end]) => `${clock(start)} – ${clock(end)}`);
+      legend.textContent = spans.length ? `New: ${spans.join(", ")} · the rest is the source` : "";
       told.textContent = words;
       box.replaceChildren(...rows.map(row));
       box.scrollTop = 0;
