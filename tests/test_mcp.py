@@ -86,7 +86,7 @@ def test_the_tools_are_the_endpoints_and_their_schemas_the_knobs(own: App) -> No
         assert tool.description
     length = tools["generate"].inputSchema["properties"]["duration_s"]
     assert length["default"] == 30 and length["x-unit"] == "seconds"
-    assert length["anyOf"][0] == {"type": "number", "minimum": 10, "maximum": 600}
+    assert length["anyOf"][0] == {"type": "number", "minimum": 5, "maximum": 600}
 
 
 def test_a_song_is_made_with_its_progress_and_taken_on_by_its_link_and_its_id(own: App, tmp_path: Path) -> None:
