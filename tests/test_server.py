@@ -119,8 +119,10 @@ def test_a_studio_puts_in_order_what_a_dead_one_left_and_gives_each_bad_request_
     (outputs / "20260101-000000-00000001.safetensors").write_bytes(b"half")
     with serving(tmp_path, ROOT / "app.py", junk=True) as studio:
         statuses, faults = attacked(studio, BAD_REQUESTS, seed=1)
+        no_json = httpx.post(f"{studio.url}/gradio_api/cancel", content=b'{"fn_index": " ", "data": NaN}', timeout=60)
         told = studio.log.read_text(encoding="utf-8")
     assert faults == [] and sum(statuses.values()) == BAD_REQUESTS
+    assert (no_json.status_code, no_json.json()["error"]) == (400, "The body must be JSON.")
     assert "loading" not in told
     assert told.count("the library is in order again: 2 unfinished files removed") == 1
     assert not Library(outputs).list() and {path.name for path in outputs.glob("*")} <= set(INDEX)

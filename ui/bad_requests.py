@@ -114,7 +114,8 @@ class BadRequests:
     def _odd(self, route: str, body: bytes) -> Refusal | None:
         """What is wrong with a call; None where Gradio can read it."""
         try:
-            asked = json.loads(body)
+            # Values of a call are told by their fields; elsewhere FastAPI would fail to repeat what is no JSON.
+            asked = json.loads(body, parse_constant=None if _is_call(route) else _no_json)
         except (ValueError, RecursionError):
             return 400, "The body must be JSON."
         if not isinstance(asked, dict):
@@ -156,6 +157,11 @@ def _odd_call(asked: Mapping[str, Any], known: Endpoints, kind: str, name: str) 
 def _is_call(route: str) -> bool:
     """Whether an event is asked for there."""
     return route.startswith(("call/", "run/", "api/", "queue/join"))
+
+
+def _no_json(constant: str) -> None:
+    """Raise ValueError for NaN and its like, which Python reads."""
+    raise ValueError(f"{constant} is no JSON")
 
 
 class _Told:

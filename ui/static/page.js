@@ -124,6 +124,6 @@
     return shownIn.map((modes) => ({ __type__: "update", visible: modes.includes(mode) }));
   }
 
-  const shown = { text, status, progress, busy, panes, choices };
-  window.studio = { ...window.studio, ...shown, begin, comesBack, comeBack, cancelling, browser };
+  window.studio = { ...window.studio, text, status, progress, busy, panes, choices };
+  Object.assign(window.studio, { begin, comesBack, comeBack, cancelling, browser });
 })();
