@@ -186,7 +186,7 @@ def main() -> None:
             say(f"{count} replicas: {3600 * rates[-1]:.0f} songs an hour, {each}, {len(got.failed)} failed")
         if rates:
             say(f"two replicas to one: {rates[2] / rates[1]:.2f}; one replica to none: {rates[1] / rates[0]:.2f}")
-        weights = {"ACE_NANO_DIR": str(save_tiny(folder / "tiny", rate=48_000, ratios=(240, 2)))}
+        weights = {"ACE_NANO_DIR": str(save_tiny(folder / "tiny", rate=48_000, ratios=(240, 8)))}
         seeds = range(options.jobs)
         with studio(folder / "alone", 0, weights) as app:
             alone = serve(app, seeds, options.clients, options.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -10,16 +11,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from backend import Studio
+
+Result = TypeVar("Result")
 
 ROOT = Path(__file__).parent.parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -73,7 +77,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a few thousand random weights that may stand for nano: its songs take a tenth of the time."""
     from tests.tiny import save_tiny
 
-    return save_tiny(tmp_path_factory.mktemp("nano"), rate=48_000, ratios=(240, 2))
+    return save_tiny(tmp_path_factory.mktemp("nano"), rate=48_000, ratios=(240, 8))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +133,12 @@ def serving(
     lines = log.read_text(encoding="utf-8", errors="replace")
     assert "Traceback" not in lines, lines
     assert junk or "The event cannot be read" not in lines, lines
+
+
+def awaited(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What comes of a coroutine, in a thread of its own: in that of the tests Playwright's loop may be running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def _free_port() -> int:

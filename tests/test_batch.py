@@ -142,7 +142,7 @@ def survives(home: Path, songs: int, words: int, kills: int, seed: int) -> None:
     keys = {job.key for job in jobs_of(path, *asked)}
     environment = {
         **os.environ,
-        "ACE_NANO_DIR": str(save_tiny(home / "nano", rate=48_000, ratios=(240, 2))),
+        "ACE_NANO_DIR": str(save_tiny(home / "nano", rate=48_000, ratios=(240, 8))),
         "ACE_OUTPUTS_DIR": str(home / "outputs"),
         "ACE_MODELS_DIR": str(home / "models"),
         "OMP_NUM_THREADS": "1",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 import platform
@@ -33,6 +32,7 @@ from jobs.line import Line
 from jobs.models import Models
 from jobs.work import Need, Product_co, Work
 from library.tracks import Track
+from tests.conftest import awaited
 from tests.test_jobs import CPU, QUICK, SLOW, Count, until_denoising
 
 TWO = Replicas(least=2, most=2)
@@ -152,13 +152,13 @@ async def first_steps(work: Traced, count: int) -> list[object]:
 
 def test_a_replica_works_in_one_thread_and_ends_there_when_it_is_cancelled() -> None:
     work = Traced()
-    assert asyncio.run(first_steps(work, 3)) == [Begun(), TextDelta("on"), TextDelta("on")]
+    assert awaited(first_steps(work, 3)) == [Begun(), TextDelta("on"), TextDelta("on")]
     assert work.threads == ["work_0", "work_0", "closed in work_0"]
 
 
 def test_a_replica_that_lacks_the_weights_says_where_it_looked(tmp_path: Path) -> None:
     place = dataclasses.replace(find.checkpoint("nano"), folder=tmp_path / "elsewhere")
-    (told,) = asyncio.run(first_steps(Traced(needs=(Need("song", place),)), 9))
+    (told,) = awaited(first_steps(Traced(needs=(Need("song", place),)), 9))
     assert isinstance(told, MissingWeights) and f"{tmp_path / 'elsewhere'} on {platform.node()}" in told.message
 
 

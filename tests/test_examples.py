@@ -33,7 +33,7 @@ ANSWER_S = 60
 def tiny_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The studio on tiny random weights, a separator among them."""
     home = tmp_path_factory.mktemp("examples")
-    nano = save_tiny(home / "nano", rate=RATE, ratios=(240, 2))
+    nano = save_tiny(home / "nano", rate=RATE, ratios=(240, 8))
     install_separator(home / "models" / table.SEPARATOR / table.row(table.SEPARATOR).files[0])
     with serving(home, ROOT / "app.py", environment={"ACE_NANO_DIR": str(nano)}) as app:
         yield app

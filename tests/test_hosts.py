@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 import pytest
 
-from tests.conftest import App
+from tests.conftest import App, awaited
 from ui.cancel_calls import Message, Receive, Send
 from ui.hosts import Hosts, OwnHosts, hosts_of
 from ui.login import FREE, LogIns
@@ -64,7 +62,7 @@ def test_a_studio_answers_to_its_own_names_and_hears_its_own_page(
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             return await client.get("/", headers=headers)
 
-    answered = asyncio.run(asked())
+    answered = awaited(asked())
     assert (answered.status_code, "a song" in answered.text) == ((200, True) if served else (403, False))
 
 
@@ -115,7 +113,7 @@ def test_who_guesses_passwords_waits_longer_each_time_and_others_do_not() -> Non
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
                 return await client.post(f"/login?{password}")
 
-        return asyncio.run(once())
+        return awaited(once())
 
     assert [tried("thief").status_code for _ in range(FREE)] == [400] * FREE
     for wait_s in (1, 2, 4, 8):

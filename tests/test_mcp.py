@@ -20,7 +20,7 @@ import app as program
 from core.knobs import knobs_of
 from core.requests import REQUESTS
 from library.tracks import Library
-from tests.conftest import ROOT, App, serving
+from tests.conftest import ROOT, App, awaited, serving
 from tests.tiny import save_tiny
 
 SONG: dict[str, Any] = {"prompt": "lofi", "duration_s": 10, "inference_steps": 2, "seed": 1}
@@ -30,7 +30,7 @@ ANSWER_S = 60
 
 @contextlib.contextmanager
 def with_assistants(home: Path, **environment: str) -> Iterator[App]:
-    nano = save_tiny(home / "nano", rate=RATE, ratios=(240, 2))
+    nano = save_tiny(home / "nano", rate=RATE, ratios=(240, 8))
     options = ("--mcp", "--host", "127.0.0.1")
     with serving(home, ROOT / "app.py", *options, environment={"ACE_NANO_DIR": str(nano), **environment}) as app:
         yield app
@@ -62,7 +62,7 @@ def ask(app: App, talk: Callable[[ClientSession], Awaitable[Any]]) -> Any:
         async with assistant(app) as session:
             return await talk(session)
 
-    return asyncio.run(main())
+    return awaited(main())
 
 
 def facts(result: types.CallToolResult) -> dict[str, Any]:

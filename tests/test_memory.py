@@ -30,7 +30,7 @@ from library.tracks import Library, Track
 from networks import memory
 from networks.acestep.published import weights_of
 from networks.machine import RUNTIMES, Machine, RuntimeName
-from tests.tiny import save_tiny
+from tests.tiny import SLOW, save_tiny
 from tests.tiny_lm import save_lm
 
 ASKED: dict[str, Any] = {
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a song's checkpoint and a planner, both of a few hundred kilobytes."""
     models = tmp_path_factory.mktemp("models")
-    save_tiny(models / "xl-turbo")
+    save_tiny(models / "xl-turbo", ratios=SLOW)
     save_lm(models / "lm-0.6b", spread=0.3, terse=True)
     return models
 

@@ -22,7 +22,7 @@ from core.params import GenerateRequest
 from library.tracks import Track
 from networks.acestep.open import open_runtime
 from networks.machine import RUNTIMES, Machine, RuntimeName
-from tests.tiny import save_tiny
+from tests.tiny import SLOW, save_tiny
 
 ASKED = {"prompt": "folk", "duration_s": 10, "seed": 3, "thinking": False, "inference_steps": 1}
 
@@ -31,7 +31,7 @@ ASKED = {"prompt": "folk", "duration_s": 10, "seed": 3, "thinking": False, "infe
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a song's checkpoint, and a VAE of the same build, louder, its last kernel reversed."""
     home = tmp_path_factory.mktemp("weights")
-    save_tiny(home / "models" / "xl-turbo")
+    save_tiny(home / "models" / "xl-turbo", ratios=SLOW)
     shutil.copytree(home / "models" / "xl-turbo" / "vae", home / "louder")
     (file,) = (home / "louder").glob("*.safetensors")
     tensors = load_file(file)

@@ -29,7 +29,7 @@ from networks.acestep import scenes as contexts
 from networks.acestep.job import Job, Recording, Take
 from networks.acestep.open import open_runtime
 from networks.acestep.runtime import Runtime
-from tests.tiny import RATE, save_tiny
+from tests.tiny import RATE, SLOW, save_tiny
 
 Wave = NDArray[np.float32]
 
@@ -46,7 +46,7 @@ ASKED: dict[str, dict[str, object]] = {
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    opened = open_runtime(save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint"), device="cpu")
+    opened = open_runtime(save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint", ratios=SLOW), device="cpu")
     yield opened
     opened.close()
 

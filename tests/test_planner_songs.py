@@ -33,7 +33,7 @@ from networks.acestep.job import Job
 from networks.acestep.layouts import CODE_PARTS
 from networks.machine import Machine
 from planner.composer.planner import ComposerPlanner
-from tests.tiny import save_tiny
+from tests.tiny import SLOW, save_tiny
 from tests.tiny_lm import save_lm
 
 ASKED: dict[str, Any] = {
@@ -49,7 +49,7 @@ ASKED: dict[str, Any] = {
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a song's checkpoint and two planners, which differ."""
     models = tmp_path_factory.mktemp("models")
-    save_tiny(models / "xl-turbo")
+    save_tiny(models / "xl-turbo", ratios=SLOW)
     save_lm(models / "lm-0.6b", spread=0.3, terse=True)
     save_lm(models / "lm-1.7b", spread=0.3, terse=True, seed=1)
     return models

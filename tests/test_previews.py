@@ -33,14 +33,14 @@ from networks.acestep.previews import LONGEST_S, MOST, SHARE, Previews, affordab
 from networks.acestep.runtime import Runtime
 from networks.machine import RUNTIMES
 from tests.test_pipeline import job_of, take_of
-from tests.tiny import save_tiny
+from tests.tiny import SLOW, save_tiny
 
 SONG: dict[str, Any] = {"prompt": "lofi", "duration_s": 10, "seed": 3, "inference_steps": 4}
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
 def runtime(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Runtime]:
-    folder = save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint")
+    folder = save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint", ratios=SLOW)
     opened = open_runtime(folder, runtime=request.param, device="cpu", dtype="float32")
     yield opened
     opened.close()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 
-from tests.conftest import App
+from tests.conftest import App, awaited
 from ui.cancel_calls import Message, Receive, Send
 from ui.served import ASSETS, KEPT_BYTES, Assets
 
@@ -30,7 +28,7 @@ def served(paths: list[tuple[str, str]], body: bytes = CODE) -> tuple[list[httpx
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [await client.get(path, headers={"accept-encoding": how}) for path, how in paths]
 
-    return asyncio.run(ask()), seen
+    return awaited(ask()), seen
 
 
 def test_an_asset_is_asked_of_the_server_once_for_each_way_to_pack_it() -> None:

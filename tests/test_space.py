@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError
 from huggingface_hub import SpaceHardware
 
 from tests.conftest import ROOT, App, serving
-from tests.tiny import save_tiny
+from tests.tiny import SLOW, save_tiny
 from tests.tiny_lm import save_lm
 from tests.zero_gpu import Broker, broker
 
@@ -37,7 +37,7 @@ def leases() -> Iterator[Broker]:
 def space(leases: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A Space that starts on nano, with a checkpoint and a planner beside it."""
     home = tmp_path_factory.mktemp("space")
-    save_tiny(home / "models" / "xl-turbo")
+    save_tiny(home / "models" / "xl-turbo", ratios=SLOW)
     save_lm(home / "models" / "lm-0.6b", spread=0.3, terse=True)
     zero = {"SPACE_ID": "somebody/studio", "SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": leases.url}
     threads = {"OMP_NUM_THREADS": "1"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from itertools import pairwise
@@ -32,6 +31,7 @@ from core.tables import GROUPS, KEYSCALES, Mode
 from library.tracks import Record, Track
 from networks.acestep.lora.adapter import layer_name, linear_shapes
 from networks.machine import Machine
+from tests.conftest import awaited
 from ui import adapters, page, reasons, recordings, tracks, widgets
 from ui.faults import Place, in_words, sentence
 from ui.handlers import Handlers
@@ -337,13 +337,13 @@ def test_what_is_left_as_it_is_is_told_as_gradio_tells_it_and_no_component_is_ma
     left = gr.skip()
     for said in ([left, "line"], (left, gr.update(value="line", left=True)), [{"a": 1}, left], left, {line: "line"}):
         state, plain = SessionState(blocks), SessionState(blocks)
-        told = asyncio.run(blocks.postprocess_data(event, _fresh(said), state))
-        gradios = asyncio.run(gr.Blocks.postprocess_data(blocks, event, _fresh(said), plain))
+        told = awaited(blocks.postprocess_data(event, _fresh(said), state))
+        gradios = awaited(gr.Blocks.postprocess_data(blocks, event, _fresh(said), plain))
         assert told == [left if each == {**left, "props": left} else each for each in gradios]
         assert state[draft._id] is draft
         assert (plain[draft._id] is draft) is (said == [{"a": 1}, left])  # why all this
     with pytest.raises(ValueError, match="output"):
-        asyncio.run(blocks.postprocess_data(event, ["line"], SessionState(blocks)))
+        awaited(blocks.postprocess_data(event, ["line"], SessionState(blocks)))
 
 
 def test_a_refusal_names_every_field_and_lets_no_markup_through() -> None:

@@ -57,7 +57,7 @@ def track_of(said: str, app: App) -> Track:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A hosted page with a song of the victim and what was made of it, one that was deleted, and one of the thief."""
     home = tmp_path_factory.mktemp("hosted")
-    nano = save_tiny(home / "nano", rate=48_000, ratios=(240, 2))
+    nano = save_tiny(home / "nano", rate=48_000, ratios=(240, 8))
     hosted = {"SPACE_ID": "somebody/studio", "ACE_NANO_DIR": str(nano)}
     with serving(home, ROOT / "app.py", "--host", "127.0.0.1", environment=hosted) as app:
         victim, thief = Visitor(app.url), Visitor(app.url)

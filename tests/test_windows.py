@@ -36,7 +36,7 @@ from networks.machine import RUNTIMES, Machine, RuntimeName
 from planner.composer.planner import ComposerPlanner
 from post_process import composed_times, scores_of
 from tests.test_pipeline import RECIPE, Wave, job_of, noise, takes_of
-from tests.tiny import RATE, save_tiny
+from tests.tiny import RATE, SLOW, save_tiny
 from ui import listen
 
 TWO: dict[str, Any] = {"segment_start_s": 2, "segment_end_s": 4, "more_segments": "6-8.5"}
@@ -129,7 +129,7 @@ def test_where_no_frame_looks_at_another_one_run_gives_what_one_by_one_gives(inj
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint")
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint", ratios=SLOW)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from transformers.models.qwen3 import Qwen3Config, Qwen3Model
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_code_7|>")
 PLAIN_CONTROL_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 RATE, RATIOS = 1600, (2, 4)
+SLOW = (8, 8)
+"""Steps that leave 25 frames a second, as the real VAE does: an eighth of the work for songs of many seconds."""
 CHANNELS = 4
 
 
