@@ -1,6 +1,6 @@
 """The composition root: reads the environment and the command line, builds the studio and its page, and serves it.
 
-A first word that is no option belongs to the command line's one-shot jobs (see cli.py).
+A first word that is no option belongs to the command line's one-shot jobs (see cli/).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from core.errors import StudioError
 if TYPE_CHECKING:
     from backend import Settings, Studio
     from ui.mcp import Assistants
+    from ui.widgets import Blocks
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -113,7 +114,6 @@ def serve(options: argparse.Namespace) -> int:
 
     with without_collecting():
         import_gradio()
-        import theme
         from backend import Studio
         from cli.server import users_of
         from library.repair import repair
@@ -146,26 +146,7 @@ def serve(options: argparse.Namespace) -> int:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
     try:
-        blocks.launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            allowed_paths=[str(studio.library.root.absolute())],
-            blocked_paths=[str(path.absolute()) for path in studio.library.private],
-            max_file_size=options.max_upload,
-            max_threads=THREADS + options.max_queue,
-            auth=list(users.items()) if users else None,
-            prevent_thread_lock=True,
-            state_session_capacity=page.SESSIONS_KEPT,
-            theme=theme.studio_theme(),
-            css_paths=list(page.STYLES),
-            head=page.head(),
-            footer_links=["api"],
-            run_history=False,
-            enable_monitoring=False,
-            ssr_mode=False,
-            app_kwargs={**blocks.serving, "lifespan": _together(*begun)},
-        )
+        _launch(blocks, studio, options, users, _together(*begun))
         while not stop.wait(3600):
             pass
     finally:
@@ -178,9 +159,40 @@ def serve(options: argparse.Namespace) -> int:
     os._exit(0)
 
 
+def _launch(
+    blocks: Blocks, studio: Studio, options: argparse.Namespace, users: Mapping[str, str] | None, lifespan: Lifespan
+) -> None:
+    """Serve the page in threads of its own."""
+    import theme
+    from ui import page
+
+    blocks.launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        allowed_paths=[str(studio.library.root.absolute())],
+        blocked_paths=[str(path.absolute()) for path in studio.library.private],
+        max_file_size=options.max_upload,
+        max_threads=THREADS + options.max_queue,
+        auth=list(users.items()) if users else None,
+        prevent_thread_lock=True,
+        state_session_capacity=page.SESSIONS_KEPT,
+        theme=theme.studio_theme(),
+        css_paths=list(page.STYLES),
+        head=page.head(),
+        footer_links=["api"],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        app_kwargs={**blocks.serving, "lifespan": lifespan},
+    )
+
+
 def _assistants(options: argparse.Namespace) -> type[Assistants]:
     """What lets assistants use the studio. Raises StudioError where they cannot."""
-    if options.auth or os.environ.get("ACE_AUTH"):
+    from cli.server import LOG_INS
+
+    if options.auth or os.environ.get(LOG_INS):
         raise StudioError("Assistants cannot log in.", "Leave --mcp or --auth out.")
     try:
         from ui.mcp import Assistants

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from jobs.cluster import Replicas
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.models import Models
-from jobs.passing import last_of
 from jobs.replay import Replay, replay
 from jobs.replica import LONGEST_LINE, Replica, State
 from jobs.songs import usual_needs
@@ -163,7 +163,10 @@ class Studio:
         self, request: Request, desk: Desk, *, fresh: bool = False, then: Callable[[Event], Request] | None = None
     ) -> Callable[[threading.Event], Generator[Event, None, None]]:
         def events(stop: threading.Event) -> Generator[Event, None, None]:
-            last = yield from last_of(KINDS[type(request)].events(request, desk, stop, fresh=fresh))
+            last: Event | None = None
+            with closing(KINDS[type(request)].events(request, desk, stop, fresh=fresh)) as coming:
+                for last in coming:
+                    yield last
             if then is not None and last is not None:
                 following = then(last)
                 yield from KINDS[type(following)].events(following, desk, stop, fresh=fresh)

@@ -27,11 +27,11 @@ from tqdm import tqdm
 from checkpoints import find, table
 from checkpoints.download import memory_bytes
 from cli.job_lists import Job, JobList, Results
-from cli.results import all_facts
-from core.errors import Cancelled, RequestError, StudioError
+from core.errors import Cancelled, StudioError, faults_of
 from core.events import Progress, Sign, TextDelta
 from core.knobs import parse
 from core.requests import REQUESTS
+from jobs.results import all_facts
 from networks.machine import Machine, host_free_gb, likely_device
 
 STOPPED = 130
@@ -234,9 +234,7 @@ class Batch:
 def failure(error: Exception) -> dict[str, object]:
     """What a line of results says of a job that failed."""
     told: dict[str, object] = {"error": type(error).__name__, "message": str(error)}
-    if isinstance(error, RequestError):
-        told["faults"] = [{"field": fault.field, "rule": fault.rule} for fault in error.faults]
-    return told
+    return told | faults_of(error)
 
 
 # ---- in the processes that work --------------------------------------------------------------------------------------

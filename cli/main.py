@@ -23,7 +23,6 @@ import tooltips
 from cli import batch as cli_batch
 from cli import checkpoints as cli_checkpoints
 from cli import library as cli_library
-from cli.results import facts
 from core.actions import ACTIONS, ActionRequest
 from core.drafts import Draft
 from core.errors import Fault, RequestError, StudioError
@@ -34,6 +33,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES, UNHEARD
 from core.plans import Plan
 from core.requests import REQUESTS, Request
+from jobs.results import facts
 from library.companions import Companion
 from library.tracks import Track
 from networks.machine import Bits, DeviceKind, DType, Machine, Offload, RuntimeName

@@ -50,6 +50,13 @@ class RequestError(StudioError):
         super().__init__("; ".join(str(fault) for fault in self.faults) + ".", hint)
 
 
+def faults_of(error: Exception) -> dict[str, list[dict[str, str]]]:
+    """The faults of a refused request as plain facts, under their name; nothing for any other error."""
+    if not isinstance(error, RequestError):
+        return {}
+    return {"faults": [{"field": fault.field, "rule": fault.rule} for fault in error.faults]}
+
+
 class MissingWeights(StudioError):
     """A checkpoint that is asked for and not installed; `checkpoint` is its name, where one alone would do."""
 

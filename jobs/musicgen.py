@@ -22,7 +22,7 @@ from library import audio
 from networks.acestep.job import Job, Take
 from networks.acestep.timeline import Timeline
 from networks.musicgen.windows import Window, windows
-from pipeline import HOLD_BACK, LEFT_FORMAT
+from pipeline import LEFT_FORMAT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +46,8 @@ def rendered(job: Job, networks: MusicGen, plans: list[Plan]) -> Iterator[Progre
         yield told
         sound = yield from telling(told, networks.decoding(tokens[index]))
         if not np.isfinite(sound).all():
+            from networks.musicgen.model import HOLD_BACK
+
             raise StudioError(LEFT_FORMAT, HOLD_BACK)
         yield Take(
             audio=_finished(job, line, sound, networks.samples_of(known.shape[1])),

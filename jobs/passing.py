@@ -23,15 +23,3 @@ def passing(
                 result: Result = end.value
                 return result
             yield from see(event)
-
-
-def last_of(events: Generator[Event, None, None]) -> Generator[Event, None, Event | None]:
-    """The same events; returns the last of them, None without any."""
-    last: list[Event] = []
-
-    def seen(event: Event) -> tuple[Event]:
-        last[:] = [event]
-        return (event,)
-
-    yield from passing(events, seen)
-    return next(iter(last), None)

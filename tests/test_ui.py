@@ -331,6 +331,30 @@ def _fresh(said: Any) -> Any:
     return dict(said)
 
 
+def test_a_page_that_was_built_for_other_weights_is_told_when_it_is_loaded(
+    tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACE_MODELS_DIR", str(tmp_path))
+    built = page.build(Studio(Settings(machine=Machine(device="cpu"), outputs=tmp_path / "outputs")))
+    (load,) = (each for each in built.fns.values() if (built._id, "load") in each.targets)
+    (line,) = (each for each in load.outputs if each.elem_id == "progress")
+    follows = [each for each in built.fns.values() if (line._id, "select") in each.targets]
+    assert {f"run-{mode}" for mode in MODES} <= {str(out.elem_id) for each in follows for out in each.outputs}
+    assert load.fn is not None and line not in load.fn("", gr.Request(session_hash="first"))
+    (tmp_path / "xl-sft").symlink_to(tiny_weights)
+    told = load.fn("", gr.Request(session_hash="second"))
+    assert (told[line]["left"], told[line]["renewed"]) == (False, True)
+
+
+@pytest.mark.parametrize("mode", SONG_MODES)
+def test_whoever_switches_previews_off_is_told_what_the_song_costs_then(blocks: gr.Blocks, mode: Mode) -> None:
+    ids = {each.elem_id: each._id for each in blocks.blocks.values()}
+    switch, button = ids[widgets.element_id(mode, "preview")], ids[f"run-{mode}"]
+    events = [each for each in blocks.fns.values() if button in {out._id for out in each.outputs}]
+    assert any((switch, "input") in each.targets for each in events)
+    assert not any((switch, "change") in each.targets for each in events)  # the page sets it when it starts
+
+
 def test_what_is_left_as_it_is_is_told_as_gradio_tells_it_and_no_component_is_made_for_it(blocks: gr.Blocks) -> None:
     event = next(each for each in blocks.fns.values() if each.api_name == "inspire" and len(each.outputs) == 2)
     draft, line = event.outputs

@@ -91,7 +91,8 @@ class Page:
 def wire(page: Page) -> None:
     """Put every event of the page in place."""
     _switch_modes(page)
-    renewals = [view.renewal for view in page.views.values() if view.renewal]
+    # Weights came or went while the page was open, or since it was built.
+    renewals = [*(view.renewal for view in page.views.values() if view.renewal), page.endpoints.progress.select]
     for mode, form in page.forms.items():
         _run(page, mode)
         runs = {page.runs[mode]: "", **({page.simple: DRAFT_AND} if form.drafts else {})}
@@ -233,6 +234,11 @@ def _followed(form: Form) -> dict[str, Component]:
     return {knob.name: form.widgets[knob.name] for knob in knobs}
 
 
+def _told_by(knob: str) -> str:
+    """The event of a followed widget: the page sets what is unheard by itself when it starts, and asks nothing then."""
+    return "input" if knob in UNHEARD else "change"
+
+
 def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, renewals: Sequence[Any]) -> None:
     """Let the buttons say what a song will cost, and each knob whether it means anything now, or why not.
 
@@ -252,7 +258,7 @@ def _follow_form(form: Form, runs: Mapping[gr.Button, str], handlers: Handlers, 
         return updates if now == before else {**updates, form.heading: {**now, "before": before}}
 
     gr.on(
-        [*(_event(widget, "change") for name, widget in watched.items() if name not in UNHEARD), *renewals],
+        [*(_event(widget, _told_by(name)) for name, widget in watched.items()), *renewals],
         follow,
         js="(...told) => studio.touched(told)",
         inputs_kwargs={"shown": form.heading, **watched},
@@ -409,12 +415,18 @@ def _history(page: Page) -> None:
     named = {"js": "(_, current) => [studio.browser(), current]", "inputs": [carrier, page.history]}
     page.endpoints.status.focus(refresh, **named, outputs=page.history, **AT_ONCE)
 
+    def weights() -> list[str]:
+        return [page.handlers.weights_of(mode, None) for mode in page.forms]
+
+    built_for = weights()
+
     def load(browser: str, request: gr.Request) -> Updates:
         history = _history_update(page.of(request, browser))
         lists = renewed(page.handlers, page.forms)
         updates = {page.endpoints.status: page.handlers.status(), page.history: history, **lists}
-        if page.handlers.jobs.find(browser):
-            updates[page.endpoints.progress] = gr.update(left=True)
+        left, others = bool(page.handlers.jobs.find(browser)), weights() != built_for
+        if left or others:
+            updates[page.endpoints.progress] = gr.update(left=left, renewed=others)
         # Whoever has a page open listens; clients, whose default is what the page was built with, have to ask.
         return (
             updates if "preview" in page.handlers.recipe(None).muted else {**updates, **dict.fromkeys(previews, True)}

@@ -14,6 +14,7 @@ from gradio.components import Component
 import tooltips
 from core.knobs import Knob, Value, knobs_of
 from core.params import MODES
+from core.segments import APART_S, MOST, SHORTEST_S
 from core.tables import GROUPS, Mode
 from ui import adapters, bars, choices, drafts, plans, reasons, widgets
 from ui.adapters import AdapterTools
@@ -194,4 +195,5 @@ def _region() -> gr.HTML:
         html_template=_REGION_TEMPLATE,
         js_on_load="studio.region(element, props, trigger, watch)",
         elem_classes=["region-pane"],
+        bounds=[SHORTEST_S, APART_S, MOST + 1],
     )

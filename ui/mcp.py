@@ -25,13 +25,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 import tooltips
 from backend import Studio
-from core.drafts import Draft
-from core.errors import Fault, RequestError, StudioError
-from core.events import Progress, TextDelta
+from core.errors import Fault, RequestError, StudioError, faults_of
+from core.events import Progress
 from core.knobs import knobs_of, parse
-from core.plans import Plan
 from core.requests import REQUESTS
 from jobs.desk import Event
+from jobs.results import all_facts
 from library.companions import Companion
 from library.tracks import Track
 from ui.answers import FAILED
@@ -172,29 +171,24 @@ class Assistants:
 
     def _made(self, events: list[Event], root: str) -> types.CallToolResult:
         """The results of a job: what to know about them as JSON, their files as links."""
-        words = "".join(event.text for event in events if isinstance(event, TextDelta))
-        facts: list[dict[str, Any]] = [{"text": words}] if words else []
         links: list[types.ResourceLink] = []
         for event in events:
             match event:
                 case Track():
-                    facts.append({"title": event.title, **event.summary(), **self._here("path", event.path)})
                     links.append(_link(event.path, root, event.title))
                 case Companion():
-                    facts.append({**event.summary(), **self._here("files", *event.files)})
                     links += [_link(file, root, file.name) for file in event.files]
-                case Plan():
-                    facts.append({"text": event.to_text(), **event.summary()})
-                case Draft():
-                    facts.append(dict(event.values()))
-        told = {"results": facts}
+        titles: dict[object, dict[str, Any]] = {
+            event.id: {"title": event.title} for event in events if isinstance(event, Track)
+        }
+        hidden = ("path", "files") if self._hosted else ()  # where files lie, for who works on the same machine
+        results = [
+            titles.get(facts.get("id"), {}) | {name: fact for name, fact in facts.items() if name not in hidden}
+            for facts in all_facts(events)
+        ]
+        told = {"results": results}
         text = types.TextContent(type="text", text=json.dumps(told, ensure_ascii=False))
         return types.CallToolResult(content=[text, *links], structuredContent=json.loads(text.text))
-
-    def _here(self, name: str, *files: Path) -> dict[str, object]:
-        """Where files lie, for who works on the same machine."""
-        paths = [str(file.absolute()) for file in files]
-        return {} if self._hosted else {name: paths[0] if name == "path" else paths}
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -236,9 +230,7 @@ def _tool(name: str, audio: Schema) -> types.Tool:
 
 def _failed(failure: StudioError) -> types.CallToolResult:
     """Why a job failed."""
-    told: dict[str, object] = {"error": type(failure).__name__}
-    if isinstance(failure, RequestError):
-        told["faults"] = [{"field": fault.field, "rule": fault.rule} for fault in failure.faults]
+    told = {"error": type(failure).__name__, **faults_of(failure)}
     text = types.TextContent(type="text", text=str(failure))
     return types.CallToolResult(content=[text], structuredContent=told, isError=True)
 

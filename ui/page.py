@@ -10,7 +10,7 @@ import gradio as gr
 import tooltips
 from backend import Studio
 from core.knobs import knobs_of
-from core.params import MODES
+from core.params import MODES, SONG_MODES, UNHEARD
 from core.paths import STATIC
 from core.requests import REQUESTS
 from core.tables import PRODUCT, Mode
@@ -103,7 +103,7 @@ def build(studio: Studio, *, hosted: bool = False) -> Blocks:
     with blocks:
         wire(_page(blocks, handlers))
     # Gradio tells every output of every event of each turn that an event takes, though all of it is hidden here: a
-    # third of the work of a page that starts, and of each step of a song.
+    # third of the work of a page that starts.
     for event in blocks.fns.values():
         event.show_progress_on = []
     blocks.queue(max_size=max(QUEUE_LENGTH, studio.settings.max_queue), default_concurrency_limit=4)
@@ -219,10 +219,11 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             working=None,
             preview=None,
             left=False,
+            renewed=False,
         )
         runs = {
             mode: gr.Button(
-                handlers.cost(mode, {}),
+                _cost(handlers, mode),
                 variant="primary",
                 visible=mode == FIRST,
                 elem_id=f"run-{mode}",
@@ -230,7 +231,12 @@ def _dock(handlers: Handlers) -> tuple[gr.HTML, Mapping[Mode, gr.Button], gr.But
             )
             for mode in MODES
         }
-        words = f"{DRAFT_AND}{handlers.cost(FIRST, {})}"
+        words = f"{DRAFT_AND}{_cost(handlers, FIRST)}"
         simple = gr.Button(words, variant="primary", elem_id="run-simple", elem_classes=["run"])
         cancel = gr.Button("Cancel", elem_id="cancel")
     return progress, runs, simple, cancel
+
+
+def _cost(handlers: Handlers, mode: Mode) -> str:
+    """What a run button says of a form as the page shows it at first: whoever has one open listens to previews."""
+    return handlers.cost(mode, dict.fromkeys(UNHEARD, True) if mode in SONG_MODES else {})

@@ -15,7 +15,7 @@ ASSETS = "/assets/"
 
 FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
 KEPT_BYTES = 32_000_000
-"""Of assets that are kept in memory: twice what Gradio has, packed in one way."""
+"""Of assets that are kept in memory: all that Gradio 6.31 has take 6 MB, packed in one way."""
 
 PACKED = (b"br", b"gzip")
 """How Gradio packs what browsers say that they unpack."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import CheckpointError
-from core.steps import aside
+from core.steps import importing
 from networks.acestep.weights import REPAIR, read_json
 from networks.machine import DType
 
@@ -33,7 +31,7 @@ def opening(folder: Path, *, device: str | None = None, dtype: DType | None = No
     """
     if not is_musicgen(folder):
         raise CheckpointError(f"{folder.name} is no MusicGen: its config.json says something else.", REPAIR)
-    yield from aside(partial(import_module, f"{__package__}.model"))
+    yield from importing(f"{__package__}.model")
     from networks.musicgen import model
 
     return (yield from model.loading(folder, device, dtype))

@@ -53,9 +53,10 @@
     return [browser()];
   }
 
-  /** Triggers `input` when the page that was loaded is told that it left a job. */
+  /** Triggers `input` when the page that was loaded is told that it left a job, `select` when it has other weights. */
   function comesBack(props, trigger, watch) {
     watch("left", () => props.left && trigger("input"));
+    watch("renewed", () => props.renewed && trigger("select"));
   }
 
   /** Lets the first line of a job that runs already turn the page busy, and names the browser. */

@@ -3,9 +3,7 @@
 (() => {
   "use strict";
 
-  const SHORTEST_S = 0.1;
-  const APART_S = 0.1; // of the source stay between two stretches
-  const MOST = 16;
+  let [SHORTEST_S, APART_S, MOST] = [0, 0, 0]; // of a stretch, between two, and how many: the pane tells
   const DRAG_PX = 4; // a click moves less
   const KEYS = { ArrowLeft: -0.1, ArrowDown: -0.1, ArrowRight: 0.1, ArrowUp: 0.1, PageDown: -1, PageUp: 1 };
   const EVERYTHING = 1e6; // a step past either end
@@ -115,6 +113,7 @@
   /** A waveform with marked stretches: value is {url, start, end, more}, the first stretch and the text that names the
       others; a change of any triggers `release`. */
   function region(element, props, trigger, watch) {
+    [SHORTEST_S, APART_S, MOST] = props.bounds;
     const part = (name) => element.querySelector(name);
     const [box, stage, canvas, playhead] = [".region", ".stage", "canvas", ".playhead"].map(part);
     const [button, add, remove] = [".hear", ".add", ".delete"].map(part);
