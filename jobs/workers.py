@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from core.errors import Cancelled, StudioError
 from core.events import Preview, Progress, Sign, TextDelta
+from networks.machine import return_free_memory
 
 HEARTBEAT_S = 1.0
 """A waiting caller hears something at least this often: proxies drop silent streams."""
@@ -148,6 +149,7 @@ class Run(Generic[Result]):
             log.error("a job's thread was ended", exc_info=leaving)
             self.tell(_End(StudioError(f"The job ended at once: {leaving!r}.", "Ask for it again.")))
         finally:
+            return_free_memory()
             self.over.set()
 
 

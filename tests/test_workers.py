@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Generator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
@@ -178,3 +180,24 @@ def test_a_job_that_ends_with_its_thread_is_heard_to_end(workers: Workers[Progre
 
     with pytest.raises(StudioError, match="The job ended at once: SystemExit"):
         list(workers.run(leaving))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_what_a_job_freed_goes_back_to_the_system(workers: Workers[Progress | TextDelta]) -> None:
+    kept: list[bytearray] = []
+
+    def wasteful(stop: threading.Event) -> Told:
+        yield Progress("denoising", 1, 1)
+        pieces = [bytearray(b"x" * 60_000) for _ in range(5000)]
+        kept.append(pieces[-1])  # behind all the others in this thread's heap
+
+    before = resident_mb()
+    workers.begin(wasteful, Ticket(job="mine"))
+    assert workers.wait(PATIENCE_S)
+    assert resident_mb() - before < 100
+
+
+def resident_mb() -> float:
+    """What this process holds."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
