@@ -1,4 +1,7 @@
-"""Long work in steps: a generator that stops between two of them, tells how far it is, and returns what it made."""
+"""Long work in steps: a generator that stops between two of them, tells how far it is, and returns what it made.
+
+Where one step takes long by itself, it looks inside whether it is to be left: `leave_if_asked`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,30 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from contextvars import ContextVar
 from importlib import import_module
 from typing import TypeVar
+
+from core.errors import Cancelled
 
 Event = TypeVar("Event")
 Made = TypeVar("Made")
 
 POLL_S = 0.05
 """How often somebody who waits for a thread of its own looks whether to go on waiting."""
+
+_asked: ContextVar[Callable[[], bool]] = ContextVar("asked", default=lambda: False)
+
+
+def leave_when(asked: Callable[[], bool]) -> None:
+    """Let what is called in this context from now on be left inside a step, once `asked` is true."""
+    _asked.set(asked)
+
+
+def leave_if_asked() -> None:
+    """Raise Cancelled if this context's work is to be left. Costs nothing: call it as often as a tenth of a second."""
+    if _asked.get()():
+        raise Cancelled("The job was cancelled.")
 
 
 def finished(steps: Generator[object, None, Made]) -> Made:

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from core.errors import Cancelled, StudioError
 from core.events import Preview, Progress, Sign, TextDelta
+from core.steps import leave_when
 from networks.machine import return_free_memory
 
 HEARTBEAT_S = 1.0
@@ -135,6 +136,7 @@ class Run(Generic[Result]):
 
     def work(self, events: Events[Result]) -> None:
         """Do the job, and tell what it tells."""
+        leave_when(self.stop.is_set)
         try:
             with contextlib.closing(events(self.stop)) as stream:
                 for event in stream:

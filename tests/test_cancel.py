@@ -6,6 +6,7 @@ small that all stages of all jobs are walked in seconds.
 
 from __future__ import annotations
 
+import contextvars
 import json
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -30,7 +31,7 @@ from core.params import MODES, SONG_MODES, GenerateRequest
 from core.recipes import Recipe
 from core.requests import Request
 from core.resolve import resolve
-from core.steps import aside, finished
+from core.steps import aside, finished, leave_when
 from jobs import models as loading
 from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
@@ -43,6 +44,8 @@ from networks.acestep.job import Job, Recording, Take
 from networks.acestep.layouts import LYRIC_HEADS
 from networks.acestep.lora.adapter import describe
 from networks.acestep.runtime import Runtime
+from networks.acestep.torch.parts import load_parts
+from networks.acestep.torch.runtime import TorchRuntime
 from networks.demucs.open import open_separator
 from networks.demucs.separator import Stem
 from networks.lm import model as lm
@@ -91,6 +94,49 @@ def test_the_vae_can_be_left_after_every_tile_both_ways(runtime: Runtime) -> Non
         with closing(steps):
             next(steps)
     assert torch.equal(runtime.encode(wave), latents)
+
+
+def test_on_a_processor_a_cancel_is_seen_before_every_layer_and_the_networks_go_on_as_before(checkpoint: Path) -> None:
+    processor = torch.device("cpu")
+    runtime = TorchRuntime(load_parts(checkpoint, None, processor, torch.float32), processor, torch.float32)
+    wave, latents = torch.from_numpy(noise(5))[None], torch.zeros(1, 20, runtime.shape.channels)
+    context, null = torch.zeros(1, 20, 2 * runtime.shape.channels), runtime.null_condition()
+    forwards: dict[str, Callable[[], object]] = {
+        "encode": lambda: runtime.encode(wave),
+        "condition": lambda: runtime.condition(["lofi"], [WORDS]),
+        "velocity": lambda: runtime.velocity(latents, 1.0, context, [null])[0],
+        "decode": lambda: runtime.decode(latents),
+    }
+    seen: list[object] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, *_: seen.append(layer))
+        for part in runtime.parts.modules
+        for layer in weighted(part)
+    ]
+
+    def leaving(forward: Callable[[], object]) -> None:
+        leave_when(lambda: len(seen) >= 4)
+        with pytest.raises(Cancelled):
+            forward()
+
+    for name, forward in forwards.items():
+        before = forward()
+        assert len(seen) > 8, name
+        seen.clear()
+        contextvars.copy_context().run(leaving, forward)
+        assert len(seen) == 4, name
+        after = forward()
+        if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):
+            assert torch.equal(before, after)
+        seen.clear()
+    for hook in hooks:
+        hook.remove()
+    runtime.close()
+
+
+def weighted(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers that have weights of their own."""
+    return [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
 
 
 @pytest.mark.parametrize("name", RUNTIMES)

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import Busy, Cancelled, StudioError
 from core.events import Progress, TextDelta
+from core.steps import leave_if_asked
 from jobs.line import Line
 from jobs.workers import UNHEARD, Ticket, Workers
 
@@ -180,6 +181,20 @@ def test_a_job_that_ends_with_its_thread_is_heard_to_end(workers: Workers[Progre
 
     with pytest.raises(StudioError, match="The job ended at once: SystemExit"):
         list(workers.run(leaving))
+
+
+def test_a_cancel_is_seen_inside_a_step(workers: Workers[Progress | TextDelta]) -> None:
+    def endless(stop: threading.Event) -> Told:
+        yield Progress("denoising", 1, 1)
+        for _ in range(PATIENCE_S * 100):
+            leave_if_asked()
+            threading.Event().wait(0.01)
+
+    workers.begin(endless, Ticket(job="mine"))
+    assert workers.cancel("mine")
+    with pytest.raises(Cancelled):
+        list(workers.follow("mine"))
+    leave_if_asked()  # only the job's
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")

@@ -32,7 +32,7 @@ from core.tables import SAMPLE_RATE
 from networks.demucs import stored
 from networks.demucs.separator import STEMS, Stem
 from networks.machine import DeviceKind
-from networks.torch_device import all_digits, free_memory, open_device, peak_gb
+from networks.torch_device import all_digits, free_memory, leave_between_layers, open_device, peak_gb
 
 if TYPE_CHECKING:
     from networks.demucs.separator import Waveform
@@ -51,7 +51,9 @@ log = logging.getLogger(__name__)
 def open_torch_separator(folder: Path, device: str | None, digests: Mapping[str, str]) -> TorchSeparator:
     """Load the htdemucs in `folder` on torch; as `open_separator`."""
     target = open_device(device)
-    return TorchSeparator(stored.load(folder, digests).to(target), target)
+    network = stored.load(folder, digests).to(target)
+    leave_between_layers([network], target)
+    return TorchSeparator(network, target)
 
 
 class TorchSeparator:

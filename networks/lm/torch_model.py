@@ -21,7 +21,7 @@ from networks.lm.prompt_cache import PromptCache
 from networks.lm.stored import check_family, head_is_tied
 from networks.lm.torch_kv_cache import KvCache
 from networks.lm.vocabulary import DOWNLOAD_AGAIN, Vocabulary, open_vocabulary, unloadable
-from networks.torch_device import dtype_on, free_memory, open_device
+from networks.torch_device import dtype_on, free_memory, leave_between_layers, open_device
 
 if TYPE_CHECKING:
     from networks.machine import DType, RuntimeName
@@ -56,6 +56,7 @@ def opening(
         yield
         if not list(module.children()):
             module.to(target)
+    leave_between_layers([network], target)
     return TorchModel(network.to(target), vocabulary, target)
 
 

@@ -29,7 +29,7 @@ from networks.acestep.weights import REPAIR, read_json
 from networks.machine import DeviceKind, DType
 from networks.musicgen.chroma import ChromaShape, one_hot_chroma
 from networks.musicgen.windows import KEPT_S, LONGEST_S
-from networks.torch_device import all_digits, dtype_on, free_memory, open_device, peak_gb
+from networks.torch_device import all_digits, dtype_on, free_memory, leave_between_layers, open_device, peak_gb
 
 Waveform = NDArray[np.float32]
 Tokens = NDArray[np.int64]
@@ -74,6 +74,7 @@ def loading(folder: Path, device: str | None, dtype: DType | None) -> Generator[
         yield
         if not list(module.children()):
             module.to(target, torch.float32 if name.startswith(CODEC) else number)
+    leave_between_layers([network], target)
     heard = folder / "preprocessor_config.json"
     chroma = ChromaShape.told(read_json(heard) if heard.is_file() else {})
     return MusicGen(network.to(target), tokenizer, target, chroma)

@@ -33,7 +33,7 @@ from networks.acestep.torch.lora import apply_adapters
 from networks.acestep.torch.offload import Offloaded
 from networks.acestep.torch.parts import Network, Parts, loading_parts
 from networks.machine import DeviceKind, DType, Offload, RuntimeName
-from networks.torch_device import all_digits, dtype_on, free_memory, open_device, peak_gb
+from networks.torch_device import all_digits, dtype_on, free_memory, leave_between_layers, open_device, peak_gb
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,6 +89,7 @@ class TorchRuntime:
         if reads_timbre_token(parts.configs):
             _prepend_timbre_token(parts.condition_encoder)
         streamed = parts.transformer.layers if offload == "layers" else ()
+        leave_between_layers(parts.modules, device)
         self._offloaded = None if offload == "none" else Offloaded(parts.modules, device, streamed)
         self._at_hand = nullcontext if self._offloaded is None else self._offloaded.at_hand
 
