@@ -26,7 +26,8 @@ from jobs.replica import LONGEST_LINE, Replica, State
 from jobs.songs import usual_needs
 from jobs.weights import Weights
 from jobs.workers import Ticket, Workers
-from library.tracks import Library, Track
+from library.records import Track
+from library.tracks import Library
 from networks.machine import ON_ZERO_GPU, Machine
 
 log = logging.getLogger(__name__)

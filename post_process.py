@@ -21,8 +21,8 @@ from core.steps import aside, telling
 from core.tables import SAMPLE_RATE
 from library import decoder, exports, loudness
 from library.cover import cover_of
+from library.records import Track
 from library.tags import Tags
-from library.tracks import Track
 from lyrics import synced
 from lyrics.line_counts import sections_of
 from lyrics.synced import How, Line, Section

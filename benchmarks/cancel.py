@@ -31,7 +31,7 @@ from core.knobs import Value, parse
 from core.lyrics import LyricsRequest
 from core.params import MODES, GenerateRequest
 from core.requests import Request
-from library.tracks import Track
+from library.records import Track
 from networks.machine import Machine
 
 DELAYS_S = (0.05, 0.5)
@@ -47,9 +47,9 @@ class Took(NamedTuple):
     cpu_s: float
 
 
-def requests(song: Track, seconds: float, checkpoint: str) -> Iterator[tuple[str, Request]]:
+def requests(song: Track, seconds: float, common: Mapping[str, Value]) -> Iterator[tuple[str, Request]]:
     """The jobs, by name."""
-    asked: Mapping[str, Value] = {"prompt": "lofi hip hop", "lyrics": WORDS, "checkpoint": checkpoint, "seed": 2}
+    asked: Mapping[str, Value] = {"prompt": "lofi hip hop", "lyrics": WORDS, "seed": 2, **common}
     yield "generate", parse(GenerateRequest, {**asked, "duration_s": seconds})
     for structure in ("codes", "latents"):
         values = {**asked, "src_audio": str(song.path), "cover_structure": structure}
@@ -99,12 +99,14 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("checkpoint", nargs="?", default="nano")
     options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--steps", type=int, help="of the solver; else as many as the checkpoint's recipe takes")
     options.add_argument("--only", default="", help="jobs whose name begins so")
     options.add_argument("--json", action="store_true")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as home:
         studio = Studio(Settings(checkpoint=asked.checkpoint, machine=Machine(), outputs=Path(home)))
-        made = {"prompt": "lofi hip hop", "lyrics": WORDS, "duration_s": asked.seconds, "seed": 1}
+        common: Mapping[str, Value] = {"checkpoint": asked.checkpoint, "inference_steps": asked.steps}
+        made = {"prompt": "lofi hip hop", "lyrics": WORDS, "duration_s": asked.seconds, "seed": 1, **common}
         (song,) = (event for event in studio.run(parse(GenerateRequest, made)) if isinstance(event, Track))
 
         def tell(job: str, stage: str, took: list[Took]) -> None:
@@ -117,7 +119,7 @@ def main() -> int:
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 
-        every = requests(song, asked.seconds, asked.checkpoint)
+        every = requests(song, asked.seconds, common)
         jobs = [(name, request) for name, request in every if name.startswith(asked.only)]
         if not asked.only:
             tell("generate", "in the line", [queued(studio, jobs[0][1], jobs[1][1])])

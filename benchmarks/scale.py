@@ -4,6 +4,7 @@ The studio is started as a user starts it, one thread for each device: on nano w
 Clients of its API ask for songs, which are counted by the clock, with the processor's seconds that the front itself
 took for each. Then, on a few thousand random weights, two replicas serve all the clients while they are killed in turn.
 Told are the songs that were lost, those that differ from the single process's, and the seconds to the end of a cancel.
+Last, one replica that may become two: when the second is there, and when it has gone again.
 """
 
 from __future__ import annotations
@@ -70,10 +71,10 @@ def replicas() -> list[int]:
 
 
 @contextmanager
-def studio(home: Path, replicas: int, environment: Mapping[str, str]) -> Iterator[App]:
-    """The studio, with so many replicas; 0 renders in the process of the page."""
+def studio(home: Path, replicas: str, environment: Mapping[str, str]) -> Iterator[App]:
+    """The studio, with so many replicas, say 2-2; without a number it renders in the process of the page."""
     options = ("--checkpoint", "nano", "--device", "cpu")
-    more = ("--replicas", f"{replicas}-{replicas}") if replicas else ()
+    more = ("--replicas", replicas) if replicas else ()
     with ExitStack() as stack:
         for attempt in range(ATTEMPTS):
             tried = home / str(attempt)
@@ -153,6 +154,25 @@ def cancels(app: App, count: int) -> list[float]:
     return taken
 
 
+def adapted(app: App, songs: int, clients: int) -> tuple[float, float]:
+    """Seconds from the first of many songs to the second replica, and from the last one's end to its going."""
+    serve(app, [80_000], 1)
+    started, second = time.monotonic(), list[float]()
+
+    def watch() -> None:
+        while len(replicas()) < 2:
+            time.sleep(0.1)
+        second.append(time.monotonic() - started)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    serve(app, range(81_000, 81_000 + songs), clients)
+    over = time.monotonic()
+    while second and len(replicas()) > 1:
+        time.sleep(0.5)
+    return second[0] if second else float("inf"), time.monotonic() - over
+
+
 def say(line: str) -> None:
     """Write a line of the report."""
     sys.stdout.write(f"{line}\n")
@@ -161,7 +181,7 @@ def say(line: str) -> None:
 
 def timed(folder: Path, count: int, songs: int, clients: int) -> Served:
     """What clients got on nano with so many replicas, once each of those has loaded."""
-    with studio(folder / f"nano-{count}", count, {}) as app:
+    with studio(folder / f"nano-{count}", f"{count}-{count}" if count else "", {}) as app:
         warm = max(count, 1)
         serve(app, range(2 * warm), warm)
         return serve(app, range(1000, 1000 + songs), clients)
@@ -188,9 +208,9 @@ def main() -> None:
             say(f"two replicas to one: {rates[2] / rates[1]:.2f}; one replica to none: {rates[1] / rates[0]:.2f}")
         weights = {"ACE_NANO_DIR": str(save_tiny(folder / "tiny", rate=48_000, ratios=(240, 8)))}
         seeds = range(options.jobs)
-        with studio(folder / "alone", 0, weights) as app:
+        with studio(folder / "alone", "", weights) as app:
             alone = serve(app, seeds, options.clients, options.seconds)
-        with studio(folder / "apart", 2, weights) as app:
+        with studio(folder / "apart", "2-2", weights) as app:
             over, killed = threading.Event(), list[int]()
             killer = threading.Thread(target=kill_now_and_then, args=(over, options.every, killed))
             killer.start()
@@ -209,6 +229,9 @@ def main() -> None:
             say("\n".join([*got.failed, *(f"in one process: {line}" for line in alone.failed)]))
             taken = cancels(app, 10)
             say(f"cancel: median {statistics.median(taken):.2f} s, at the most {max(taken):.2f} s")
+        with studio(folder / "growing", "1-2", weights) as app:
+            came_s, went_s = adapted(app, options.jobs // 2, options.clients)
+            say(f"one replica of at most two: the second was there after {came_s:.0f} s and went {went_s:.0f} s later")
 
 
 if __name__ == "__main__":

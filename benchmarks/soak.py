@@ -37,8 +37,9 @@ from core.errors import StudioError
 from core.files import sha256
 from core.knobs import parse
 from core.requests import REQUESTS
+from library.records import Track
 from library.repair import repair
-from library.tracks import Library, Track
+from library.tracks import Library
 from networks.machine import Machine
 from tests.conftest import App, serving
 from tests.tiny import save_tiny

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from cli.checkpoints import asked
 
 if TYPE_CHECKING:
-    from library.tracks import Library, Track
+    from library.records import Track
+    from library.tracks import Library
 
 
 MOST = 30_000

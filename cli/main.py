@@ -35,7 +35,7 @@ from core.plans import Plan
 from core.requests import REQUESTS, Request
 from jobs.results import facts
 from library.companions import Companion
-from library.tracks import Track
+from library.records import Track
 from networks.machine import Bits, DeviceKind, DType, Machine, Offload, RuntimeName
 
 SUFFIX = ".wav"

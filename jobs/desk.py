@@ -21,7 +21,8 @@ from jobs.replica import Replica
 from jobs.time_left import StagePace
 from jobs.work import Effort, Work
 from library.companions import Companion
-from library.tracks import Library, Track
+from library.records import Track
+from library.tracks import Library
 from networks.machine import DeviceKind
 
 Event = Sign | TextDelta | Track | Plan | Draft | Companion

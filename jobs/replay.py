@@ -13,7 +13,7 @@ from core.knobs import Json, parse
 from jobs.desk import Desk
 from jobs.songs import settled
 from library.cache import code_version
-from library.tracks import Track
+from library.records import Track
 
 
 @dataclass(frozen=True, kw_only=True)

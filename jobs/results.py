@@ -9,7 +9,7 @@ from core.drafts import Draft
 from core.events import TextDelta
 from core.plans import Plan
 from library.companions import Companion
-from library.tracks import Track
+from library.records import Track
 
 
 def facts(result: Track | Companion | Plan | Draft) -> dict[str, Any]:

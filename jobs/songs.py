@@ -36,7 +36,8 @@ from jobs.work import Effort, Need
 from library import decoder
 from library.cache import cache_key, fingerprint
 from library.latents import Kept
-from library.tracks import BYTES_PER_S, Found, Record, Track
+from library.records import Record, Track
+from library.tracks import BYTES_PER_S, Found
 from networks.acestep.lora.presets import open_adapters
 
 if TYPE_CHECKING:

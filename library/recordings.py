@@ -6,7 +6,8 @@ from pathlib import Path
 
 from core.files import sha256
 from library import decoder
-from library.tracks import NAME_CHARS, Library, Record, Track
+from library.records import Record, Track
+from library.tracks import NAME_CHARS, Library
 
 
 def bring_in(library: Library, path: Path, field: str = "recording") -> Track:

@@ -11,7 +11,8 @@ import numpy as np
 
 from core.knobs import to_json
 from core.params import GenerateRequest
-from library.tracks import Library, Record
+from library.records import Record
+from library.tracks import Library
 
 STYLES = ("lofi hip hop", "slow reggae", "ambient piano", "hard techno", "Überdruss polka")
 WORDS = "[verse]\nThe rain is on the window and the night is on the street\n[chorus]\nHold on, hold on\n" * 6

@@ -30,7 +30,7 @@ from core.tables import SAMPLE_RATE
 from jobs.desk import Event
 from library import exports, loudness
 from library.companions import Companion
-from library.tracks import Record, Track
+from library.records import Record, Track
 from lyrics.synced import TOLD, read_lrc
 from networks.acestep.layouts import LYRIC_HEADS
 from networks.demucs.separator import STEMS

@@ -30,7 +30,7 @@ from core.params import MODES, GenerateRequest
 from core.requests import Request
 from core.tables import SAMPLE_RATE
 from library import audio
-from library.tracks import Track
+from library.records import Track
 from networks.machine import RUNTIMES, DeviceKind, DType, Machine
 
 pytestmark = pytest.mark.usefixtures("tiny_nano")

@@ -37,8 +37,9 @@ from jobs.desk import Desk, Event
 from jobs.kinds import KINDS
 from jobs.replica import Replica
 from library import exports, loudness
+from library.records import Track
 from library.tags import Tags
-from library.tracks import Library, Track
+from library.tracks import Library
 from networks.acestep import open as acestep
 from networks.acestep.job import Job, Recording, Take
 from networks.acestep.layouts import LYRIC_HEADS

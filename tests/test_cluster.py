@@ -31,7 +31,7 @@ from jobs.lease import Begun, Here, Step, leased
 from jobs.line import Line
 from jobs.models import Models
 from jobs.work import Need, Product_co, Work
-from library.tracks import Track
+from library.records import Track
 from tests.conftest import awaited
 from tests.test_jobs import CPU, QUICK, SLOW, Count, until_denoising
 

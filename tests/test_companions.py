@@ -9,7 +9,8 @@ import pytest
 
 from core.errors import RequestError, StudioError
 from library.companions import Companion, Companions
-from library.tracks import Library, Record, Track
+from library.records import Record, Track
+from library.tracks import Library
 
 KEY = "0123456789abcdef" * 4
 

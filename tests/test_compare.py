@@ -16,7 +16,7 @@ from core.knobs import parse
 from core.params import GenerateRequest
 from core.tables import SAMPLE_RATE
 from library import audio, loudness
-from library.tracks import Record, Track
+from library.records import Record, Track
 from ui import actions, compare, listen, tracks
 from ui.handlers import GONE, Handlers
 

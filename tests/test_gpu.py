@@ -28,7 +28,7 @@ from core.knobs import parse
 from core.params import SONG_MODES, GenerateRequest
 from core.plans import Plan, Span
 from jobs import estimates
-from library.tracks import Track
+from library.records import Track
 from networks.acestep.job import Take
 from networks.acestep.lora.adapter import describe
 from networks.acestep.open import open_runtime

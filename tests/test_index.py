@@ -22,8 +22,9 @@ from core.errors import RequestError
 from library import peaks
 from library.index import NAME, Query
 from library.recordings import bring_in
+from library.records import Record, Track
 from library.storage import GB, bound_gb, set_bound_gb, surplus, usage
-from library.tracks import UNDO_S, Library, Record, Track
+from library.tracks import UNDO_S, Library
 from tests.shelves import fill
 
 SONGS = 300

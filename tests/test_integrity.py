@@ -18,7 +18,7 @@ from core.errors import RequestError
 from core.knobs import parse
 from core.params import MODES, GenerateRequest
 from core.requests import Request
-from library.tracks import Track
+from library.records import Track
 
 pytestmark = pytest.mark.usefixtures("tiny_nano")
 

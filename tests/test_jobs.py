@@ -21,7 +21,7 @@ from jobs.kinds import KINDS
 from jobs.lease import leased, way_of
 from jobs.models import Models
 from jobs.work import Need
-from library.tracks import Track
+from library.records import Track
 from networks.machine import Machine
 
 pytestmark = pytest.mark.usefixtures("tiny_nano")

@@ -18,7 +18,8 @@ from core.knobs import knobs_of, to_json
 from core.music import Music
 from core.params import GenerateRequest
 from core.plans import Plan
-from library.tracks import Library, Record, Track
+from library.records import Record, Track
+from library.tracks import Library
 
 Waveform = NDArray[np.float32]
 Latents = NDArray[np.float16]

@@ -19,7 +19,7 @@ from core.events import Progress
 from core.files import sha256
 from core.knobs import parse
 from core.params import GenerateRequest
-from library.tracks import Track
+from library.records import Track
 from networks.acestep.lora.adapter import linear_shapes
 from networks.machine import Machine
 

@@ -26,7 +26,8 @@ from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.tiers import CARDS_GB, OTHERS_GB, tiers
 from library import audio
-from library.tracks import Library, Track
+from library.records import Track
+from library.tracks import Library
 from networks import memory
 from networks.acestep.published import weights_of
 from networks.machine import RUNTIMES, Machine, RuntimeName

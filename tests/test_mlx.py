@@ -32,7 +32,7 @@ from core.paths import nano_folder
 from core.resolve import resolve
 from jobs.models import Models
 from jobs.work import Need
-from library.tracks import Track
+from library.records import Track
 from networks.acestep.job import Job, Take
 from networks.acestep.layouts import SILENCE_KEY, original_configs
 from networks.acestep.lora.adapter import Adapter, describe

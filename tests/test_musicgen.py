@@ -40,7 +40,7 @@ from jobs.models import Models
 from jobs.musicgen import text_of
 from jobs.work import Need
 from library import audio
-from library.tracks import Track
+from library.records import Track
 from networks.machine import Machine
 from networks.musicgen import model
 from networks.musicgen.chroma import ChromaShape, one_hot_chroma

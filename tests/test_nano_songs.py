@@ -17,7 +17,7 @@ from core.params import MODES
 from core.tables import SAMPLE_RATE
 from library import audio
 from library.chroma import pitch_classes
-from library.tracks import Track
+from library.records import Track
 from networks.machine import Machine
 
 Wave = NDArray[np.float32]

@@ -19,7 +19,8 @@ from core.music import KNOBS, Music
 from core.params import MODES, EditRequest, ExtendRequest, GenerateRequest, SongRequest
 from core.plans import Known, Plan, Span
 from core.tables import KEYSCALES, PITCH_CLASSES, TIME_SIGNATURES, Mode
-from library.tracks import Library, Track
+from library.records import Track
+from library.tracks import Library
 from networks.machine import Machine
 from planner.composer.midi import DRUM_KEYS, key_signature, to_midi, velocity
 from planner.composer.planner import ComposerPlanner

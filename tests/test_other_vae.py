@@ -19,7 +19,7 @@ from checkpoints import find
 from core.errors import CheckpointError
 from core.knobs import parse
 from core.params import GenerateRequest
-from library.tracks import Track
+from library.records import Track
 from networks.acestep.open import open_runtime
 from networks.machine import RUNTIMES, Machine, RuntimeName
 from tests.tiny import SLOW, save_tiny

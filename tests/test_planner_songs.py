@@ -27,7 +27,7 @@ from core.tables import SAMPLE_RATE
 from jobs import estimates
 from jobs.estimates import Cost
 from library import audio
-from library.tracks import Track
+from library.records import Track
 from networks import machine
 from networks.acestep.job import Job
 from networks.acestep.layouts import CODE_PARTS

@@ -26,7 +26,7 @@ from jobs import estimates
 from jobs.workers import Ticket, Workers
 from library.index import FILES as INDEX
 from library.preview import COLUMNS, PREVIEW_HZ
-from library.tracks import Track
+from library.records import Track
 from networks.acestep.job import Take
 from networks.acestep.open import open_runtime
 from networks.acestep.previews import LONGEST_S, MOST, SHARE, Previews, affordable

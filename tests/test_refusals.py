@@ -19,7 +19,7 @@ from core.events import Progress
 from core.knobs import parse
 from core.params import GenerateRequest
 from library import audio
-from library.tracks import Track
+from library.records import Track
 from networks.acestep import sampler
 from networks.acestep.lora.adapter import describe
 from tests.test_lora import Q, matrices, saved

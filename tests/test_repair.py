@@ -10,8 +10,9 @@ import pytest
 
 from core.files import alone_in, in_use
 from library.index import FILES, Query
+from library.records import Record, Track
 from library.repair import repair
-from library.tracks import Library, Record, Track
+from library.tracks import Library
 
 NOISE = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 48_000)).astype(np.float32)
 

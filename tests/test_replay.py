@@ -11,7 +11,7 @@ import pytest
 from backend import Studio
 from core.knobs import parse
 from core.params import CoverRequest, GenerateRequest
-from library.tracks import Record, Track
+from library.records import Record, Track
 from tests.test_backend import made_by
 
 pytestmark = pytest.mark.usefixtures("tiny_nano")

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from backend import Studio
-from library.tracks import Record, Track
+from library.records import Record, Track
 from ui import page
 from ui.handlers import Handlers
 from ui.library import Shelf

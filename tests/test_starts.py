@@ -24,8 +24,8 @@ from core.params import MODES, UNHEARD
 from core.plans import length_from_words, within
 from core.tables import Mode
 from jobs.desk import Event
+from library.records import Record, Track
 from library.shares import Shares
-from library.tracks import Record, Track
 from networks.machine import Machine
 from planner.composer.styles import names_style, styles
 from ui import drafts, settings

@@ -15,7 +15,7 @@ from core.plans import Plan
 from core.tables import Mode
 from jobs.titles import TITLE_CHARS, title_of
 from library import audio
-from library.tracks import Track
+from library.records import Track
 
 PLAN = Plan(music=Music(caption="A slow waltz\nwith strings", duration_s=10))
 WORDS = "[Verse 1]\n\n  Rain on the roof \nand me"

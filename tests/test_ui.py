@@ -28,7 +28,7 @@ from core.plans import Plan
 from core.recipes import Recipe, WriterRecipe
 from core.requests import REQUESTS
 from core.tables import GROUPS, KEYSCALES, Mode
-from library.tracks import Record, Track
+from library.records import Record, Track
 from networks.acestep.lora.adapter import layer_name, linear_shapes
 from networks.machine import Machine
 from tests.conftest import awaited

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from library.companions import Companions
-from library.tracks import COMPANIONS, TRASH, Library, Track
+from library.records import Track
+from library.tracks import COMPANIONS, TRASH, Library
 from tests.conftest import ROOT, App, serving
 from tests.tiny import save_tiny
 from tests.visitor import Visitor

@@ -26,7 +26,8 @@ from core.steps import finished
 from core.tables import SAMPLE_RATE, Mode
 from library import audio
 from library.companions import Companion
-from library.tracks import Library, Record, Track
+from library.records import Record, Track
+from library.tracks import Library
 from networks.acestep import scenes
 from networks.acestep.job import Recording
 from networks.acestep.open import open_runtime

@@ -16,7 +16,7 @@ from core.knobs import Value, knobs_of
 from core.tables import GROUPS
 from library import exports as formats
 from library.companions import Companion
-from library.tracks import Track
+from library.records import Track
 from networks.demucs.separator import STEMS
 from ui import choices, decks, listen
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates

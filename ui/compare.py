@@ -13,7 +13,7 @@ from core.errors import RequestError
 from core.knobs import AUTO, Json, Knob, parse
 from core.tables import SAMPLE_RATE
 from library import audio, decoder, loudness
-from library.tracks import Track
+from library.records import Track
 from ui import decks, tracks
 from ui.endpoints import Endpoints, Updates
 from ui.handlers import GONE, Handlers

@@ -18,7 +18,8 @@ from core.knobs import knobs_of
 from core.params import MODES, SONG_MODES, UNHEARD
 from core.plans import length_from_words
 from core.tables import Mode
-from library.tracks import Library, Track
+from library.records import Track
+from library.tracks import Library
 from ui import actions, adapters, compare, drafts, plans, reasons, recordings, simple, starts, tracks, widgets
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.form import REGION, Form, as_shown

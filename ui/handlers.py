@@ -21,7 +21,7 @@ from core.lyrics import LyricsRequest
 from core.params import MODES, SONG_MODES, UNHEARD
 from core.recipes import Recipe
 from core.tables import Mode
-from library.tracks import Track
+from library.records import Track
 from lyrics.line_counts import compared
 from post_process import ACTIONS
 from ui import idle, tracks

@@ -15,8 +15,9 @@ from core.params import SONG_MODES
 from library import storage
 from library.index import PAGE, Query
 from library.recordings import bring_in
+from library.records import Track
 from library.storage import LARGEST_GB
-from library.tracks import Library, Track
+from library.tracks import Library
 from ui import tracks
 from ui.endpoints import AT_ONCE, QUIET
 from ui.handlers import Handlers

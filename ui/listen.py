@@ -9,7 +9,7 @@ import gradio as gr
 
 from core.errors import StudioError
 from library.companions import Companion
-from library.tracks import Track
+from library.records import Track
 from lyrics import synced
 from lyrics.line_counts import sections_of
 from lyrics.synced import How, Line, Section

@@ -32,7 +32,7 @@ from core.requests import REQUESTS
 from jobs.desk import Event
 from jobs.results import all_facts
 from library.companions import Companion
-from library.tracks import Track
+from library.records import Track
 from ui.answers import FAILED
 from ui.cancel_calls import Message, Receive, Send, Server
 from ui.schemas import Schema, schema_of

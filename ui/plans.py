@@ -13,7 +13,7 @@ from core.knobs import Value, knobs_of
 from core.params import GenerateRequest
 from core.plan_text import read_plan
 from core.plans import plan_text
-from library.tracks import Track
+from library.records import Track
 from ui import tracks
 from ui.endpoints import AT_ONCE, QUIET, Endpoints, Updates
 from ui.panes import PlanPane, SongPane, plain_text

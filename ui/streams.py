@@ -21,7 +21,7 @@ from core.plans import Plan
 from jobs.desk import Event
 from jobs.workers import Ticket
 from library.companions import Companion
-from library.tracks import Track
+from library.records import Track
 from ui import faults, tracks, working
 from ui.faults import Place
 from ui.sessions import Jobs, Then

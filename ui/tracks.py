@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.files import write_whole
 from core.knobs import Json
-from library.tracks import Track
+from library.records import Track
 
 Metadata = dict[str, "Json | list[str] | Metadata"]
 TITLE_CHARS = 80

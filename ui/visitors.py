@@ -15,7 +15,8 @@ from typing import TypeVar
 import gradio as gr
 
 from core.errors import RequestError
-from library.tracks import Library, Track
+from library.records import Track
+from library.tracks import Library
 
 Kept = TypeVar("Kept")
 

@@ -22,7 +22,7 @@ from core.knobs import parse
 from core.params import GenerateRequest
 from jobs import songs
 from library import audio, latents, peaks, tracks
-from library.tracks import Track
+from library.records import Track
 from networks import memory
 from networks.acestep import sampler, scenes
 

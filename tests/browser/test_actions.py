@@ -6,7 +6,8 @@ import numpy as np
 from playwright.sync_api import Page, expect
 
 from core.tables import SAMPLE_RATE
-from library.tracks import Library, Record, Track
+from library.records import Record, Track
+from library.tracks import Library
 from tests.browser.conftest import come_to_rest, open_fold
 from tests.conftest import App
 

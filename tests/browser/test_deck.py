@@ -13,7 +13,8 @@ from playwright.sync_api import Page, expect
 
 from core.tables import SAMPLE_RATE
 from library import audio
-from library.tracks import Library, Record, Track
+from library.records import Record, Track
+from library.tracks import Library
 from tests.browser.conftest import come_to_rest
 
 SECONDS = 8

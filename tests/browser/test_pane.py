@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from playwright.sync_api import Page, expect
 
-from library.tracks import Library, Record, Track
+from library.records import Record, Track
+from library.tracks import Library
 from tests.browser.conftest import come_to_rest, open_fold
 
 SIZES = ((1440, 900), (1024, 768), (390, 844))

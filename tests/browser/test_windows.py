@@ -9,7 +9,8 @@ import numpy as np
 from playwright.sync_api import Page, expect
 
 from core.tables import SAMPLE_RATE
-from library.tracks import Library, Record
+from library.records import Record
+from library.tracks import Library
 from tests.browser.test_page import drag, swipe
 from tests.browser.test_pane import come_back, recall
 
