@@ -51,6 +51,8 @@ LONG_S = 0.25
 """A callback that takes longer holds up everybody."""
 FULL = "Too many jobs wait"
 ANSWER_S = 600.0
+REST_S = 1.0
+"""A song is told before its thread has ended."""
 
 
 def say(line: str) -> None:
@@ -240,10 +242,11 @@ def sessions(home: Path, count: int, settled: int, songs: int, *options: str) ->
             visitor = Visitor(app, fields)
             visitor.song(seed=number % songs)
             visitor.close()
+            if number + 1 == settled or (number + 1) % max(1, count // 10) == 0:
+                time.sleep(REST_S)
+                say(f"after {number + 1} sessions: {held(app)}")
             if number + 1 == settled:
                 first = held(app)
-            if (number + 1) % max(1, count // 10) == 0:
-                say(f"after {number + 1} sessions: {held(app)}")
         assert first is not None
         return first, held(app)
 

@@ -111,8 +111,7 @@ def refuse_muted(request: SongRequest, recipe: Recipe) -> None:
     faults = list(set_in_vain(request, muted, recipe.fixed))
     if why := recipe.unable.get(request.mode):
         faults.append(Fault("checkpoint", request.checkpoint, f"cannot {request.mode}: {why}"))
-    if not request.from_source:
-        faults += _outside("duration_s", request.music.duration_s, recipe.song_s)
+    faults += overlong(request, recipe)
     if recipe.planner == "composer" and request.own_plan.codes is not None:
         rule = "must hold no codes: this checkpoint has other ones than the planner"
         faults.append(Fault("plan", to_json(request)["plan"], rule))
@@ -124,6 +123,11 @@ def refuse_source(request: SongRequest, recipe: Recipe, seconds: float | None) -
     """Raise RequestError for a cover of a source that is shorter or longer than the checkpoint covers."""
     if request.cover is not None and (faults := _outside("src_audio", seconds, recipe.cover_s)):
         raise RequestError(faults, "Choose another recording, or another checkpoint.")
+
+
+def overlong(request: SongRequest, recipe: Recipe) -> list[Fault]:
+    """The fault of a song that is longer or shorter than the checkpoint makes any."""
+    return [] if request.from_source else _outside("duration_s", request.music.duration_s, recipe.song_s)
 
 
 def _outside(name: str, seconds: float | None, bounds: tuple[float, float]) -> list[Fault]:

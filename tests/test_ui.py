@@ -262,6 +262,13 @@ def test_what_means_something_again_is_enabled_again(handlers: Handlers) -> None
     assert handlers.idle("edit", {"edit_mode": "flow", "retake_variance": 0.5})["retake_seed"]
 
 
+def test_a_length_that_the_checkpoint_does_not_make_says_so_before_the_run(handlers: Handlers) -> None:
+    asked = {"checkpoint": "musicgen-medium", "duration_s": 240}
+    assert handlers.hints("generate", asked) == {"duration_s": "Must be 5 to 120 seconds with this checkpoint"}
+    assert handlers.hints("generate", {**asked, "duration_s": 120}) == {}
+    assert handlers.hints("generate", {**asked, "checkpoint": "xl-sft"}) == {}
+
+
 def test_lyrics_that_the_checkpoint_does_not_sing_say_so_before_the_run(handlers: Handlers) -> None:
     said = "nano sings no words: its voice holds vowels, one note for each syllable"
     assert handlers.hints("generate", {"lyrics": "la la"}) == {"lyrics": said}

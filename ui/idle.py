@@ -12,7 +12,7 @@ from core.lyrics import LyricsRequest
 from core.params import SongRequest
 from core.recipes import Recipe
 from core.requests import REQUESTS
-from core.resolve import idle_among, unsung
+from core.resolve import idle_among, overlong, unsung
 from lyrics_lm import ENGLISH_ONLY, understands
 from ui.widgets import AnyRecipe
 
@@ -48,15 +48,17 @@ def idle(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, s
 
 
 def hints(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, str]:
-    """What is to be known before the run of knobs that mean something, but less than it seems, by knob."""
+    """What is to be known before the run of knobs that mean something, but not what they seem to, by knob."""
     request = REQUESTS[name]
     if issubclass(request, LyricsRequest):
         brief = readable(request, values).brief
         return {} if understands(brief, _writer(studio, values.get("writer"))) else {"brief": f"It {ENGLISH_ONLY}."}
     if not issubclass(request, SongRequest):
         return {}
-    less = unsung(readable(request, values), recipe(studio, values.get("checkpoint")))
-    return {} if less is None else {"lyrics": less}
+    asked, weights = readable(request, values), recipe(studio, values.get("checkpoint"))
+    less = unsung(asked, weights)
+    told = {} if less is None else {"lyrics": less}
+    return told | {fault.field: fault.rule.capitalize() for fault in overlong(asked, weights)}
 
 
 def rested(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, object]:
