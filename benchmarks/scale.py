@@ -31,7 +31,7 @@ from gradio_client import Client
 
 from library.tracks import Library
 from tests.conftest import App, serving
-from tests.tiny import save_tiny
+from tests.tiny import QUICK, STUDIO_RATE, save_tiny
 
 ROOT = Path(__file__).parent.parent
 SONG: dict[str, Any] = {"prompt": "lofi hip hop", "inference_steps": 4}
@@ -206,7 +206,7 @@ def main() -> None:
             say(f"{count} replicas: {3600 * rates[-1]:.0f} songs an hour, {each}, {len(got.failed)} failed")
         if rates:
             say(f"two replicas to one: {rates[2] / rates[1]:.2f}; one replica to none: {rates[1] / rates[0]:.2f}")
-        weights = {"ACE_NANO_DIR": str(save_tiny(folder / "tiny", rate=48_000, ratios=(240, 8)))}
+        weights = {"ACE_NANO_DIR": str(save_tiny(folder / "tiny", rate=STUDIO_RATE, ratios=QUICK))}
         seeds = range(options.jobs)
         with studio(folder / "alone", "", weights) as app:
             alone = serve(app, seeds, options.clients, options.seconds)

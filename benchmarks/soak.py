@@ -42,7 +42,7 @@ from library.repair import repair
 from library.tracks import Library
 from networks.machine import Machine
 from tests.conftest import App, serving
-from tests.tiny import save_tiny
+from tests.tiny import QUICK, STUDIO_RATE, save_tiny
 from ui.sessions import Jobs
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def say(line: str) -> None:
 @contextmanager
 def studio(home: Path, *options: str) -> Iterator[App]:
     """The studio on tiny weights, its event loop watched."""
-    weights = save_tiny(home / "tiny", rate=48_000, ratios=(240, 8))
+    weights = save_tiny(home / "tiny", rate=STUDIO_RATE, ratios=QUICK)
     (home / "tmp").mkdir()
     environment = {
         "ACE_NANO_DIR": str(weights),
@@ -265,7 +265,7 @@ def tiny_studio(home: Path) -> Iterator[Studio]:
 
 def leavers(home: Path, count: int, choose: random.Random) -> list[str]:
     """The jobs that were not found again, each left after a random number of events."""
-    save_tiny(home / "tiny", rate=48_000, ratios=(240, 8))
+    save_tiny(home / "tiny", rate=STUDIO_RATE, ratios=QUICK)
     lost = []
     with tiny_studio(home) as studio:
         jobs = Jobs(studio)
@@ -330,7 +330,7 @@ def work_until_killed(home: Path, seed: int, pipe: int) -> None:
 
 def kills(home: Path, count: int, choose: random.Random, latest_s: float = 2.0) -> Killed:
     """Kill a studio so many times, each at a random moment after its first song was saved."""
-    save_tiny(home / "tiny", rate=48_000, ratios=(240, 8))
+    save_tiny(home / "tiny", rate=STUDIO_RATE, ratios=QUICK)
     import torch
 
     torch.set_num_threads(1)  # before anything is computed: a forked process has no pool of threads

@@ -75,9 +75,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a few thousand random weights that may stand for nano: its songs take a tenth of the time."""
-    from tests.tiny import save_tiny
+    from tests.tiny import save_stand_in
 
-    return save_tiny(tmp_path_factory.mktemp("nano"), rate=48_000, ratios=(240, 8))
+    return save_stand_in(tmp_path_factory.mktemp("nano"))
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,12 @@ from checkpoints import table
 from core.knobs import AUTO
 from core.requests import REQUESTS
 from tests.conftest import ROOT, App, serving
-from tests.tiny import save_tiny
+from tests.tiny import STUDIO_RATE, save_stand_in
 from tests.tiny_demucs import install_separator
 from tests.visitor import strict
 from ui import openapi
 
 EXAMPLES = ROOT / "examples"
-RATE = 48_000
 DONE_S = 240
 ANSWER_S = 60
 
@@ -33,7 +32,7 @@ ANSWER_S = 60
 def tiny_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The studio on tiny random weights, a separator among them."""
     home = tmp_path_factory.mktemp("examples")
-    nano = save_tiny(home / "nano", rate=RATE, ratios=(240, 8))
+    nano = save_stand_in(home / "nano")
     install_separator(home / "models" / table.SEPARATOR / table.row(table.SEPARATOR).files[0])
     with serving(home, ROOT / "app.py", environment={"ACE_NANO_DIR": str(nano)}) as app:
         yield app
@@ -63,7 +62,7 @@ def test_a_song_is_asked_for_followed_and_fetched_and_a_wrong_value_told(
     target = tmp_path / "song.wav"
     ended = done([*command_of(name), tiny_app.url, f"lofi by {Path(name).suffix[1:]}", str(target)])
     assert ended.returncode == 0, ended.stderr
-    assert soundfile.info(target).frames == 10 * RATE
+    assert soundfile.info(target).frames == 10 * STUDIO_RATE
     assert "queued" in ended.stdout and "0:10 of music" in ended.stdout
     target.unlink()
     ended = done([*command_of(name), tiny_app.url, " ", str(target)])
@@ -73,13 +72,13 @@ def test_a_song_is_asked_for_followed_and_fetched_and_a_wrong_value_told(
 
 def test_a_recording_becomes_the_tracks_of_its_cover(tiny_app: App, tmp_path: Path) -> None:
     source, folder = tmp_path / "demo.wav", tmp_path / "tracks"
-    soundfile.write(source, 0.1 * np.random.default_rng(0).normal(size=(3 * RATE, 2)), RATE)
+    soundfile.write(source, 0.1 * np.random.default_rng(0).normal(size=(3 * STUDIO_RATE, 2)), STUDIO_RATE)
     command = [*command_of("cover_stems.py"), tiny_app.url, str(source)]
     ended = done([*command, "chiptune", str(folder)])
     assert ended.returncode == 0, ended.stderr
     parts = sorted(folder.iterdir())
     assert [path.name[:2] for path in parts] == ["01", "02", "03", "04"]
-    assert {soundfile.info(path).frames for path in parts} == {3 * RATE}
+    assert {soundfile.info(path).frames for path in parts} == {3 * STUDIO_RATE}
     assert ended.stdout.splitlines() == [str(path) for path in parts]
     ended = done([*command, "x" * 100_000, str(folder)])
     assert ended.returncode == 1 and "refused: prompt = 'xxx" in ended.stderr

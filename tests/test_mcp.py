@@ -21,16 +21,15 @@ from core.knobs import knobs_of
 from core.requests import REQUESTS
 from library.tracks import Library
 from tests.conftest import ROOT, App, awaited, serving
-from tests.tiny import save_tiny
+from tests.tiny import STUDIO_RATE, save_stand_in
 
 SONG: dict[str, Any] = {"prompt": "lofi", "duration_s": 10, "inference_steps": 2, "seed": 1}
-RATE = 48_000
 ANSWER_S = 60
 
 
 @contextlib.contextmanager
 def with_assistants(home: Path, **environment: str) -> Iterator[App]:
-    nano = save_tiny(home / "nano", rate=RATE, ratios=(240, 8))
+    nano = save_stand_in(home / "nano")
     options = ("--mcp", "--host", "127.0.0.1")
     with serving(home, ROOT / "app.py", *options, environment={"ACE_NANO_DIR": str(nano), **environment}) as app:
         yield app
@@ -111,7 +110,7 @@ def test_a_song_is_made_with_its_progress_and_taken_on_by_its_link_and_its_id(ow
     assert (link.mimeType, facts(song)["results"][0]["seed"]) == ("audio/wav", 1)
     sound = httpx.get(str(link.uri), timeout=ANSWER_S)
     (tmp_path / "song.wav").write_bytes(sound.content)
-    assert soundfile.info(tmp_path / "song.wav").frames == 10 * RATE == 480_000
+    assert soundfile.info(tmp_path / "song.wav").frames == 10 * STUDIO_RATE == 480_000
     assert len(sound.content) == link.size
     assert any("denoising · 1 of 2" in str(message) for *_, message in told)
     seconds = [progress for progress, *_ in told]

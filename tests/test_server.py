@@ -17,7 +17,7 @@ from library.tracks import Library
 from tests.attack.requests import attacked
 from tests.attack.stops import stop_once
 from tests.conftest import ROOT, serving
-from tests.tiny import save_tiny
+from tests.tiny import save_stand_in
 from tests.visitor import Visitor
 
 BAD_REQUESTS = 120
@@ -83,7 +83,7 @@ def test_the_page_of_the_server_tells_every_option() -> None:
 
 def test_a_studio_with_a_log_in_keeps_bounds_and_apart_who_uses_it(tmp_path: Path) -> None:
     limits = ("--max-duration-s", "20", "--max-upload", "1mb", "--max-jobs-per-session", "1")
-    nano = save_tiny(tmp_path / "nano", rate=48_000, ratios=(240, 8))
+    nano = save_stand_in(tmp_path / "nano")
     environment = {"ACE_AUTH": "alto:one,bass:two", "ACE_NANO_DIR": str(nano)}
     with serving(tmp_path, ROOT / "app.py", *limits, environment=environment) as studio:
         assert httpx.get(f"{studio.url}/gradio_api/info").status_code == 401

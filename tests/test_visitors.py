@@ -14,7 +14,7 @@ from library.companions import Companions
 from library.records import Track
 from library.tracks import COMPANIONS, TRASH, Library
 from tests.conftest import ROOT, App, serving
-from tests.tiny import save_tiny
+from tests.tiny import save_stand_in
 from tests.visitor import Visitor
 from ui.panes import SEND_TO
 from ui.settings import Settings, encode
@@ -58,7 +58,7 @@ def track_of(said: str, app: App) -> Track:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A hosted page with a song of the victim and what was made of it, one that was deleted, and one of the thief."""
     home = tmp_path_factory.mktemp("hosted")
-    nano = save_tiny(home / "nano", rate=48_000, ratios=(240, 8))
+    nano = save_stand_in(home / "nano")
     hosted = {"SPACE_ID": "somebody/studio", "ACE_NANO_DIR": str(nano)}
     with serving(home, ROOT / "app.py", "--host", "127.0.0.1", environment=hosted) as app:
         victim, thief = Visitor(app.url), Visitor(app.url)

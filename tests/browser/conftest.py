@@ -14,6 +14,9 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, V
 from library.tracks import Library
 from tests.browser.chromium import find_chromium
 from tests.conftest import ROOT, App
+from ui.gradio_start import import_gradio
+
+import_gradio()  # before a test imports it by itself, which takes twice as long
 
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
