@@ -15,13 +15,14 @@ import platform
 import re
 import signal
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import Cancelled, Fault, MissingWeights, RequestError, StudioError
 from core.paths import ROOT
+from core.steps import leave_when
 from jobs.lease import Here, Step
 from jobs.models import Models
 from jobs.replica import Replica
@@ -47,6 +48,7 @@ REST_S = 300.0
 CARRIED = ("ACE_", "HF_HUB_", "OMP_", "PYTORCH_")
 """How the variables begin that decide how a studio runs, wherever its replicas do."""
 
+Event = TypeVar("Event")
 Product = TypeVar("Product")
 
 
@@ -98,7 +100,8 @@ class Server:
     async def steps(self, work: Work[Product], stretch: float) -> AsyncGenerator[Step[Product], None]:
         """What the leased function tells.
 
-        A cancel arrives where this waits for the hand: the step that is at work ends, and nothing comes after it.
+        A cancel arrives where this waits for the hand: the step that is at work ends or is left, and nothing comes
+        after it.
         """
         loop, steps, stop = asyncio.get_running_loop(), None, threading.Event()
         for need in work.needs:
@@ -111,11 +114,17 @@ class Server:
                 return
         steps = iter(self._here.steps(work, stretch, stop))
         try:
-            while (step := await loop.run_in_executor(self._hand, next, steps, None)) is not None:
+            while (step := await loop.run_in_executor(self._hand, _next, steps, stop)) is not None:
                 yield step
         finally:
             stop.set()
             await asyncio.shield(loop.run_in_executor(self._hand, _close, steps))
+
+
+def _next(steps: Iterator[Event], stop: threading.Event) -> Event | None:
+    """The next step, which is left inside when `stop` is set; None after the last."""
+    leave_when(stop.is_set)
+    return next(steps, None)
 
 
 def _close(steps: object) -> None:

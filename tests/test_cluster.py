@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import platform
@@ -25,6 +26,7 @@ from core.errors import Cancelled, LeaseEnded, MissingWeights, RequestError
 from core.events import Preview, Progress, TextDelta
 from core.knobs import parse
 from core.requests import REQUESTS
+from core.steps import leave_if_asked
 from jobs.cluster import Replicas, Server, replicas_of
 from jobs.estimates import Cost
 from jobs.lease import Begun, Here, Step, leased
@@ -154,6 +156,45 @@ def test_a_replica_works_in_one_thread_and_ends_there_when_it_is_cancelled() -> 
     work = Traced()
     assert awaited(first_steps(work, 3)) == [Begun(), TextDelta("on"), TextDelta("on")]
     assert work.threads == ["work_0", "work_0", "closed in work_0"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Traced):
+    """Work whose second step ends only when it is to be left."""
+
+    within: threading.Event = field(default_factory=threading.Event)
+
+    def events(self, models: Models) -> Iterator[TextDelta]:
+        yield TextDelta("on")
+        self.within.set()
+        try:
+            while True:
+                leave_if_asked()
+                time.sleep(0.01)
+        finally:
+            self.threads.append("left")
+
+
+async def cancelled_within(work: Slow) -> None:
+    """Cancel a replica's work as Serve does, while its second step is at work."""
+    told: list[object] = []
+
+    async def follow() -> None:
+        async for step in Server(CPU).steps(work, 1.0):
+            told.append(step)
+
+    following = asyncio.create_task(follow())
+    assert await asyncio.to_thread(work.within.wait, 60)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(following, 60)
+    assert told == [Begun(), TextDelta("on")]
+
+
+def test_a_replica_leaves_a_step_when_it_is_cancelled() -> None:
+    work = Slow()
+    awaited(cancelled_within(work))
+    assert work.threads == ["left"]
 
 
 def test_a_replica_that_lacks_the_weights_says_where_it_looked(tmp_path: Path) -> None:
