@@ -267,6 +267,7 @@ def test_a_length_that_the_checkpoint_does_not_make_says_so_before_the_run(handl
     assert handlers.hints("generate", asked) == {"duration_s": "Must be 5 to 120 seconds with this checkpoint"}
     assert handlers.hints("generate", {**asked, "duration_s": 120}) == {}
     assert handlers.hints("generate", {**asked, "checkpoint": "xl-sft"}) == {}
+    assert handlers.hints("generate", {**asked, "plan": "bpm: 1"}) == {}  # it is being typed
 
 
 def test_lyrics_that_the_checkpoint_does_not_sing_say_so_before_the_run(handlers: Handlers) -> None:

@@ -58,7 +58,10 @@ def hints(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, 
     asked, weights = readable(request, values), recipe(studio, values.get("checkpoint"))
     less = unsung(asked, weights)
     told = {} if less is None else {"lyrics": less}
-    return told | {fault.field: fault.rule.capitalize() for fault in overlong(asked, weights)}
+    try:
+        return told | {fault.field: fault.rule.capitalize() for fault in overlong(asked, weights)}
+    except ValueError:  # the plan is being typed, which may hold the length
+        return told
 
 
 def rested(studio: Studio, name: str, values: Mapping[str, object]) -> dict[str, object]:

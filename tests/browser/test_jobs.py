@@ -19,7 +19,7 @@ def test_a_reloaded_page_shows_its_job_in_line_again_and_then_its_song(page: Pag
     page.locator("#generate-start").get_by_role("button", name="Simple", exact=True).click()
     page.locator("#inspire-query textarea").fill("slow reggae")
     with closing(Client(app.url, verbose=False)) as client:
-        other = client.submit(prompt="polka", duration_s=20, inference_steps=200, seed=5, api_name="/generate")
+        other = client.submit(prompt="polka", duration_s=240, inference_steps=200, seed=5, api_name="/generate")
         while not any(line.startswith("denoising") for _, _, line in other.outputs()):
             assert not other.done()
         page.locator("#run-simple").click()
