@@ -14,7 +14,8 @@ from core.drafts import Draft, EnhanceRequest, InspireRequest, UnderstandRequest
 from core.events import Progress
 from core.lyrics import LyricsRequest, Tone
 from core.music import NO_LANGUAGE, NO_WORDS, Music
-from core.plans import length_from_words
+from core.plans import length_from_words, within
+from core.stated import length_stated, without_length
 from core.steps import aside, telling
 from core.tables import BPM, LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from library import decoder
@@ -67,21 +68,23 @@ class BuiltinDrafter:
         yield Progress("planning", note="drafting")
         line = " ".join(request.query.split())
         score = compose(Brief(music=Music(caption=line, duration_s=SCORE_S), seed=seed))
-        subject = subject_of(line)
+        stated_s, about = length_stated(line), without_length(line)
+        subject = subject_of(about)
         notes = [NO_MODEL]
         if line and not names_style(line.lower()):
             notes.append(NO_STYLE)
         english = request.vocal_language in (None, "en", NO_LANGUAGE) and not is_foreign(line)
         lyrics = ""
         if not request.instrumental and english:
-            lyrics = _words(line, seed)
+            lyrics = _words(about, seed)
+            lyrics = lyrics if stated_s is None else within(lyrics, stated_s)
             notes += [GENERAL_WORDS] if line and not subject.is_english else []
         elif not request.instrumental:
             notes.append(OTHER_LANGUAGE)
         music = Music(
             caption=fuller(line, score, subject.tone),
             lyrics=lyrics or (NO_WORDS if english or request.instrumental else ""),
-            duration_s=length_from_words(lyrics) if lyrics else None,
+            duration_s=stated_s or (length_from_words(lyrics) if lyrics else None),
             bpm=score.bpm,
             keyscale=score.keyscale,
             timesignature=str(score.timesignature),

@@ -18,6 +18,7 @@ from core.events import Progress
 from core.knobs import knobs_of, parse
 from core.music import KNOBS, NO_WORDS, Music
 from core.params import GenerateRequest
+from core.plans import length_from_words
 from core.tables import LYRICS_CHARS, PROMPT_CHARS, SAMPLE_RATE
 from lyrics.foreign import is_foreign
 from planner.builtin_drafter import (
@@ -148,8 +149,14 @@ def test_words_in_a_language_that_the_writer_does_not_know_are_left_to_the_user(
     assert GENERAL_WORDS in inspired("zyx").notes
 
 
-def test_what_the_line_says_of_tempo_and_metre_is_taken_at_its_word() -> None:
+def test_what_the_line_says_of_tempo_key_metre_and_length_is_taken_at_its_word() -> None:
     assert inspired("epic metal, 160 bpm").music.bpm == 160
+    assert inspired("epic metal in D minor").music.keyscale == "D minor"
+    short = inspired("a song about rain, 20 seconds").music
+    assert short.duration_s == 20
+    assert short.lyrics is not None and length_from_words(short.lyrics) <= 20
+    assert "second" not in short.lyrics
+    assert inspired("a song about rain, 2 minutes", instrumental=True).music.duration_s == 120
     assert inspired("a waltz").music.timesignature == "3"
     assert "fast" not in (inspired("slow techno").music.caption or "").split(", ")
 

@@ -11,6 +11,7 @@ from gradio.components import Component
 from core.drafts import InspireRequest
 from core.knobs import Value, knobs_of
 from core.plans import within
+from core.stated import length_stated
 from ui import drafts, faults
 from ui.drafts import DraftTools
 from ui.endpoints import Endpoints, Updates
@@ -32,8 +33,9 @@ def wire(
 ) -> Any:
     """Let a button draft from the line and make the song, which comes to `arrival`; the job's event is returned.
 
-    What is drafted lands in the form, where it can be seen, changed and undone. The length is the user's: where there
-    is one, the words are as many as can be sung in it. Both are one job: who goes away finds the song.
+    What is drafted lands in the form, where it can be seen, changed and undone. The length is the user's, in the line
+    or else in its field: where there is one, the words are as many as can be sung in it. Both are one job: who goes
+    away finds the song.
     """
     fields = drafts.drafted_fields(form)
     shown_in = [*arrival, *fields, tools.steps, tools.undo, tools.line]
@@ -48,8 +50,10 @@ def wire(
 
         def filled(draft: Mapping[str, Any]) -> dict[str, Value]:
             proposed = drafts.proposed(draft, handlers.recipe(values["checkpoint"]).muted)
-            if (length := values["duration_s"]) is not None:
+            stated_s = length_stated(str(values["query"] or ""))
+            if (length := stated_s or values["duration_s"]) is not None:
                 proposed.pop("duration_s", None)
+                proposed |= {"duration_s": stated_s} if stated_s else {}
                 proposed |= {"lyrics": within(str(proposed["lyrics"]), length)} if "lyrics" in proposed else {}
             return proposed
 

@@ -9,6 +9,7 @@ from functools import partial
 from core.events import Progress
 from core.params import SongRequest
 from core.plans import Known, Plan, Span, length_from_words, open_plan
+from core.stated import length_stated
 from core.steps import aside, telling
 from planner.composer.score import SHORTEST_S, Brief, compose, sketch
 
@@ -28,7 +29,7 @@ class ComposerPlanner:
         told = Progress("planning", note="composing")
         yield told
         known = span.surroundings or Known()
-        duration_s = length_from_words(request.lyrics) if span.duration_s is None else span.duration_s
+        duration_s = span.duration_s or length_stated(request.prompt) or length_from_words(request.lyrics)
         plan = open_plan(request, duration_s, known)
         score = compose(brief_of(request, seed, Known(music=plan.music, anchor_s=plan.anchor_s), span.start_s))
         music = dataclasses.replace(

@@ -12,12 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from core.tables import BPM, TONICS
+from core.stated import bpm_stated, key_stated
+from core.tables import TONICS
 from planner.composer.patterns import Feel
 
 Cue = Literal["slow", "fast", "dark", "bright"]
-
-_STATED_BPM = re.compile(r"\b(\d{2,3})\s*bpm\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +109,8 @@ def _mentions(words: str) -> dict[str, list[int]]:
 
 def tempo_of(words: str, style: Style, rng: np.random.Generator) -> int:
     """Beats per minute that the words state, or else drawn from the style's range, its slow or fast end."""
-    stated = _STATED_BPM.search(words)
-    if stated and BPM[0] <= int(stated[1]) <= BPM[1]:
-        return int(stated[1])
+    if stated := bpm_stated(words):
+        return stated
     low, high = style.bpm
     middle = (low + high) // 2
     if _has("slow", words):
@@ -123,7 +121,9 @@ def tempo_of(words: str, style: Style, rng: np.random.Generator) -> int:
 
 
 def key_of(words: str, style: Style, rng: np.random.Generator) -> str:
-    """A key that fits the words (dark ones are minor) and the style, such as "Eb minor"."""
+    """The key that the words state, or one that fits them (dark ones are minor) and the style, such as "Eb minor"."""
+    if stated := key_stated(words):
+        return stated
     tonic = TONICS[rng.integers(12)]
     minor = rng.random() < style.minor
     if names_mood(words):
@@ -133,7 +133,7 @@ def key_of(words: str, style: Style, rng: np.random.Generator) -> str:
 
 def names_tempo(words: str) -> bool:
     """Whether the (lower-case) words say how fast the music is."""
-    return _STATED_BPM.search(words) is not None or _has("slow", words) or _has("fast", words)
+    return bpm_stated(words) is not None or _has("slow", words) or _has("fast", words)
 
 
 def names_mood(words: str) -> bool:

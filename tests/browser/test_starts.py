@@ -28,19 +28,19 @@ def test_a_line_and_one_press_make_a_song_whose_draft_can_be_seen_shared_and_und
     bar(page, "Simple")
     expect(prompt).to_be_hidden()
     expect(page.locator("#dock .run:visible")).to_have_text(re.compile(r"Draft · Generate · about \d+ (s|min)"))
-    page.locator("#inspire-query textarea").fill(NASTY)
+    page.locator("#inspire-query textarea").fill(f"{NASTY}, 12 seconds")  # which counts more than the field
     page.locator(".chips button", has_text="10 s").click()
     shoot(page, "simple")
     page.locator("#run-simple").click()
     expect(page.locator("#cancel")).to_be_visible()
     expect(page.locator("#song-title h2")).to_have_text(
-        re.compile(r"^tender jazz about <b>snow</b> .* · 0:10 · seed \d+$"), timeout=SONG_MS
+        re.compile(r"^tender jazz about <b>snow</b> .* · 0:12 · seed \d+$"), timeout=SONG_MS
     )
     expect(page.locator("#run-simple")).to_be_visible()
     bar(page, "Full")
     expect(prompt).to_have_value(re.compile(r"^tender jazz about <b>snow</b> .*walking bass"))
     lyrics = page.locator("#generate-lyrics textarea")
-    expect(lyrics).to_have_value(re.compile(r"^\[verse\](\n[^\[\n]+){4}$"))  # as many words as ten seconds can hold
+    expect(lyrics).to_have_value(re.compile(r"^\[verse\](\n[^\[\n]+){4}$"))  # as many words as twelve seconds can hold
     expect(page.locator("#draft-line p")).to_contain_text("Filled in style prompt, lyrics, tempo, key, metre")
     page.locator("#share button").click()
     link = page.locator("#share input")
@@ -54,7 +54,7 @@ def test_a_line_and_one_press_make_a_song_whose_draft_can_be_seen_shared_and_und
     expect(other.locator("#progress .recalled p")).to_have_text("The settings of the link are in the form.")
     expect(other.locator("#generate-prompt textarea")).to_have_value(re.compile("^tender jazz about <b>snow</b>"))
     expect(other.locator("#generate-seed input")).to_have_value(re.compile(r"^\d+$"))
-    expect(other.locator("#generate-duration-s input")).to_have_value("10")
+    expect(other.locator("#generate-duration-s input")).to_have_value("12")
     assert "#" not in other.url
     assert other.evaluate("document.documentElement.scrollWidth") == 390
     expect(other).to_have_title("ACE Music Studio")
