@@ -150,9 +150,6 @@ class Run(Generic[Result]):
         except BaseException as leaving:  # what means to end the thread ends it: here is its end, and it must be heard
             log.error("a job's thread was ended", exc_info=leaving)
             self.tell(_End(StudioError(f"The job ended at once: {leaving!r}.", "Ask for it again.")))
-        finally:
-            return_free_memory()
-            self.over.set()
 
 
 class Workers(Generic[Result]):
@@ -233,8 +230,18 @@ class Workers(Generic[Result]):
                 del self._runs[old.ticket.job]
         context = contextvars.copy_context()
         name = f"job-{ticket.job[:8]}"
-        threading.Thread(target=context.run, args=(run.work, events), name=name, daemon=True).start()
+        threading.Thread(target=context.run, args=(self._work, run, events), name=name, daemon=True).start()
         return run
+
+    def _work(self, run: Run[Result], events: Events[Result]) -> None:
+        try:
+            run.work(events)
+            with self._lock:
+                at_rest = all(each.ended for each in self._runs.values())
+            if at_rest:  # beside others at work it would hold them up
+                return_free_memory()
+        finally:
+            run.over.set()
 
     def _forget(self, run: Run[Result]) -> None:
         with self._lock:
