@@ -32,7 +32,7 @@ def leave_when(asked: Callable[[], bool]) -> None:
 
 
 def leave_if_asked() -> None:
-    """Raise Cancelled if this context's work is to be left. Costs nothing: call it as often as a tenth of a second."""
+    """Raise Cancelled if this context's work is to be left. Cheap enough to be called before every layer."""
     if _asked.get()():
         raise Cancelled("The job was cancelled.")
 

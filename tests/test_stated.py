@@ -67,12 +67,8 @@ def test_a_key_in_words_is_heard(line: str, key: str | None) -> None:
 
 
 def test_a_tempo_in_words_is_heard_where_songs_can_have_it() -> None:
-    assert (bpm_stated("house, 124 bpm"), bpm_stated("124bpm"), bpm_stated("999 bpm"), bpm_stated("house")) == (
-        124,
-        124,
-        None,
-        None,
-    )
+    lines = ("house, 124 bpm", "124bpm", "999 bpm", "house")
+    assert [bpm_stated(line) for line in lines] == [124, 124, None, None]
 
 
 def test_a_length_that_is_left_open_is_the_one_in_the_words() -> None:

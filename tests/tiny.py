@@ -81,7 +81,7 @@ def networks(rate: int = RATE, ratios: Sequence[int] = RATIOS) -> dict[str, nn.M
 
 
 def save_stand_in(folder: Path) -> Path:
-    """The folder, with a checkpoint in it that may stand for nano: stereo of 48 kHz, in a twentieth of the time.
+    """The folder, with a checkpoint in it that may stand for nano: stereo of 48 kHz, made in a fraction of the time.
 
     Like nano's, its VAE has no units that work at the full rate.
     """
